@@ -1,0 +1,1 @@
+"""auditor: gathers evidence about a model, repairs it, and says whether it may be released."""

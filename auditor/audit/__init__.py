@@ -1,0 +1,1 @@
+"""Plan, runner, ledger and gate: one audit from start to end."""

@@ -1,0 +1,117 @@
+"""The contract of a check: one question asked of one subject.
+
+A check is a module with `Params` (a frozen pydantic model with its parameters),
+`run(subject, params, context) -> Answer`, and `CHECK = Check(...)`. It turns an
+engine's answer into records; it knows no other check, plan, report or terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.errors import ConfigurationError
+from auditor.findings import Answer, BlobRef, CheckCard
+
+CODE = re.compile(r"AUD\d{3}")
+
+P = TypeVar("P", bound="CheckParams")
+
+
+class CheckParams(BaseModel):
+    """Base of a check's parameters: frozen, unknown keys refused.
+
+    A field of type `Path` names an input file: the plan resolves it against the
+    plan's folder, and its digest becomes part of the result's key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under audit.
+
+    Attributes:
+        name: The plan's name for it.
+        path: The file (or folder) on this machine.
+        kind: What it is, for example `onnx`.
+        digest: `sha256:<hex>` of the file's bytes as they were when the run began.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    digest: str
+
+
+class EvidenceStore(Protocol):
+    """Where a check puts files that belong to its answer."""
+
+    def put(self, content: bytes, media_type: str, name: str = "") -> BlobRef:
+        """Store the bytes under their digest; storing twice is storing once."""
+        ...
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """What a check may use besides its subject and parameters.
+
+    Attributes:
+        seed: Seed of every random choice.
+        device: `cpu` or `cuda`.
+        time_limit_s: Wall-clock seconds the check should stay under; it stops by
+            itself with `unknown`, the runner's hard stop comes later.
+        evidence: Store for files.
+        progress: Called with (done share in [0, 1], short text).
+    """
+
+    seed: int
+    device: str
+    time_limit_s: float
+    evidence: EvidenceStore
+    progress: Callable[[float, str], None] = field(default=lambda share, text: None)
+
+
+@dataclass(frozen=True)
+class Check(Generic[P]):
+    """One question with a stable code.
+
+    Attributes:
+        code: `AUDnnn`, never reused.
+        version: Raised whenever the same input may get another answer.
+        kinds: Subject kinds it can examine.
+        estimate_s: Rough wall-clock seconds for a subject and its parameters, used
+            for the estimate before a run, never for a verdict.
+    """
+
+    code: str
+    title: str
+    version: int
+    question: str
+    method: str
+    pass_does_not_mean: str
+    kinds: tuple[str, ...]
+    params: type[P]
+    run: Callable[[Subject, P, CheckContext], Answer]
+    estimate_s: Callable[[P], float]
+
+    def __post_init__(self) -> None:
+        if not CODE.fullmatch(self.code):
+            raise ConfigurationError(f"check code '{self.code}' is not of the form AUDnnn")
+
+    def card(self) -> CheckCard:
+        """The check's description for readers of a report."""
+        return CheckCard(
+            code=self.code,
+            title=self.title,
+            version=self.version,
+            question=self.question,
+            method=self.method,
+            pass_does_not_mean=self.pass_does_not_mean,
+        )

@@ -1,0 +1,1 @@
+"""One module per check; each turns an engine's answer into an `Answer`."""

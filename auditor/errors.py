@@ -1,0 +1,151 @@
+"""Every exception auditor raises on purpose.
+
+One root, `AuditorError`, and one branch per way out: what the caller asked for
+was wrong (`ConfigurationError`), the input is not safe to open (`RefusedInput`),
+the input is fine but this tool cannot express it (`Unsupported`), there was
+nothing to do (`NothingToAudit`), or the machine failed us (`OperationFailed`).
+The command line maps branches, not leaves, to exit codes.
+
+Leaves carry data and build their own message: the value, the place, the way out.
+A model that is wrong is a result, not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class AuditorError(Exception):
+    """Root of everything auditor raises on purpose; the message is one line."""
+
+
+class ConfigurationError(AuditorError):
+    """What was asked for is wrong: option, key, path, property or policy."""
+
+
+class RefusedInput(AuditorError):
+    """The input is not safe to open; nothing of it was executed."""
+
+
+class Unsupported(AuditorError):
+    """The input is well formed, and this part of auditor cannot express it."""
+
+
+class NothingToAudit(AuditorError):
+    """No check or no data matched what was asked for."""
+
+
+class OperationFailed(AuditorError):
+    """The machine failed: disk, memory, or a file that changed while in use."""
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The hint `; did you mean 'x'?` for a misspelt word, or an empty string."""
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position in a text file; line and column count from 1."""
+
+    path: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+class FileMissing(ConfigurationError):
+    """A path that was named does not exist or is not a regular file."""
+
+    def __init__(self, path: Path | str, role: str) -> None:
+        self.path, self.role = Path(path), role
+        super().__init__(
+            f"{role} not found: {path}; check the path, relative paths start at the "
+            "file that names them"
+        )
+
+
+class InvalidText(ConfigurationError):
+    """A text file (plan, policy, property) says something that is not allowed."""
+
+    def __init__(self, place: Place | str, problem: str) -> None:
+        self.place, self.problem = place, problem
+        super().__init__(f"{place}: {problem}")
+
+
+class UnknownName(ConfigurationError):
+    """A name (check code, key, plan) that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        hint = did_you_mean(name, self.known) or f"; known: {', '.join(sorted(self.known))}"
+        super().__init__(f"unknown {kind} '{name}'{hint}")
+
+
+class OutputNotWritable(ConfigurationError):
+    """The place chosen for output cannot be written."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = Path(path), reason
+        super().__init__(f"cannot write to {path}: {reason}; choose another folder with --out")
+
+
+class RefusedModel(RefusedInput):
+    """A model file that must not be opened.
+
+    Attributes:
+        path: The file.
+        rule: Stable rule id, for example `pickle-content`.
+        place: Where in the file (offset, tensor or node name), or an empty string.
+        way_out: What the user can do instead.
+    """
+
+    def __init__(
+        self, path: Path | str, rule: str, problem: str, *, place: str = "", way_out: str
+    ) -> None:
+        self.path, self.rule, self.problem = Path(path), rule, problem
+        self.place, self.way_out = place, way_out
+        where = f" at {place}" if place else ""
+        super().__init__(f"refused {path}{where}: {problem} [{rule}]; {way_out}")
+
+
+class UnsupportedOperator(Unsupported):
+    """ONNX operators that an engine cannot express, all of them, with their nodes."""
+
+    def __init__(self, operators: Sequence[tuple[str, str]], supported: Sequence[str]) -> None:
+        self.operators, self.supported = tuple(operators), tuple(supported)
+        listed = ", ".join(f"{op} at node '{node}'" for op, node in self.operators[:5])
+        more = f" and {len(self.operators) - 5} more" if len(self.operators) > 5 else ""
+        super().__init__(
+            f"unsupported operator: {listed}{more}; supported: {', '.join(self.supported)}"
+        )
+
+
+class UnsupportedModel(Unsupported):
+    """A model whose shape, type or values an engine cannot handle."""
+
+    def __init__(self, problem: str, *, place: str = "", way_out: str = "") -> None:
+        self.problem, self.place, self.way_out = problem, place, way_out
+        super().__init__(
+            "; ".join(
+                part for part in (f"{place}: {problem}" if place else problem, way_out) if part
+            )
+        )
+
+
+class PropertyMismatch(ConfigurationError):
+    """A property written for another network: sizes do not agree."""
+
+    def __init__(self, property_name: str, what: str, expected: int, actual: int) -> None:
+        self.property_name, self.what = property_name, what
+        self.expected, self.actual = expected, actual
+        super().__init__(
+            f"property {property_name} speaks of {actual} {what}, the model has "
+            f"{expected}; use a property written for this model"
+        )

@@ -1,0 +1,1 @@
+"""Routing capture, refusal-expert ranking, steering."""

@@ -1,0 +1,1 @@
+"""Repairs: propose, apply, evaluate, accept or reject."""

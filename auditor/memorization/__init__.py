@@ -1,0 +1,1 @@
+"""Memorisation: detect, locate, prune, attack."""

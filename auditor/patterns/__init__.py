@@ -1,0 +1,1 @@
+"""Neural activation patterns: mine, describe, monitor."""

@@ -1,0 +1,1 @@
+"""Corpus index, matching, belief conflict."""

@@ -1,0 +1,1 @@
+"""Properties, bounds, search, Z3, witnesses."""

@@ -1,0 +1,1 @@
+"""AuditReport to html, markdown, json, sarif, junit and annotations."""

@@ -1,0 +1,1 @@
+"""Data: built-in plans, properties, policies, schemas."""
