@@ -139,6 +139,18 @@ class UnsupportedModel(Unsupported):
         )
 
 
+class UnsupportedProperty(Unsupported):
+    """A property whose form an engine cannot express; the text names place and way out."""
+
+
+class DeviceUnavailable(ConfigurationError):
+    """A device was asked for by name and cannot be used."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        self.device, self.reason = device, reason
+        super().__init__(f"device '{device}' is not available: {reason}; use --device auto or cpu")
+
+
 class PropertyMismatch(ConfigurationError):
     """A property written for another network: sizes do not agree."""
 

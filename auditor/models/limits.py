@@ -1,0 +1,41 @@
+"""How much a model file may ask for before it is refused.
+
+Every number is checked before the memory or the time it stands for is spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds for one model.
+
+    Attributes:
+        file_bytes: Size of the model file; protobuf itself ends at 2 GiB.
+        inflated_bytes: Size of a gzip-compressed model once inflated.
+        external_bytes: All external data files together; they are read into memory.
+        tensor_bytes: One tensor, from its dimensions and type.
+        nodes: Nodes in all graphs together.
+        initialisers: Initialisers in all graphs together.
+        fields: Wire fields in the whole file, which bounds the time of the walk.
+        graph_depth: Graphs inside graphs (If, Loop, Scan).
+        message_depth: Messages inside messages of any kind.
+        rank: Axes of one tensor.
+        name_bytes: A name of a node, tensor, graph, operator or domain.
+        text_bytes: A documentation string or metadata value.
+    """
+
+    file_bytes: int = 2**31 - 1
+    inflated_bytes: int = 2**31 - 1
+    external_bytes: int = 2**31 - 1
+    tensor_bytes: int = 2**31 - 1
+    nodes: int = 500_000
+    initialisers: int = 500_000
+    fields: int = 10_000_000
+    graph_depth: int = 8
+    message_depth: int = 64
+    rank: int = 32
+    name_bytes: int = 16 * 1024
+    text_bytes: int = 16 * 1024 * 1024
