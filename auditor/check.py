@@ -86,6 +86,9 @@ class Check(Generic[P]):
         code: `AUDnnn`, never reused.
         version: Raised whenever the same input may get another answer.
         kinds: Subject kinds it can examine.
+        prepare: Looks at a subject and its parameters before anything runs; raises
+            `ConfigurationError` when they do not fit each other and `Unsupported` for
+            what the check cannot express.
         estimate_s: Rough wall-clock seconds for a subject and its parameters, used
             for the estimate before a run, never for a verdict.
     """
@@ -100,6 +103,7 @@ class Check(Generic[P]):
     params: type[P]
     run: Callable[[Subject, P, CheckContext], Answer]
     estimate_s: Callable[[P], float]
+    prepare: Callable[[Subject, P], None] = field(default=lambda subject, params: None)
 
     def __post_init__(self) -> None:
         if not CODE.fullmatch(self.code):

@@ -34,18 +34,19 @@ class Document:
     Attributes:
         value: Plain data: dict, list, str, int, float, bool, None.
         source: Name of the file, used in messages.
+        places: Where the part under each path of keys stands.
     """
 
     value: JsonValue
     source: str
-    _places: Mapping[Keys, Place]
+    places: Mapping[Keys, Place]
 
     def place(self, keys: Sequence[str | int]) -> Place:
         """Where the part under `keys` stands, or its nearest enclosing part."""
         path = tuple(keys)
-        while path and path not in self._places:
+        while path and path not in self.places:
             path = path[:-1]
-        return self._places[path]
+        return self.places[path]
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -58,7 +59,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self.nesting = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         place = _place(self.source, event.start_mark)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise InvalidText(place, "anchors and aliases are not allowed; write the value out")
@@ -69,7 +70,7 @@ class _BoundedLoader(yaml.SafeLoader):
         if self.nesting > MAX_DEPTH:
             raise InvalidText(place, f"nested deeper than {MAX_DEPTH} levels; flatten it")
         try:
-            return super().compose_node(parent, index)  # type: ignore[no-any-return]
+            return super().compose_node(parent, index)
         finally:
             self.nesting -= 1
 
@@ -197,12 +198,10 @@ def _existing(document: Document, keys: Keys, location: Keys) -> Iterator[str | 
     for key in keys:
         value = value[key]
     for part in location:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
+        in_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if not (in_list or (isinstance(value, dict) and part in value)):
             continue
+        value = value[part]
         yield part
 
 

@@ -1,0 +1,45 @@
+# make audit   runs the built-in demo audit and says where its report is
+# make test    runs every test
+# Both make .venv when it is missing; Python 3.11 or newer with venv is all they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread per process: tests and audits run several processes side by side.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help audit test lint format bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+audit: $(STAMP)
+	@$(BIN)/auditor run demo --exit-zero
+	@echo "Open the report: $(CURDIR)/auditor-runs/demo/report.html"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n auto
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/acasxu.py
+
+clean:
+	rm -rf $(VENV) .venv-wheel auditor-runs build dist

@@ -1,0 +1,231 @@
+"""The ledger: an append-only file of what a run has established, and its evidence.
+
+Evidence is written first (temporary file, fsync, rename to its digest), the ledger line
+that refers to it last, so that a line never speaks of evidence that is not there. Each
+line carries the digest of itself and of the line before: a torn tail is dropped when the
+file is opened again, anything else that does not fit is damage and is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue
+
+from auditor.errors import AuditorError, OperationFailed, OutputNotWritable
+from auditor.findings import BlobRef, Record
+
+FORMAT = 1
+_START = "0" * 64
+
+Kind = Literal["plan", "result"]
+
+
+class LedgerDamaged(OperationFailed):
+    """A ledger line other than a torn last one does not fit its digest."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        self.path, self.line = path, line
+        super().__init__(
+            f"{path}:{line}: {problem}; restore the file from a copy or start over with "
+            "another --out folder"
+        )
+
+
+class RunInUse(AuditorError):
+    """Another process is writing to the run directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is in use by another auditor process; wait for it or choose another --out"
+        )
+
+
+class Entry(Record):
+    """One committed line."""
+
+    kind: Kind
+    body: dict[str, JsonValue]
+
+
+class Ledger:
+    """An open ledger file; a context manager that holds a lock on it.
+
+    Law: for every prefix of the file's bytes, opening yields the longest sequence of
+    entries that lies wholly in the prefix, and appending continues from there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[Entry] = []
+        self._previous = _START
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OutputNotWritable(path, error.strerror or str(error)) from None
+        try:
+            _lock(self._file, path)
+            self._recover()
+        except AuditorError:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def append(self, kind: Kind, body: dict[str, JsonValue]) -> None:
+        """Commit one entry: it is on disk when this returns.
+
+        Raises:
+            OperationFailed: The disk refused it; the ledger is as before.
+        """
+        line, digest = _line(self._previous, kind, body)
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            _write_all(self._file, line)
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, end)
+            raise OperationFailed(
+                f"cannot write {self.path}: {error.strerror}; free space and run again"
+            ) from None
+        self._previous = digest
+        self.entries.append(Entry(kind=kind, body=body))
+
+    def _recover(self) -> None:
+        content = _read_all(self._file)
+        kept, self.entries, self._previous = _replay(content, self.path)
+        if kept < len(content):
+            os.ftruncate(self._file, kept)
+            os.fsync(self._file)
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The entries of a ledger that nobody writes to; the file is not changed.
+
+    Raises:
+        LedgerDamaged: A line other than a torn last one does not fit.
+    """
+    return _replay(path.read_bytes(), path)[1]
+
+
+def _line(previous: str, kind: str, body: dict[str, JsonValue]) -> tuple[bytes, str]:
+    content = json.dumps(
+        {"body": body, "format": FORMAT, "kind": kind, "previous": previous},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+        ensure_ascii=True,
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return f'{{"digest":"{digest}","entry":{content}}}\n'.encode(), digest
+
+
+def _replay(content: bytes, path: Path) -> tuple[int, list[Entry], str]:
+    """Bytes that are whole, the entries in them, and the last digest."""
+    kept, previous, entries = 0, _START, list[Entry]()
+    for number, line in _whole_lines(content):
+        try:
+            entry = json.loads(line)["entry"]
+            body, kind, form = entry["body"], entry["kind"], entry["format"]
+        except (ValueError, KeyError, TypeError):
+            if kept + len(line) == len(content):  # the last line: a torn write after all
+                break
+            raise LedgerDamaged(path, number, "not a ledger line") from None
+        if form != FORMAT:
+            problem = f"written in format {form}, this auditor reads format {FORMAT}"
+            raise LedgerDamaged(path, number, problem)
+        expected, digest = _line(previous, kind, body)
+        if expected != line:
+            raise LedgerDamaged(path, number, "the line does not fit its digest")
+        entries.append(Entry(kind=kind, body=body))
+        kept += len(line)
+        previous = digest
+    return kept, entries, previous
+
+
+def _whole_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
+        if line.endswith(b"\n"):
+            yield number, line
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        import fcntl  # not on Windows, where runs are not locked
+    except ImportError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RunInUse(path.parent) from None
+
+
+def _read_all(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    chunks = []
+    while chunk := os.read(descriptor, 1 << 20):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+class EvidenceFolder:
+    """Content-addressed files of a run: `evidence/<first two digits>/<sha256>`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, content: bytes, media_type: str, name: str = "") -> BlobRef:
+        """Store the bytes; storing the same bytes twice is storing them once.
+
+        Raises:
+            OperationFailed: The disk refused.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        target = self.path(f"sha256:{digest}")
+        if not target.exists():
+            write_atomically(target, content)
+        return BlobRef(
+            digest=f"sha256:{digest}", media_type=media_type, size=len(content), name=name
+        )
+
+    def path(self, digest: str) -> Path:
+        """Where the bytes with this digest lie."""
+        plain = digest.removeprefix("sha256:")
+        return self.folder / plain[:2] / plain
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        OperationFailed: The disk refused; nothing is left behind.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OperationFailed(f"cannot write {target}: {error.strerror}") from None

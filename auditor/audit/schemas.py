@@ -1,0 +1,17 @@
+"""The published JSON schemas of what users write, by the name the command line knows them under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from auditor.audit.plan import Plan
+from auditor.audit.policy import Policy, Waiver
+
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "plan": Plan.model_json_schema,
+    "policy": Policy.model_json_schema,
+    "waivers": TypeAdapter(tuple[Waiver, ...]).json_schema,
+}

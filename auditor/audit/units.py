@@ -1,0 +1,260 @@
+"""The units of an audit: one check of one subject, resolved and keyed.
+
+`resolve_units` checks every parameter and data file of a plan before anything runs and
+gives each unit the key its answer is stored under. `prepare_unit` and `run_unit` are what
+a worker process does with one unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import JsonValue
+
+from auditor.audit.environment import numerical_class
+from auditor.audit.ledger import EvidenceFolder
+from auditor.audit.plan import CheckSpec, Limits, LoadedPlan, select_subjects
+from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.errors import (
+    AuditorError,
+    ConfigurationError,
+    FileMissing,
+    InvalidText,
+    RefusedInput,
+    UnknownName,
+    Unsupported,
+)
+from auditor.findings import Answer, Environment, Record, SourceLine, Verdict
+from auditor.models.digest import file_digest
+from auditor.registry import find_check
+from auditor.strict_yaml import Document, validate
+
+
+class UnitRecord(Record):
+    """What the ledger keeps of a unit: all that its result is stamped with."""
+
+    id: str
+    code: str
+    title: str
+    version: int
+    subject: str
+    subject_digest: str
+    required: bool
+    seed: int
+    parameters: dict[str, JsonValue]
+    data_digests: dict[str, str]
+    declared_at: SourceLine
+    key: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit ready to be sent to a worker.
+
+    Attributes:
+        record: What its result is stamped with.
+        subject: The model.
+        parameters: The check's parameters with absolute paths, as JSON values.
+        estimate_s: Rough seconds it will take.
+    """
+
+    record: UnitRecord
+    subject: Subject
+    parameters: dict[str, JsonValue]
+    limits: Limits
+    seed: int
+    device: str
+    estimate_s: float
+
+
+class Preparation(NamedTuple):
+    """What looking at a unit before the run found out."""
+
+    status: Literal["ready", "configuration", "unsupported", "unclear"]
+    message: str = ""
+
+
+class UnitAnswer(NamedTuple):
+    """What a worker sends back."""
+
+    answer: Answer
+    traceback: str = ""
+
+
+def resolve_units(
+    loaded: LoadedPlan,
+    subjects: Sequence[Subject],
+    checks: Mapping[str, Check[Any]],
+    environment: Environment,
+) -> list[Unit]:
+    """The plan's units in plan order.
+
+    Raises:
+        InvalidText: A parameter is wrong; names its place in the plan.
+        UnknownName: A check code or subject does not exist.
+        FileMissing: A data file does not exist.
+    """
+    units: list[Unit] = []
+    seen: set[str] = set()
+    document = loaded.document
+    for number, spec in enumerate(loaded.plan.checks):
+        if spec.check not in checks:
+            place = document.place(("checks", number, "check"))
+            raise InvalidText(place, str(UnknownName("check", spec.check, sorted(checks))))
+        check = checks[spec.check]
+        params = validate_params(document, number, check.params)
+        line = SourceLine(file=loaded.file, line=loaded.line_of_check(number))
+        for unit in _units_of(loaded, spec, check, params, subjects, environment, line):
+            if unit.record.id in seen:
+                place = document.place(("checks", number))
+                raise InvalidText(
+                    place, f"two checks would be called '{unit.record.id}'; give one an id"
+                )
+            seen.add(unit.record.id)
+            units.append(unit)
+    return units
+
+
+def validate_params(document: Document, number: int, model: type[CheckParams]) -> CheckParams:
+    """The parameters of the plan's check `number`; `InvalidText` with the place if wrong."""
+    keys = ("checks", number, "params")
+    plan: Any = document.value
+    if "params" in plan["checks"][number]:
+        return validate(document, model, keys)
+    wrapper = Document({"params": {}}, document.source, {(): document.place(keys)})
+    return validate(wrapper, model, ("params",))
+
+
+def _units_of(
+    loaded: LoadedPlan,
+    spec: CheckSpec,
+    check: Check[Any],
+    params: CheckParams,
+    subjects: Sequence[Subject],
+    environment: Environment,
+    line: SourceLine,
+) -> Iterator[Unit]:
+    plan = loaded.plan
+    absolute, data_digests = locate_files(params, loaded.folder, spec.check)
+    limits = spec.limits or plan.limits
+    names = [subject.name for subject in subjects]
+    for name in select_subjects(spec, names):
+        subject = subjects[names.index(name)]
+        if subject.kind not in check.kinds:
+            raise ConfigurationError(
+                f"{loaded.file}:{line.line}: {check.code} examines {', '.join(check.kinds)} "
+                f"models, '{name}' is {subject.kind}; narrow its 'subjects'"
+            )
+        base = spec.id or spec.check
+        recorded = params.model_dump(mode="json")
+        record = UnitRecord(
+            id=base if len(subjects) == 1 else f"{base}:{name}",
+            code=check.code,
+            title=check.title,
+            version=check.version,
+            subject=name,
+            subject_digest=subject.digest,
+            required=spec.required,
+            seed=plan.seed,
+            parameters=recorded,
+            data_digests=data_digests,
+            declared_at=line,
+            key=_key(check, subject, recorded, data_digests, plan.seed, limits, environment),
+        )
+        yield Unit(
+            record, subject, absolute.model_dump(mode="json"), limits, plan.seed,
+            environment.device, check.estimate_s(absolute),
+        )  # fmt: skip
+
+
+def _key(
+    check: Check[Any],
+    subject: Subject,
+    recorded: Mapping[str, JsonValue],
+    data_digests: Mapping[str, str],
+    seed: int,
+    limits: Limits,
+    environment: Environment,
+) -> str:
+    depends_on = {
+        "subject": subject.digest,
+        "check": [check.code, check.version],
+        # A data file counts by its content, not by where it lies.
+        "parameters": {k: v for k, v in recorded.items() if k not in data_digests},
+        "data": sorted(data_digests.items()),
+        "seed": seed,
+        "limits": limits.model_dump(),
+        "environment": numerical_class(environment),
+    }
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def locate_files(
+    params: CheckParams, folder: Path, code: str
+) -> tuple[CheckParams, dict[str, str]]:
+    """Parameters with every `Path` made absolute, and each file's digest by field name.
+
+    Raises:
+        FileMissing: A file does not exist.
+    """
+    found: dict[str, Path] = {}
+    digests: dict[str, str] = {}
+    for name in type(params).model_fields:
+        value = getattr(params, name)
+        if isinstance(value, Path):
+            path = (folder / value).resolve()
+            if not path.is_file():
+                raise FileMissing(folder / value, f"file of {code} ({name})")
+            found[name], digests[name] = path, file_digest(path)
+    return params.model_copy(update=found), digests
+
+
+def prepare_unit(unit: Unit) -> Preparation:
+    """Look at a unit before anything runs; never raises for what the input causes."""
+    check = find_check(unit.record.code)
+    try:
+        check.prepare(unit.subject, check.params.model_validate(unit.parameters))
+    except ConfigurationError as error:
+        return Preparation("configuration", str(error))
+    except Unsupported as error:
+        return Preparation("unsupported", str(error))
+    except AuditorError as error:
+        return Preparation("unclear", str(error))
+    return Preparation("ready")
+
+
+def run_unit(work: tuple[Unit, Path], progress: Callable[[float, str], None]) -> UnitAnswer:
+    """Run one unit in this process.
+
+    Whatever a check raises becomes an open verdict: what auditor cannot express is
+    `unknown`, everything else is `error` with its traceback kept.
+    """
+    unit, evidence_folder = work
+    check = find_check(unit.record.code)
+    context = CheckContext(
+        seed=unit.seed,
+        device=unit.device,
+        time_limit_s=unit.limits.time_s,
+        evidence=EvidenceFolder(evidence_folder),
+        progress=progress,
+    )
+    try:
+        params = check.params.model_validate(unit.parameters)
+        return UnitAnswer(check.run(unit.subject, params, context))
+    except Unsupported as error:
+        return UnitAnswer(_open(Verdict.UNKNOWN, str(error)))
+    except RefusedInput as error:
+        return UnitAnswer(_open(Verdict.SKIPPED, str(error)))
+    except Exception as error:  # noqa: BLE001 - a check's crash is a result
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        return UnitAnswer(_open(Verdict.ERROR, reason), traceback.format_exc())
+
+
+def _open(verdict: Verdict, reason: str) -> Answer:
+    return Answer(verdict=verdict, summary="No answer", reason=reason)

@@ -1,0 +1,108 @@
+"""`auditor doctor`: what is missing or below its floor on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Literal
+
+import rich_click as click
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict
+
+from auditor.audit.environment import installed_version
+from auditor.strict_yaml import load_strict
+from auditor_cli.exit_codes import ExitCode
+from auditor_cli.options import json_option
+from auditor_cli.output import Output
+
+STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+class Floor(BaseModel):
+    """The oldest version of a package that is acceptable, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    package: str
+    minimum: str
+    required: bool
+    why: str
+    source: str
+    reviewed: str
+
+
+class Floors(BaseModel):
+    """The content of floors.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1]
+    floors: tuple[Floor, ...]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One line of the doctor's answer."""
+
+    status: Literal["ok", "note", "problem"]
+    subject: str
+    text: str
+
+
+@click.command(name="doctor")
+@json_option
+def command(as_json: bool) -> int:
+    """Say what works here, what is missing and what is too old. Exits 1 on a problem."""
+    output = Output(as_json)
+    observations = [*_floors(), *_runtimes(), *_machine()]
+    for line in observations:
+        output.styled(f"{line.status:8}{line.subject}: {line.text}", STYLES[line.status])
+        output.record(asdict(line))
+    broken = any(line.status == "problem" for line in observations)
+    return ExitCode.FAILED if broken else ExitCode.PASSED
+
+
+def _floors() -> Iterator[Observation]:
+    text = (files("auditor_specs") / "floors.yaml").read_text(encoding="utf-8")
+    for floor in load_strict(text, "floors.yaml", Floors).floors:
+        found = installed_version(floor.package)
+        if found is None:
+            status: Literal["note", "problem"] = "problem" if floor.required else "note"
+            yield Observation(status, floor.package, "not installed")
+        elif Version(found) < Version(floor.minimum):
+            text = f"{found} is older than {floor.minimum}: {floor.why} ({floor.source})"
+            yield Observation("problem", floor.package, text)
+        else:
+            yield Observation("ok", floor.package, found)
+
+
+def _runtimes() -> Iterator[Observation]:
+    both = [n for n in ("onnxruntime", "onnxruntime-gpu") if installed_version(n)]
+    if len(both) == 2:
+        yield Observation(
+            "problem", "onnxruntime",
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
+            "uninstall both and install one",
+        )  # fmt: skip
+        return
+    if not both:
+        yield Observation("problem", "onnxruntime", "not installed; reinstall auditor")
+        return
+    yield Observation("ok", both[0], installed_version(both[0]) or "")
+    import onnxruntime
+
+    providers = ", ".join(onnxruntime.get_available_providers())
+    yield Observation("ok", "execution providers", f"compiled in: {providers}")
+
+
+def _machine() -> Iterator[Observation]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield Observation("ok", "CUDA", torch.cuda.get_device_name(0))
+    else:
+        yield Observation("note", "CUDA", "no device; everything runs on the CPU")
+    yield Observation("ok", "processors", str(os.cpu_count()))
+    yield Observation("ok", "python", f"{platform.python_version()} on {platform.platform()}")

@@ -1,0 +1,66 @@
+"""`auditor list`: what this installation knows."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from auditor_cli.options import json_option
+from auditor_cli.output import Output
+
+
+@click.command(name="list")
+@click.argument("what", type=click.Choice(["checks", "fixes", "plans", "frameworks"]))
+@json_option
+def command(what: str, as_json: bool) -> int:
+    """List checks, fixes, built-in plans or compliance frameworks."""
+    output = Output(as_json)
+    {"checks": _checks, "fixes": _fixes, "plans": _plans, "frameworks": _frameworks}[what](output)
+    return 0
+
+
+def _checks(output: Output) -> None:
+    from auditor.registry import all_checks
+
+    rows = []
+    for check in all_checks().values():
+        params = check.params.model_json_schema()
+        rows.append((check.code, check.title, ", ".join(params.get("properties", {})) or "-"))
+        output.record(check.card().model_dump() | {"parameters": params})
+    output.table(("code", "question", "parameters"), rows)
+
+
+def _fixes(output: Output) -> None:
+    from importlib.metadata import entry_points
+
+    rows = [(entry.name, entry.value) for entry in entry_points(group="auditor.fixes")]
+    for name, value in rows:
+        output.record({"name": name, "provided_by": value})
+    if not rows:
+        output.log("no fixes are installed; packages add them as 'auditor.fixes' entry points")
+    output.table(("fix", "provided by"), rows)
+
+
+def _plans(output: Output) -> None:
+    from auditor.strict_yaml import parse
+    from auditor_cli.plans import built_in_plans
+
+    rows = []
+    for name, path in built_in_plans().items():
+        plan = parse(path.read_text(encoding="utf-8"), str(path)).value
+        fields = plan if isinstance(plan, dict) else {}
+        variables = fields.get("variables")
+        needed = sorted(variables) if isinstance(variables, dict) else []
+        rows.append((name, str(fields.get("title", "")), ", ".join(needed) or "-"))
+        output.record({"name": name, "title": fields.get("title", ""), "variables": needed})
+    output.table(("plan", "title", "variables (--set)"), rows)
+
+
+def _frameworks(output: Output) -> None:
+    from auditor_cli.plans import compliance_mappings
+
+    rows = [(name, str(path)) for name, path in compliance_mappings().items()]
+    for name, path in rows:
+        output.record({"name": name, "mapping": path})
+    if not rows:
+        output.log("no compliance mappings are installed")
+    output.table(("framework", "mapping"), rows)

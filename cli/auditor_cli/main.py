@@ -1,0 +1,139 @@
+"""The `auditor` command: one entry point that maps every ending to an exit code.
+
+Commands are imported when they are used, so that `auditor --help` and shell completion
+stay quick and import neither torch nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+
+from auditor.errors import AuditorError, did_you_mean
+from auditor_cli.exit_codes import MEANINGS, ExitCode, code_for
+
+# name: (module, one line for --help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Audit models as a plan says and gate on the result."),
+    "gate": ("gate", "Apply policy, waivers and baseline to a finished run."),
+    "report": ("report", "Write reports of a run."),
+    "diff": ("diff", "Compare two runs."),
+    "verify": ("verify", "Verify one property of one ONNX model."),
+    "model": ("model", "Look at a model file without executing it."),
+    "init": ("init", "Write a first plan for a model."),
+    "list": ("list_", "List checks, fixes, plans or frameworks."),
+    "config": ("config", "Validate a plan or print its schema."),
+    "doctor": ("doctor", "Say what is missing or too old on this machine."),
+    "completion": ("completion", "Print a shell completion script."),
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A stand-in with the help line, enough for `--help` and completion."""
+        if cmd_name not in COMMANDS:
+            return None
+        return click.RichCommand(cmd_name, short_help=COMMANDS[cmd_name][1])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The real command, imported now."""
+        name = args[0]
+        if name not in COMMANDS:
+            if name.startswith("-"):
+                raise click.NoSuchOption(name, ctx=ctx)
+            hint = did_you_mean(name, list(COMMANDS)) or "; see auditor --help"
+            raise click.UsageError(f"unknown command '{name}'{hint}", ctx=ctx)
+        module = importlib.import_module(f"auditor_cli.commands.{COMMANDS[name][0]}")
+        return name, module.command, args[1:]
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="auditor", prog_name="auditor")
+def cli() -> None:
+    """Audit a model against a plan, and gate its release on the evidence.
+
+    Exit codes: 0 passed, 1 failed, 2 usage, 3 inconclusive, 4 internal error, 5 nothing
+    audited, 6 input refused as unsafe, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with the right exit code."""
+    code = run_command_line(list(sys.argv[1:] if arguments is None else arguments))
+    _flush()
+    sys.exit(code)
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run a command and return its exit code; never raises."""
+    as_json = "--json" in arguments
+    try:
+        value: Any = cli.main(args=arguments, prog_name="auditor", standalone_mode=False)
+        return value if isinstance(value, int) else ExitCode.PASSED
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "auditor"
+        text = f"{where}: {error.format_message()} (see {where} --help)"
+        return _fail(text, "usage", ExitCode.USAGE, as_json)
+    except click.ClickException as error:
+        return _fail(error.format_message(), "usage", ExitCode.USAGE, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        text = f"interrupted; {MEANINGS[ExitCode.INTERRUPTED].split('; ')[1]}"
+        return _fail(text, "interrupted", ExitCode.INTERRUPTED, as_json)
+    except AuditorError as error:
+        return _fail(str(error), type(error).__name__, code_for(error), as_json)
+    except BrokenPipeError:
+        _silence(sys.stdout.fileno())
+        return ExitCode.INTERNAL
+    except Exception as error:  # noqa: BLE001 - the last border: a bug must not look like a verdict
+        if os.environ.get("AUDITOR_DEBUG"):
+            traceback.print_exc()
+        text = (
+            f"internal error: {type(error).__name__}: {error}; set AUDITOR_DEBUG=1 for the "
+            "traceback and report it"
+        )
+        return _fail(text, "internal", ExitCode.INTERNAL, as_json)
+
+
+def _fail(message: str, kind: str, code: ExitCode, as_json: bool) -> int:
+    """One line on stderr, or one JSON line on stdout."""
+    line = " ".join(message.split())
+    if as_json:
+        record = {"error": {"kind": kind, "message": line, "exit_code": int(code)}}
+        print(json.dumps(record, sort_keys=True))
+    else:
+        print(f"auditor: {line}", file=sys.stderr)
+    return code
+
+
+def _flush() -> None:
+    """Write out what is buffered; a reader that has gone away changes no exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _silence(stream.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+if __name__ == "__main__":
+    main()

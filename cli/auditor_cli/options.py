@@ -1,0 +1,92 @@
+"""Options that several commands share, each with its `AUDITOR_*` variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from auditor.audit.gate import Acceptance
+from auditor.audit.policy import Policy, load_policy, load_waivers
+from auditor.errors import ConfigurationError, FileMissing
+from auditor.findings import Severity
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON lines on stdout.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, envvar="AUDITOR_QUIET", help="No progress, no tables."
+)
+
+
+def gate_options(function: F) -> F:
+    """`--policy --waivers --baseline --fail-on`."""
+    for option in reversed((
+        click.option("--policy", "policy_file", type=FILE, envvar="AUDITOR_POLICY",
+                     help="Policy file used instead of the plan's policy."),
+        click.option("--waivers", "waiver_file", type=FILE, envvar="AUDITOR_WAIVERS",
+                     help="Waiver file: findings accepted until a date."),
+        click.option("--baseline", type=click.Path(path_type=Path), envvar="AUDITOR_BASELINE",
+                     help="Earlier run (folder or audit.json): its findings do not gate again."),
+        click.option("--fail-on", type=click.Choice([s.value for s in Severity]),
+                     envvar="AUDITOR_FAIL_ON", help="Lowest severity that fails (default: high)."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def soften_options(function: F) -> F:
+    """`--exit-zero --allow-inconclusive`."""
+    for option in reversed((
+        click.option("--exit-zero", is_flag=True, envvar="AUDITOR_EXIT_ZERO",
+                     help="Exit 0 where the gate says 1 or 3."),
+        click.option("--allow-inconclusive", is_flag=True, envvar="AUDITOR_ALLOW_INCONCLUSIVE",
+                     help="Exit 0 where the gate says 3."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def read_policy(policy_file: Path | None, fail_on: str | None, plan_policy: Policy) -> Policy:
+    """The policy in force: a file over the plan's, `--fail-on` over both."""
+    policy = load_policy(policy_file) if policy_file else plan_policy
+    return policy.model_copy(update={"fail_on": Severity(fail_on)}) if fail_on else policy
+
+
+def read_acceptance(waiver_file: Path | None, baseline: Path | None) -> Acceptance:
+    """Waivers and baseline as of today (UTC)."""
+    today = datetime.now(UTC).date()
+    waivers = load_waivers(waiver_file, today) if waiver_file else ()
+    return Acceptance(waivers, read_baseline(baseline), today)
+
+
+def read_baseline(path: Path | None) -> Mapping[str, Severity]:
+    """Fingerprints and severities of an earlier run's findings."""
+    if path is None:
+        return {}
+    from auditor_reports.audit_json import load_report
+
+    file = path / "audit.json" if path.is_dir() else path
+    if not file.is_file():
+        raise FileMissing(file, "baseline")
+    report = load_report(file)
+    known = {f.fingerprint: f.severity for r in report.results for f in r.answer.findings}
+    gated = {r.fingerprint: r.severity for r in report.gate.rows if r.fingerprint and r.severity}
+    return {**gated, **known}
+
+
+def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`name=value` pairs; a value that names an existing file or folder is made absolute."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise ConfigurationError(f"--set '{pair}' is not of the form name=value")
+        values[name] = str(Path(value).resolve()) if Path(value).exists() else value
+    return values
