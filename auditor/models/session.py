@@ -120,7 +120,8 @@ class Session:
 
     def run_flat(self, x: Array) -> Array:
         """The output of one flat sample: [n] in, [m] out, for one input and one output."""
-        return self.run_rows(np.asarray(x).reshape(1, -1))[0]
+        row: Array = self.run_rows(np.asarray(x).reshape(1, -1))[0]
+        return row
 
     def run_rows(self, rows: Array) -> Array:
         """Flat samples in, flat outputs out: [samples, n] to [samples, m].
@@ -167,8 +168,8 @@ class Session:
         if not fixed or max(fixed) == 1 == min(fixed):
             return None
         sizes = {value.shape[0] if value.ndim else 0 for value in feeds.values()}
-        if len(sizes) != 1:
-            raise UnsupportedModel(f"inputs bring different numbers of samples: {sorted(sizes)}")
+        if len(sizes) != 1 or sizes == {0}:
+            raise UnsupportedModel(f"inputs bring different or no samples: {sorted(sizes)}")
         return sizes.pop()
 
     def _run_once(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
