@@ -1,0 +1,87 @@
+"""GitHub annotations: the workflow commands that mark lines of the plan in a build.
+
+Text only; printing it, and only when a workflow runs, is the caller's business.
+Source: GitHub documentation, "Workflow commands for GitHub Actions". Only ten
+annotations per kind and step are shown, so the ten worst are written and the rest
+is counted in a plain line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from auditor.findings import AuditReport, Severity
+from auditor_reports.sanitise import inert_line, one_line
+from auditor_reports.standing import Standings
+
+PER_KIND = 10
+Kind = Literal["error", "warning", "notice"]
+
+
+class _Annotation(NamedTuple):
+    kind: Kind
+    file: str
+    line: int
+    title: str
+    text: str
+
+
+def render_annotations(report: AuditReport) -> str:
+    """Workflow commands, worst first, a line each; empty when there is nothing to say."""
+    found = list(_annotations(report))
+    kinds: tuple[Kind, ...] = ("error", "warning", "notice")
+    lines: list[str] = []
+    for kind in kinds:
+        of_kind = [annotation for annotation in found if annotation.kind == kind]
+        lines.extend(_command(annotation) for annotation in of_kind[:PER_KIND])
+        if len(of_kind) > PER_KIND:
+            rest = len(of_kind) - PER_KIND
+            lines.append(f"and {rest} more of kind {kind}; the full list is in audit.json")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def escape_data(text: str) -> str:
+    """Text of a workflow command."""
+    return _replace(text, {"%": "%25", "\r": "%0D", "\n": "%0A"})
+
+
+def escape_property(text: str) -> str:
+    """A property (file, title) of a workflow command."""
+    return _replace(escape_data(text), {":": "%3A", ",": "%2C"})
+
+
+def _annotations(report: AuditReport) -> Iterator[_Annotation]:
+    standings = Standings(report)
+    for result in standings.worst_first(report.results):
+        file, line = result.declared_at.file, result.declared_at.line
+        title = f"{result.code} {result.title} ({result.subject})"
+        for finding in sorted(result.answer.findings, key=lambda each: each.severity.rank):
+            status = standings.of_finding(result, finding)
+            severe = finding.severity.at_least(Severity.HIGH)
+            kind: Kind = "error" if status == "fail" and severe else "warning"
+            if status in ("waived", "baseline", "below"):
+                kind = "notice"
+            text = f"{finding.severity}: {finding.title}. {finding.description}"
+            yield _Annotation(kind, file, line, title, text)
+        if result.verdict.is_open:
+            text = f"no answer ({result.verdict}): {result.answer.reason}"
+            yield _Annotation("warning", file, line, title, text)
+        elif not result.answer.findings:
+            for row in standings.rows(result):
+                if row.status in ("fail", "open", "warn"):
+                    kind = "error" if row.status == "fail" else "warning"
+                    yield _Annotation(kind, file, line, title, row.text)
+
+
+def _command(annotation: _Annotation) -> str:
+    file = escape_property(one_line(annotation.file, 300))
+    title = escape_property(one_line(annotation.title, 200))
+    text = escape_data(inert_line(annotation.text, 1_000))
+    return f"::{annotation.kind} file={file},line={annotation.line},title={title}::{text}"
+
+
+def _replace(text: str, table: Mapping[str, str]) -> str:
+    for old, new in table.items():
+        text = text.replace(old, new)
+    return text

@@ -1,0 +1,186 @@
+"""A Markdown summary for a build's step summary or a pull request.
+
+Short on purpose: verdict, counts, gaps, what fails, every check. Untrusted text is
+escaped so that it can start no table, link, mention or HTML, and the whole is cut at
+`MAX_BYTES` on a line end, because the step summary refuses more than 1 MiB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from auditor.findings import AuditReport, Verdict
+from auditor_reports.number_text import moment
+from auditor_reports.sanitise import one_line
+from auditor_reports.standing import (
+    STATUS_WORDS,
+    VERDICTS_WORST_FIRST,
+    Standings,
+    verdict_sentence,
+)
+
+MAX_BYTES = 1_000_000
+DISCLAIMER = "This report does not establish conformity and is not legal advice."
+_SHOWN = 200
+_MARKS = {
+    Verdict.HOLDS: "✅",
+    Verdict.VIOLATED: "❌",
+    Verdict.UNKNOWN: "❔",
+    Verdict.SKIPPED: "⏭️",
+    Verdict.ERROR: "⚠️",
+}
+_GATE_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
+_CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in audit.json.\n"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!+$-])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# Links, mentions and issue numbers that GitHub makes of bare text; a zero-width space stops it.
+_AUTOLINK = re.compile(r"(?i)(:)(?=//)|(www)(?=\.)|(@)(?=\w)|(#)(?=\d)|(GH)(?=-\d)|(mailto:|xmpp:)")
+
+
+def render_markdown(report: AuditReport) -> bytes:
+    """The report as GitHub-flavoured Markdown, at most `MAX_BYTES` bytes."""
+    return cut_on_line_end("\n".join(_lines(report)) + "\n", MAX_BYTES)
+
+
+def cut_on_line_end(text: str, limit: int) -> bytes:
+    """The text as UTF-8; where it is longer than `limit` bytes, whole lines and a note."""
+    content = text.encode("utf-8")
+    if len(content) <= limit:
+        return content
+    note = _CUT_NOTE.encode()
+    end = content.rfind(b"\n", 0, limit - len(note)) + 1
+    return content[:end] + note
+
+
+def escape_markdown(text: str, limit: int = 300) -> str:
+    """The text as one line that Markdown shows as it is."""
+    line = one_line(text, limit)
+    line = _AUTOLINK.sub(lambda match: match.group() + "\x00", line)
+    line = re.sub("[&<>]", lambda match: _ENTITIES[match.group()], line)
+    return _SPECIAL.sub(r"\\\1", line).replace("\x00", "&#8203;")
+
+
+def code_span(text: str, limit: int = 200) -> str:
+    """The text as a code span that its own backticks cannot leave; safe in a table cell."""
+    line = one_line(text, limit).replace("|", "¦")
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    padding = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{padding}{line}{padding}{fence}" if line else ""
+
+
+def _lines(report: AuditReport) -> Iterator[str]:
+    yield f"## Audit: {_GATE_MARKS[report.gate.verdict]}"
+    yield ""
+    yield f"**{escape_markdown(report.plan_title or report.plan)}**: {verdict_sentence(report)}"
+    if not report.complete:
+        yield ""
+        yield "**The run is not complete**: part of the plan was not carried out."
+    yield ""
+    yield from _counts(report)
+    yield from _subjects(report)
+    standings = Standings(report)
+    yield from _gaps(report, standings)
+    yield from _findings(report, standings)
+    yield from _results(report, standings)
+    yield from _reproduction(report)
+    yield DISCLAIMER
+
+
+def _counts(report: AuditReport) -> Iterator[str]:
+    counts = report.by_verdict()
+    yield "| " + " | ".join(f"{_MARKS[v]} {v}" for v in VERDICTS_WORST_FIRST) + " |"
+    yield "|" + " ---: |" * len(VERDICTS_WORST_FIRST)
+    yield "| " + " | ".join(str(counts[v]) for v in VERDICTS_WORST_FIRST) + " |"
+    yield ""
+
+
+def _subjects(report: AuditReport) -> Iterator[str]:
+    for subject in report.subjects[:_SHOWN]:
+        yield (
+            f"- {escape_markdown(subject.name)} ({escape_markdown(subject.kind)}): "
+            f"{code_span(subject.digest)}"
+        )
+    yield from _more(len(report.subjects))
+    yield ""
+
+
+def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
+    open_results = [r for r in standings.worst_first(report.results) if r.verdict.is_open]
+    yield f"### Open questions ({len(open_results)})"
+    yield ""
+    for result in open_results[:_SHOWN]:
+        yield (
+            f"- {_MARKS[result.verdict]} {escape_markdown(result.code)} "
+            f"{escape_markdown(result.title)}, {escape_markdown(result.subject)}: "
+            f"{result.verdict}, {escape_markdown(result.answer.reason)}"
+        )
+    yield from _more(len(open_results)) if open_results else ("None.",)
+    yield ""
+    yield f"### Not assessed ({len(report.not_assessed)})"
+    yield ""
+    for text in report.not_assessed[:_SHOWN]:
+        yield f"- {escape_markdown(text)}"
+    yield from _more(len(report.not_assessed)) if report.not_assessed else ("Nothing was named.",)
+    yield ""
+
+
+def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
+    found = [
+        (result, finding)
+        for result in standings.worst_first(report.results)
+        for finding in sorted(result.answer.findings, key=lambda each: each.severity.rank)
+    ]
+    if not found:
+        return
+    yield f"### Findings ({len(found)})"
+    yield ""
+    yield "| severity | check | subject | finding | where | gate |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for result, finding in found[:_SHOWN]:
+        cells = (
+            str(finding.severity),
+            escape_markdown(result.code),
+            escape_markdown(result.subject),
+            escape_markdown(finding.title),
+            escape_markdown(finding.location.path),
+            STATUS_WORDS[standings.of_finding(result, finding)],
+        )
+        yield f"| {' | '.join(cells)} |"
+    yield from _more(len(found))
+    yield ""
+
+
+def _results(report: AuditReport, standings: Standings) -> Iterator[str]:
+    yield f"### All checks ({len(report.results)})"
+    yield ""
+    yield "| verdict | check | subject | answer | gate |"
+    yield "| --- | --- | --- | --- | --- |"
+    for result in standings.worst_first(report.results)[:_SHOWN]:
+        cells = (
+            f"{_MARKS[result.verdict]} {result.verdict}",
+            f"{escape_markdown(result.code)} {escape_markdown(result.title)}",
+            escape_markdown(result.subject),
+            escape_markdown(result.answer.summary),
+            STATUS_WORDS[standings.of_result(result)],
+        )
+        yield f"| {' | '.join(cells)} |"
+    yield from _more(len(report.results))
+    yield ""
+
+
+def _reproduction(report: AuditReport) -> Iterator[str]:
+    yield (
+        f"auditor {escape_markdown(report.environment.auditor)}, seed {report.seed}, "
+        f"finished {moment(report.timing.finished)}, policy {code_span(report.gate.policy_digest)}"
+    )
+    yield ""
+    yield f"Again with: {code_span(report.command, 1_000)}"
+    yield ""
+
+
+def _more(total: int) -> Iterator[str]:
+    """The line under a list that was cut."""
+    if total > _SHOWN:
+        yield ""
+        yield f"{total - _SHOWN} more; the full list is in audit.json."

@@ -1,0 +1,178 @@
+"""What the HTML page shows, arranged: the report's records with anchors and standings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from auditor.findings import (
+    AuditReport,
+    CheckCard,
+    CheckResult,
+    Finding,
+    GateRow,
+    Verdict,
+    WaiverUse,
+)
+from auditor_reports.audit_json import run_fingerprint
+from auditor_reports.standing import (
+    VERDICTS_WORST_FIRST,
+    WORST_FIRST,
+    Standings,
+    Status,
+    check_cards,
+    finding_fingerprint,
+    verdict_sentence,
+)
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """A finding with its place on the page and before the gate."""
+
+    finding: Finding
+    anchor: str
+    fingerprint: str
+    status: Status
+    waiver: WaiverUse | None
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """A result with its place on the page and before the gate."""
+
+    result: CheckResult
+    anchor: str
+    status: Status
+    findings: tuple[FindingView, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the result."""
+        return self.result.verdict
+
+
+@dataclass(frozen=True)
+class CheckView:
+    """A check's card with its results, worst first."""
+
+    card: CheckCard
+    anchor: str
+    results: tuple[ResultView, ...]
+    counts: Mapping[Verdict, int]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page, nothing cut yet.
+
+    Attributes:
+        results: Every result, worst first.
+        failing: Findings and missed thresholds that fail the gate, worst first.
+        open: Results without an answer, and answers the gate treats as open.
+        gate_rows: The gate's rows, worst first, each with the anchor it speaks of.
+    """
+
+    report: AuditReport
+    sentence: str
+    fingerprint: str
+    counts: Mapping[Verdict, int]
+    results: tuple[ResultView, ...]
+    checks: tuple[CheckView, ...]
+    failing: tuple[tuple[ResultView, FindingView | None, str], ...]
+    open: tuple[tuple[ResultView, str], ...]
+    gate_rows: tuple[tuple[GateRow, str], ...]
+
+
+class Anchors:
+    """Hands out element ids: readable, safe in any attribute, and never the same twice."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def take(self, prefix: str, name: str) -> str:
+        """An id made of the prefix and the harmless part of the name."""
+        slug = re.sub(r"[^a-z0-9]+", "-", name[:200].lower()).strip("-")[:48] or "x"
+        base = f"{prefix}-{slug}"
+        count = self._taken[base] = self._taken.get(base, 0) + 1
+        # The double hyphen cannot come out of a name, so a numbered id stays unique.
+        return base if count == 1 else f"{base}--{count}"
+
+
+def arrange(report: AuditReport) -> Page:
+    """Arrange a report for the page."""
+    standings, anchors = Standings(report), Anchors()
+    results = tuple(
+        _result_view(result, standings, anchors) for result in standings.worst_first(report.results)
+    )
+    anchor_of = {view.result.id: view.anchor for view in reversed(results)}
+    rows = sorted(report.gate.rows, key=lambda row: WORST_FIRST.index(row.status))
+    counts = report.by_verdict()
+    return Page(
+        report=report,
+        sentence=verdict_sentence(report),
+        fingerprint=run_fingerprint(report),
+        counts={verdict: counts[verdict] for verdict in VERDICTS_WORST_FIRST},
+        results=results,
+        checks=tuple(_check_view(card, results, anchors) for card in check_cards(report)),
+        failing=tuple(_failing(results, standings)),
+        open=tuple(_open(results, standings)),
+        gate_rows=tuple((row, anchor_of.get(row.result, "")) for row in rows),
+    )
+
+
+def _result_view(result: CheckResult, standings: Standings, anchors: Anchors) -> ResultView:
+    findings = sorted(result.answer.findings, key=lambda finding: finding.severity.rank)
+    return ResultView(
+        result=result,
+        anchor=anchors.take("result", result.id),
+        status=standings.of_result(result),
+        findings=tuple(
+            FindingView(
+                finding=finding,
+                anchor=anchors.take("finding", finding_fingerprint(result, finding)),
+                fingerprint=finding_fingerprint(result, finding),
+                status=standings.of_finding(result, finding),
+                waiver=standings.waiver(result, finding),
+            )
+            for finding in findings
+        ),
+    )
+
+
+def _check_view(card: CheckCard, results: Sequence[ResultView], anchors: Anchors) -> CheckView:
+    own = tuple(view for view in results if view.result.code == card.code)
+    return CheckView(
+        card=card,
+        anchor=anchors.take("check", card.code),
+        results=own,
+        counts={v: sum(view.verdict is v for view in own) for v in VERDICTS_WORST_FIRST},
+    )
+
+
+def _failing(
+    results: Sequence[ResultView], standings: Standings
+) -> list[tuple[ResultView, FindingView | None, str]]:
+    found: list[tuple[ResultView, FindingView | None, str]] = []
+    for view in results:
+        own = [finding for finding in view.findings if finding.status == "fail"]
+        found.extend((view, finding, finding.finding.title) for finding in own)
+        marks = {finding.fingerprint for finding in own}
+        found.extend(
+            (view, None, row.text)
+            for row in standings.rows(view.result)
+            if row.status == "fail" and row.fingerprint not in marks
+        )
+    return found
+
+
+def _open(results: Sequence[ResultView], standings: Standings) -> list[tuple[ResultView, str]]:
+    found: list[tuple[ResultView, str]] = []
+    for view in results:
+        if view.verdict.is_open:
+            found.append((view, view.result.answer.reason))
+        else:
+            rows = standings.rows(view.result)
+            found.extend((view, row.text) for row in rows if row.status in ("open", "warn"))
+    return found

@@ -1,0 +1,336 @@
+"""SARIF 2.1.0 for code scanning: what fails and what is open, worst first.
+
+Every result points at the line of the plan that asked for the check, because code
+scanning refuses a file with a result that has only a logical location; layer, neuron
+and the like are logical locations, and models are artifacts with their digests.
+The written specification is `specs/sarif.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from auditor.findings import (
+    AuditReport,
+    CheckCard,
+    CheckResult,
+    Finding,
+    Location,
+    Severity,
+    Verdict,
+    fingerprint,
+)
+from auditor_reports.number_text import iso_moment
+from auditor_reports.sanitise import one_line
+from auditor_reports.sarif_models import (
+    Artifact,
+    ArtifactLocation,
+    AutomationDetails,
+    Invocation,
+    Level,
+    LogicalLocation,
+    Message,
+    Notification,
+    PhysicalLocation,
+    Region,
+    ReportingConfiguration,
+    ReportingDescriptor,
+    Run,
+    SarifLocation,
+    SarifLog,
+    SarifResult,
+    Suppression,
+    Tool,
+    ToolComponent,
+)
+from auditor_reports.standing import Standings, Status, check_cards, finding_fingerprint
+
+# GitHub keeps 5,000 of 25,000 results and its text and behaviour disagree: stay below half.
+MAX_RESULTS = 2_000
+MAX_ARTIFACTS = 200
+FINGERPRINT = "auditor/v1"
+_SECURITY_SEVERITY = {
+    Severity.CRITICAL: "9.5",
+    Severity.HIGH: "8.0",
+    Severity.MEDIUM: "5.5",
+    Severity.LOW: "2.0",
+}
+_LOGICAL_KINDS = {"expert": "module", "layer": "module", "node": "function"}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One result to be, before rules are numbered."""
+
+    rule: str
+    code: str
+    level: Level
+    text: str
+    result: CheckResult
+    status: Status
+    mark: str
+    location: Location = Location()
+    severity: Severity | None = None
+    justification: str = ""
+    passes: bool = False
+
+
+def render_sarif(
+    report: AuditReport, *, include_suppressed: bool = False, include_passed: bool = False
+) -> bytes:
+    """The report as a SARIF log.
+
+    Args:
+        report: The report.
+        include_suppressed: Also write waived findings, as suppressed results. Code
+            scanning ignores suppressions and would open alerts for them.
+        include_passed: Also write passed checks, with `kind: pass`.
+    """
+    entries = list(_entries(report, include_suppressed, include_passed))
+    log = SarifLog(runs=(_run(report, entries[:MAX_RESULTS], len(entries)),))
+    plain = log.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
+
+
+def relative_uri(path: str) -> str:
+    """A relative, percent-encoded, never empty address for a path of any system.
+
+    An absolute path, or one that climbs out of its folder, is cut to its last part:
+    a machine's folders say nothing to a reader of the log.
+    """
+    plain = path.replace("\\", "/")
+    parts = [part for part in PurePosixPath(plain).parts if part not in ("/", "//", ".")]
+    escapes = plain.startswith("/") or ".." in parts or (parts[:1] and ":" in parts[0])
+    if escapes:
+        parts = [part for part in parts[-1:] if part != ".."]
+    text = "/".join(quote(one_line(part, 255), safe="") for part in parts)
+    return text or "unnamed"
+
+
+def _entries(
+    report: AuditReport, include_suppressed: bool, include_passed: bool
+) -> Iterator[_Entry]:
+    """What is written, worst first."""
+    standings = Standings(report)
+    for result in standings.worst_first(report.results):
+        status = standings.of_result(result)
+        answer = result.answer
+        for finding in sorted(answer.findings, key=lambda each: each.severity.rank):
+            entry = _finding_entry(standings, result, finding)
+            if entry.status != "waived" or include_suppressed:
+                yield entry
+        if result.verdict.is_open:
+            yield _Entry(
+                rule=f"{result.code}-inconclusive",
+                code=result.code,
+                level="warning",
+                text=f"No answer ({result.verdict}): {answer.reason}",
+                result=result,
+                status=status,
+                mark=_result_mark(result, "inconclusive"),
+            )
+        elif result.verdict is Verdict.HOLDS and status in ("fail", "open", "warn"):
+            yield _threshold_entry(standings, result, status)
+        elif result.verdict is Verdict.HOLDS and include_passed:
+            yield _Entry(
+                rule=result.code,
+                code=result.code,
+                level="none",
+                text=answer.summary,
+                result=result,
+                status=status,
+                mark=_result_mark(result, "pass"),
+                passes=True,
+            )
+
+
+def _finding_entry(standings: Standings, result: CheckResult, finding: Finding) -> _Entry:
+    waiver = standings.waiver(result, finding)
+    status = standings.of_finding(result, finding)
+    severe = finding.severity.at_least(Severity.HIGH)
+    remedy = f" Remedy: {finding.remedy}" if finding.remedy else ""
+    return _Entry(
+        rule=result.code,
+        code=result.code,
+        level="error" if severe else "warning",
+        text=f"{finding.title}: {finding.description}{remedy}",
+        result=result,
+        status=status,
+        mark=finding_fingerprint(result, finding),
+        location=finding.location,
+        severity=finding.severity,
+        justification=f"{waiver.reason} (until {waiver.expires})" if waiver else status,
+    )
+
+
+def _threshold_entry(standings: Standings, result: CheckResult, status: Status) -> _Entry:
+    """A check that holds and still misses a number the policy asks for."""
+    rows = [row for row in standings.rows(result) if row.status == status]
+    severity = min((row.severity for row in rows if row.severity), key=lambda s: s.rank, default=None)
+    fails = status == "fail"
+    return _Entry(
+        rule=f"{result.code}-policy" if fails else f"{result.code}-inconclusive",
+        code=result.code,
+        level="error" if fails and severity and severity.at_least(Severity.HIGH) else "warning",
+        text="; ".join(row.text for row in rows),
+        result=result,
+        status=status,
+        mark=_result_mark(result, "policy" if fails else "inconclusive"),
+        severity=severity,
+    )
+
+
+def _result_mark(result: CheckResult, what: str) -> str:
+    return fingerprint(
+        f"{result.code}-{what}", result.subject, Location(property_id=result.id)
+    )
+
+
+def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
+    rules = _rules(report, entries)
+    numbers = {rule.id: number for number, rule in enumerate(rules)}
+    artifacts = _artifacts(report)
+    places = {artifact.location.uri: number for number, artifact in enumerate(artifacts)}
+    left_out = total - len(entries)
+    note = f"{left_out} less severe results were left out; audit.json has all {total}."
+    return Run(
+        tool=Tool(
+            driver=ToolComponent(name="auditor", version=report.environment.auditor, rules=rules)
+        ),
+        automation_details=AutomationDetails(id=f"auditor/{one_line(report.plan, 100)}/"),
+        invocations=(
+            Invocation(
+                execution_successful=report.complete,
+                exit_code=report.gate.exit_code,
+                start_time_utc=iso_moment(report.timing.started),
+                end_time_utc=iso_moment(report.timing.finished),
+                tool_execution_notifications=(
+                    (Notification(level="warning", message=Message(text=note)),)
+                    if left_out
+                    else ()
+                ),
+            ),
+        ),
+        artifacts=artifacts,
+        results=tuple(_result(entry, numbers[entry.rule], places) for entry in entries),
+        properties={
+            "gateVerdict": report.gate.verdict,
+            "notAssessed": [one_line(text, 300) for text in report.not_assessed[:200]],
+            "policyDigest": report.gate.policy_digest,
+            "resultsLeftOut": left_out,
+        },
+    )
+
+
+def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifResult:
+    uri = relative_uri(entry.result.declared_at.file)
+    physical = PhysicalLocation(
+        artifact_location=ArtifactLocation(uri=uri, index=places.get(uri)),
+        region=Region(start_line=max(entry.result.declared_at.line, 1)),
+    )
+    suppressed = entry.status == "waived"
+    return SarifResult(
+        rule_id=entry.rule,
+        rule_index=rule_index,
+        level=entry.level,
+        kind="pass" if entry.passes else None,
+        message=Message(text=one_line(entry.text, 1_000) or entry.rule),
+        locations=(
+            SarifLocation(
+                physical_location=physical,
+                logical_locations=_logical_locations(entry.result.subject, entry.location),
+            ),
+        ),
+        partial_fingerprints={FINGERPRINT: entry.mark},
+        suppressions=(
+            (Suppression(justification=one_line(entry.justification, 500)),)
+            if suppressed
+            else None
+        ),
+        properties={
+            "gateStatus": entry.status,
+            "result": one_line(entry.result.id, 200),
+            "severity": entry.severity,
+            "subject": one_line(entry.result.subject, 200),
+            "verdict": entry.result.verdict,
+        },
+    )
+
+
+def _logical_locations(subject: str, location: Location) -> tuple[LogicalLocation, ...]:
+    """Subject first, then each part of the location that names something in the model."""
+    root = one_line(subject, 200) or "subject"
+    found = [LogicalLocation(name=root, fully_qualified_name=root, kind="module")]
+    for part, value in location.model_dump(exclude_none=True).items():
+        if part in ("file", "line"):
+            continue
+        name = f"{part.replace('_id', '')} {one_line(str(value), 200)}"
+        found.append(
+            LogicalLocation(
+                name=name,
+                fully_qualified_name=f"{found[-1].fully_qualified_name}/{name}",
+                kind=_LOGICAL_KINDS.get(part, "object"),
+            )
+        )
+    return tuple(found)
+
+
+def _rules(report: AuditReport, entries: list[_Entry]) -> tuple[ReportingDescriptor, ...]:
+    cards = {card.code: card for card in check_cards(report)}
+    used: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        used.setdefault(entry.rule, []).append(entry)
+    return tuple(_rule(rule, cards[used[rule][0].code], used[rule]) for rule in sorted(used))
+
+
+def _rule(rule: str, card: CheckCard, entries: list[_Entry]) -> ReportingDescriptor:
+    suffix = {f"{card.code}-inconclusive": ": no answer", f"{card.code}-policy": ": policy missed"}
+    properties: dict[str, object] = {"tags": ["model-audit", card.code[:4] + "xx"]}
+    severities = [entry.severity for entry in entries if entry.severity]
+    if severities:
+        # One number per rule is all the format has; the worst finding decides it.
+        worst = min(severities, key=lambda severity: severity.rank)
+        properties["security-severity"] = _SECURITY_SEVERITY[worst]
+        properties["tags"] = ["model-audit", card.code[:4] + "xx", "security"]
+    return ReportingDescriptor(
+        id=rule,
+        name=one_line(card.title, 200) or rule,
+        short_description=Message(text=one_line(card.title, 200) + suffix.get(rule, "")),
+        full_description=Message(text=one_line(card.question, 1_000) or rule),
+        help=Message(
+            text=one_line(
+                f"Method: {card.method} What a pass does not mean: {card.pass_does_not_mean}", 4_000
+            )
+        ),
+        default_configuration=ReportingConfiguration(
+            level="error" if any(entry.level == "error" for entry in entries) else "warning"
+        ),
+        properties=properties,  # type: ignore[arg-type]
+    )
+
+
+def _artifacts(report: AuditReport) -> tuple[Artifact, ...]:
+    plan = Artifact(
+        location=ArtifactLocation(uri=relative_uri(report.plan_file)),
+        hashes=_hashes(report.plan_digest),
+        roles=("policy",),
+    )
+    models = tuple(
+        Artifact(
+            location=ArtifactLocation(uri=relative_uri(subject.path)),
+            length=max(subject.size, 0),
+            hashes=_hashes(subject.digest),
+            roles=("analysisTarget",),
+        )
+        for subject in report.subjects[:MAX_ARTIFACTS]
+    )
+    return (plan, *models)
+
+
+def _hashes(digest: str) -> dict[str, str] | None:
+    kind, _, value = digest.partition(":")
+    return {"sha-256": value} if kind == "sha256" and value else None
