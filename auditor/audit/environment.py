@@ -5,32 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from auditor.errors import ConfigurationError
 from auditor.findings import Environment
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "z3-solver", "numba")
-
-
-def resolve_device(wanted: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        ConfigurationError: CUDA was asked for and torch or onnxruntime has none.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    import onnxruntime
-    import torch
-
-    has_cuda = (
-        torch.cuda.is_available()
-        and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    )
-    if wanted == "cuda" and not has_cuda:
-        raise ConfigurationError(
-            "device 'cuda' was asked for and torch or onnxruntime finds none; use --device cpu"
-        )
-    return "cuda" if has_cuda else "cpu"
 
 
 def describe_environment(device: str, threads: int) -> Environment:

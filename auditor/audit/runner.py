@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.audit import run_directory
-from auditor.audit.environment import describe_environment, resolve_device
+from auditor.audit.environment import describe_environment
 from auditor.audit.gate import REFUSED_FACT, Acceptance
 from auditor.audit.ledger import Ledger
 from auditor.audit.observer import Observer, SilentObserver
@@ -45,6 +45,7 @@ from auditor.findings import (
 )
 from auditor.models.digest import file_digest
 from auditor.models.preflight import require_openable
+from auditor.models.session import resolve_device
 from auditor.registry import all_checks
 
 # A check stops by itself at its limit; the process is killed this much later.

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
+from click.exceptions import Exit
 
 from auditor.errors import AuditorError, did_you_mean
 from auditor_cli.exit_codes import MEANINGS, ExitCode, code_for
@@ -46,7 +47,7 @@ class LazyGroup(click.RichGroup):
         """A stand-in with the help line, enough for `--help` and completion."""
         if cmd_name not in COMMANDS:
             return None
-        return click.RichCommand(cmd_name, short_help=COMMANDS[cmd_name][1])
+        return click.RichCommand(name=cmd_name, short_help=COMMANDS[cmd_name][1])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -85,7 +86,7 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         value: Any = cli.main(args=arguments, prog_name="auditor", standalone_mode=False)
         return value if isinstance(value, int) else ExitCode.PASSED
-    except click.exceptions.Exit as ending:
+    except Exit as ending:
         return ending.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "auditor"

@@ -31,7 +31,7 @@ def write_reports(report: AuditReport, folder: Path, formats: Sequence[str]) -> 
     """Write the named formats into the folder, always with `audit.json`; returns the files."""
     make_folder(folder)
     rendered = [
-        (folder / writer.filename, render(writer.name, report))
+        (folder / writer.suffix_filename, render(writer.name, report))
         for writer in WRITERS
         if writer.name in formats or writer.name == "json"
     ]

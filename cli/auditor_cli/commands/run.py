@@ -8,11 +8,11 @@ from pathlib import Path
 
 import rich_click as click
 
-from auditor.audit.environment import resolve_device
 from auditor.audit.plan import LoadedPlan
 from auditor.audit.runner import AuditRequest, estimate_seconds, resolve_audit, run_audit
 from auditor.executor import LocalExecutor
 from auditor.findings import AuditReport
+from auditor.models.session import resolve_device
 from auditor_cli.exit_codes import soften
 from auditor_cli.options import (
     FOLDER,

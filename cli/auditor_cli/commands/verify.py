@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import rich_click as click
@@ -30,7 +31,7 @@ def command(
 
     Exits 0 when it holds, 1 when it is violated, 3 when there is no answer.
     """
-    from auditor.checks.written_property import verify_file
+    from auditor.verify.onnx_subject import verify_file
 
     output = Output(as_json, quiet)
     prop, outcome = verify_file(model, property_file, time_limit_s=time_s, seed=seed)
@@ -40,7 +41,7 @@ def command(
     if not quiet:
         output.data(f"property: {prop.text}")
         output.data(f"would be violated where: {prop.violation_text}")
-        output.data(outcome.statistics.text)
+        output.data(outcome.statistics.how_far)
     witness = outcome.witness
     if witness and outcome.verdict is Verdict.VIOLATED:
         output.data(f"witness: {[float(v) for v in witness.inputs]}")
@@ -52,6 +53,6 @@ def command(
         "violation": prop.violation_text,
         "witness": [float(v) for v in witness.inputs] if witness else None,
         "outputs": [float(v) for v in witness.outputs] if witness else None,
-        "statistics": outcome.statistics.as_record(),
+        "statistics": asdict(outcome.statistics),
     })  # fmt: skip
     return CODES.get(outcome.verdict, ExitCode.INCONCLUSIVE)

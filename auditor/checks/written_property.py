@@ -1,0 +1,149 @@
+"""AUD201: a written property (VNN-LIB or YAML) holds."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from pydantic import Field
+
+from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.errors import ConfigurationError
+from auditor.findings import (
+    Answer,
+    Evidence,
+    Finding,
+    ImageEvidence,
+    Location,
+    Severity,
+    Verdict,
+)
+from auditor.verify.evidence import gray_image, statistics_metrics, witness_evidence
+from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
+from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.property import Property
+from auditor.verify.search import verify
+
+
+class Params(CheckParams):
+    """Parameters of AUD201."""
+
+    property: Path
+    """The property: a YAML or VNN-LIB file."""
+    severity: Severity = Severity.HIGH
+    """How bad a violation is."""
+    max_boxes: int = Field(default=2_000_000, ge=0)
+    """Sub-problems the search may look at."""
+    image_shape: tuple[int, int] | None = None
+    """Height and width, for models whose input is a grey-scale picture in [0, 1]."""
+
+
+def prepare(subject: Subject, params: Params) -> None:
+    """Find out before the run whether model and property fit each other."""
+    opened = open_subject(subject.path)
+    read_property(params.property, opened.network)
+    height, width = params.image_shape or (1, opened.network.num_inputs)
+    if height * width != opened.network.num_inputs:
+        raise ConfigurationError(
+            f"image_shape {height}x{width} is not a picture of the model's "
+            f"{opened.network.num_inputs} inputs"
+        )
+
+
+def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """Verify the property; a violation counts only when it was replayed."""
+    opened = open_subject(subject.path, context.device)
+    prop = read_property(params.property, opened.network)
+    outcome = verify(
+        opened.network,
+        prop,
+        limits=Limits(time_s=context.time_limit_s, max_boxes=params.max_boxes),
+        seed=context.seed,
+        progress=context.progress,
+        replay=opened.replayers,
+    )
+    return _answer(opened, prop, outcome, params)
+
+
+def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Params) -> Answer:
+    evidence = _evidence(opened, prop, outcome, params)
+    found: tuple[Finding, ...] = ()
+    if outcome.verdict is Verdict.VIOLATED:
+        found = (
+            Finding(
+                title=f"{prop.name} is violated",
+                severity=params.severity,
+                description=f"An input exists for which: {prop.violation_text}",
+                remedy="Look at the witness; retrain, restrict the input, or correct the property.",
+                location=Location(property_id=prop.name),
+                evidence=evidence,
+            ),
+        )
+        evidence = ()
+    return Answer(
+        verdict=outcome.verdict,
+        summary=f"{prop.name}: {prop.text}",
+        reason=outcome.reason if outcome.verdict.is_open else "",
+        metrics=statistics_metrics(outcome.statistics),
+        findings=found,
+        evidence=evidence,
+        facts={
+            "property": prop.text,
+            "violated where": prop.violation_text,
+            "semantics": "real arithmetic of the stored weights; bounds rounded outward",
+            "reason": outcome.reason,
+        },
+    )
+
+
+def _evidence(
+    opened: OnnxSubject, prop: Property, outcome: Outcome, params: Params
+) -> tuple[Evidence, ...]:
+    witness = outcome.witness
+    if witness is None:
+        return ()
+    title = "Witness" if witness.confirmed else "Candidate that did not count"
+    records: list[Evidence] = [witness_evidence(title, prop, witness, opened)]
+    if params.image_shape:
+        box = next(
+            case
+            for case in prop.cases
+            if case.contains([Fraction(float(x)) for x in witness.inputs])
+        )
+        middle = [float((low + high) / 2) for low, high in zip(box.lower, box.upper, strict=True)]
+        change = [0.5 + float(x) - m for x, m in zip(witness.inputs, middle, strict=True)]
+        records.append(
+            ImageEvidence(
+                title="The witness as a picture",
+                images=(
+                    gray_image(middle, params.image_shape, "middle of the input region"),
+                    gray_image(witness.inputs, params.image_shape, "witness"),
+                    gray_image(change, params.image_shape, "difference (grey is none)"),
+                ),
+                description=f"The witness satisfies: {prop.violation_text}",
+            )
+        )
+    return tuple(records)
+
+
+CHECK = Check(
+    code="AUD201",
+    title="A written property holds",
+    version=1,
+    question="Does the stated property hold for every input it speaks of?",
+    method=(
+        "Falsification by descent and corners, then sound linear bounds with outward "
+        "rounding and branch and bound, then Z3 in exact rationals on what is left small. "
+        "A violation counts only when exact arithmetic and onnxruntime confirm it."
+    ),
+    pass_does_not_mean=(
+        "The statement is proved in real arithmetic for the stored weights; a runtime that "
+        "rounds may differ by its rounding error near a tie. Nothing is said about inputs "
+        "outside the stated region."
+    ),
+    kinds=("onnx",),
+    params=Params,
+    run=run,
+    estimate_s=lambda params: 5.0,
+    prepare=prepare,
+)

@@ -1,0 +1,42 @@
+"""Confidence intervals of sampled numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from auditor.findings import Interval, Metric
+
+# Two-sided 95 % quantile of the standard normal distribution.
+Z_95 = 1.959963984540054
+
+
+def wilson_interval(hits: int, total: int) -> Interval:
+    """The 95 % Wilson score interval of a share (Wilson 1927).
+
+    Args:
+        hits: How many of the sample have the property, 0 <= hits <= total.
+        total: Size of the sample, at least 1.
+    """
+    share, factor = hits / total, Z_95 * Z_95 / total
+    middle = (share + factor / 2) / (1 + factor)
+    half = Z_95 * math.sqrt(share * (1 - share) / total + factor / (4 * total)) / (1 + factor)
+    lower, upper = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the bound is the share itself; rounding must not push it inside.
+    return Interval(
+        lower=0.0 if hits == 0 else lower, upper=1.0 if hits == total else upper, method="Wilson"
+    )
+
+
+def share_metric(
+    name: str, hits: int, total: int, better: Literal["higher", "lower"], unit: str = "share"
+) -> Metric:
+    """A share of a sample as a metric with its interval."""
+    return Metric(
+        name=name,
+        value=hits / total,
+        unit=unit,
+        sample_size=total,
+        interval=wilson_interval(hits, total),
+        better=better,
+    )

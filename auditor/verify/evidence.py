@@ -1,0 +1,76 @@
+"""What a verification found, as records for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.findings import GrayImage, Metric, Replay, WitnessEvidence
+from auditor.verify.onnx_subject import OnnxSubject
+from auditor.verify.outcome import Statistics
+from auditor.verify.property import Property
+from auditor.verify.witness import Witness
+
+
+def witness_evidence(
+    title: str, prop: Property, witness: Witness, subject: OnnxSubject
+) -> WitnessEvidence:
+    """A witness with its replays."""
+    runtimes = {replayer.label: replayer for replayer in subject.replayers}
+    return WitnessEvidence(
+        title=title,
+        property_text=prop.text,
+        violation_text=prop.violation_text,
+        inputs=tuple(float(value) for value in witness.inputs),
+        input_shape=tuple(axis or 1 for axis in subject.model.inputs[0].shape),
+        outputs=witness.outputs,
+        margin=witness.margin,
+        exact_violates=witness.exact_violates,
+        replays=tuple(
+            Replay(
+                runtime=replay.label,
+                provider=runtimes[replay.label].provider,
+                optimised=runtimes[replay.label].optimised,
+                outputs=replay.outputs,
+                violates=replay.violates,
+            )
+            for replay in witness.replays
+        ),
+    )
+
+
+def statistics_metrics(statistics: Statistics) -> tuple[Metric, ...]:
+    """The deterministic figures of a search."""
+    figures = (
+        ("subproblems", statistics.boxes, "boxes bounded"),
+        ("max_depth", statistics.max_depth, "splits on the deepest path"),
+        ("falsifier_evaluations", statistics.falsifier_evaluations, "points tried"),
+        ("z3_queries", statistics.z3_queries, "queries"),
+    )
+    shares = (
+        Metric(name=f"share_decided_by_{engine}", value=share, unit="share of the input region")
+        for engine, share in sorted(statistics.decided_share.items())
+    )
+    counts = (Metric(name=name, value=value, unit=unit) for name, value, unit in figures)
+    return (*counts, *shares)
+
+
+def gray_image(
+    values: NDArray[np.floating] | Sequence[float], shape: tuple[int, int], caption: str
+) -> GrayImage:
+    """Flat values in [0, 1] as a picture; values outside are clipped.
+
+    Args:
+        values: Flat pixels, [height * width], row by row.
+        shape: Height and width.
+        caption: What the picture shows.
+    """
+    pixels = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
+    return GrayImage(
+        caption=caption,
+        height=shape[0],
+        width=shape[1],
+        pixels=tuple(float(round(pixel, 4)) for pixel in pixels),
+    )

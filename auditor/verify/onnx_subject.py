@@ -1,0 +1,80 @@
+"""An ONNX file as a subject of verification: its network, and runtimes that replay it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.models.onnx_model import OnnxModel
+from auditor.models.session import Session
+from auditor.verify.network import Network, network_from_onnx
+from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.property import Property, load_property
+from auditor.verify.search import verify
+
+
+class RuntimeReplayer:
+    """Runs one input in onnxruntime, batch 1.
+
+    Attributes:
+        label: Name of this runtime in messages and reports.
+        provider: The execution provider really in use.
+        optimised: Whether graph optimisations are on.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.provider = session.providers_in_use[0]
+        self.optimised = session.optimised
+        kind = "optimised" if session.optimised else "as written"
+        self.label = f"onnxruntime {self.provider.removesuffix('ExecutionProvider')}, {kind}"
+
+    def __call__(self, inputs: NDArray[np.float32], /) -> NDArray[np.floating]:
+        """The outputs, flat."""
+        return np.asarray(self._session.run_flat(inputs))
+
+
+class OnnxSubject(NamedTuple):
+    """A model opened for verification."""
+
+    model: OnnxModel
+    network: Network
+    replayers: tuple[RuntimeReplayer, ...]
+
+
+def open_subject(path: Path, device: str = "cpu") -> OnnxSubject:
+    """Open a model, read its network, and start the runtimes that replay witnesses.
+
+    Raises:
+        FileMissing, RefusedModel: The file is not there or not safe to open.
+        UnsupportedOperator: Operators the verifier cannot express, with their nodes.
+        UnsupportedModel: Weights that are not finite, several inputs, and the like.
+    """
+    model = OnnxModel.open(path)
+    network = network_from_onnx(model.proto)
+    sessions = (model.session(device, optimised=optimised) for optimised in (False, True))
+    return OnnxSubject(model, network, tuple(RuntimeReplayer(session) for session in sessions))
+
+
+def read_property(path: Path, network: Network) -> Property:
+    """A property file read for this network; see `load_property`."""
+    return load_property(path, num_inputs=network.num_inputs, num_outputs=network.num_outputs)
+
+
+def verify_file(
+    model: Path, property_file: Path, *, time_limit_s: float, seed: int = 0
+) -> tuple[Property, Outcome]:
+    """Verify a property file of a model file; witnesses are replayed in onnxruntime."""
+    subject = open_subject(model)
+    prop = read_property(property_file, subject.network)
+    outcome = verify(
+        subject.network,
+        prop,
+        limits=Limits(time_s=time_limit_s),
+        seed=seed,
+        replay=subject.replayers,
+    )
+    return prop, outcome
