@@ -1,0 +1,10 @@
+"""Properties of a network: what should hold for every input of a set.
+
+    prop = load_property(Path("safe.yaml"), num_inputs=5, num_outputs=5)
+"""
+
+from auditor.verify.property.cases import Property, UnsafeCase, UnsafeRow
+from auditor.verify.property.reading import load_property
+from auditor.verify.property.robustness import robustness_property
+
+__all__ = ["Property", "UnsafeCase", "UnsafeRow", "load_property", "robustness_property"]

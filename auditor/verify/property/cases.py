@@ -1,0 +1,169 @@
+"""A property in negated form: the union of cases in which it is violated.
+
+A case is an input box together with half-spaces of the outputs. The property holds
+when no input of any case's box has outputs in all of that case's half-spaces. All
+numbers are exact fractions of what the file says. Two traps live here: a conjunction
+of output atoms is refuted by refuting any one of them, and `a <= b` negates to
+`a > b`, so a tie matters; each row records whether its unsafe atom is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from auditor.errors import ConfigurationError
+
+MAX_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class UnsafeRow:
+    """One half-space of outputs: `coefficients . y <= bound`, or `<` when strict."""
+
+    coefficients: tuple[Fraction, ...]
+    bound: Fraction
+    strict: bool = False
+
+    def excess(self, outputs: Sequence[Fraction]) -> Fraction:
+        """`coefficients . y - bound`: positive outside the half-space."""
+        terms = zip(self.coefficients, outputs, strict=True)
+        return sum((c * y for c, y in terms if c), Fraction(0)) - self.bound
+
+    def contains(self, outputs: Sequence[Fraction]) -> bool:
+        """Whether the outputs satisfy the atom, in its true (strict or closed) form."""
+        excess = self.excess(outputs)
+        return excess < 0 or (excess == 0 and not self.strict)
+
+    def describe(self, names: Sequence[str], *, negated: bool) -> str:
+        """The atom in words, or its negation."""
+        positive = [(c, n) for c, n in zip(self.coefficients, names, strict=True) if c > 0]
+        negative = [(-c, n) for c, n in zip(self.coefficients, names, strict=True) if c < 0]
+        left, right, bound = positive, negative, self.bound
+        sign = "<" if self.strict else "<="
+        if not left and len(right) >= 1 and bound:
+            # `-y <= -3` reads better as `y >= 3`.
+            left, right, bound = negative, [], -self.bound
+            sign = {"<": ">", "<=": ">="}[sign]
+        if negated:
+            sign = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[sign]
+        return f"{_sum(left, Fraction(0))} {sign} {_sum(right, bound)}"
+
+
+@dataclass(frozen=True)
+class UnsafeCase:
+    """One way to violate a property: an input box, and output rows that all apply.
+
+    Attributes:
+        lower: Lower end of each input, exact.
+        upper: Upper end of each input, exact; a box with lower > upper is empty.
+        rows: Half-spaces of the outputs; without rows every output is a violation.
+    """
+
+    lower: tuple[Fraction, ...]
+    upper: tuple[Fraction, ...]
+    rows: tuple[UnsafeRow, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the box contains no input at all."""
+        return any(low > high for low, high in zip(self.lower, self.upper, strict=True))
+
+    def contains(self, inputs: Sequence[Fraction]) -> bool:
+        """Whether the input lies in the (closed) box."""
+        return all(
+            low <= x <= high
+            for low, x, high in zip(self.lower, inputs, self.upper, strict=True)
+        )
+
+    def violated_by(self, outputs: Sequence[Fraction]) -> bool:
+        """Whether the outputs satisfy every row in its true form."""
+        return all(row.contains(outputs) for row in self.rows)
+
+    def margin(self, outputs: Sequence[Fraction]) -> Fraction:
+        """How far inside the unsafe set the outputs are; negative outside it."""
+        return -max((row.excess(outputs) for row in self.rows), default=Fraction(0))
+
+
+@dataclass(frozen=True)
+class Property:
+    """What should hold for every input of a set, kept as the cases that violate it.
+
+    Attributes:
+        name: Identifier, for example the file's name or its `id`.
+        cases: Every way to violate it.
+        text: The positive statement.
+        violation_text: What a counterexample would satisfy.
+        num_inputs: Size of the network's flat input.
+        num_outputs: Size of the network's flat output.
+        output_names: Names used in the texts.
+    """
+
+    name: str
+    cases: tuple[UnsafeCase, ...]
+    text: str
+    violation_text: str
+    num_inputs: int
+    num_outputs: int
+    output_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for number, case in enumerate(self.cases):
+            sizes = {len(case.lower), len(case.upper)}
+            widths = {len(row.coefficients) for row in case.rows} or {self.num_outputs}
+            if sizes != {self.num_inputs} or widths != {self.num_outputs}:
+                raise ConfigurationError(
+                    f"property {self.name}: case {number} has {sorted(sizes)} inputs and "
+                    f"{sorted(widths)} outputs, expected {self.num_inputs} and "
+                    f"{self.num_outputs}; give every case the size of the network"
+                )
+
+    def violated_cases(
+        self, inputs: Sequence[Fraction], outputs: Sequence[Fraction]
+    ) -> tuple[UnsafeCase, ...]:
+        """The cases that this input, with these outputs, makes true."""
+        return tuple(c for c in self.cases if c.contains(inputs) and c.violated_by(outputs))
+
+
+def describe_cases(
+    cases: Sequence[UnsafeCase], names: Sequence[str], *, negated: bool
+) -> str:
+    """The output conditions of cases as one line: violation, or positive statement."""
+    inner, outer = (" or ", " and ") if negated else (" and ", " or ")
+    parts: list[str] = []
+    for case in cases:
+        atoms = [row.describe(names, negated=negated) for row in case.rows]
+        text = inner.join(_shorten(atoms)) or ("never" if negated else "always")
+        if text not in parts:
+            parts.append(text)
+    grouped = [f"({part})" if len(parts) > 1 and inner in part else part for part in parts]
+    return outer.join(_shorten(grouped)) or ("always" if negated else "never")
+
+
+def output_names(count: int) -> tuple[str, ...]:
+    """Names for outputs that have none: y0, y1, ..."""
+    return tuple(f"y{index}" for index in range(count))
+
+
+def _shorten(parts: list[str]) -> list[str]:
+    if len(parts) <= MAX_SHOWN:
+        return parts
+    return [*parts[:MAX_SHOWN], f"... ({len(parts) - MAX_SHOWN} more)"]
+
+
+def _sum(terms: Sequence[tuple[Fraction, str]], constant: Fraction) -> str:
+    texts = [name if c == 1 else f"{number_text(c)}*{name}" for c, name in terms]
+    if constant or not texts:
+        texts.append(number_text(constant))
+    return " + ".join(texts)
+
+
+def number_text(value: Fraction) -> str:
+    """A fraction as a short decimal when that is exact, else as a ratio."""
+    if value.denominator == 1 and abs(value.numerator) < 10**15:
+        return str(value.numerator)
+    # A rational converts to float only within range; a huge one stays a ratio.
+    if abs(value) < 10**300 and Fraction(repr(float(value))) == value:
+        return repr(float(value))
+    return str(value) if len(str(value)) <= 40 else f"{float(value):.12g}"

@@ -1,0 +1,72 @@
+"""Reading a property file: VNN-LIB or YAML, told apart by content, plain or gzip."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+from auditor.errors import FileMissing, InvalidText
+from auditor.verify.property.cases import Property
+from auditor.verify.property.property_yaml import parse_property_yaml
+from auditor.verify.property.vnnlib import parse_vnnlib
+
+MAX_BYTES = 32_000_000
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def load_property(path: Path | str, *, num_inputs: int, num_outputs: int) -> Property:
+    """Read a property for a network of the given flat sizes.
+
+    Args:
+        path: A VNN-LIB 1 or YAML file, possibly gzip-compressed; the content decides.
+        num_inputs: Number of inputs of the network.
+        num_outputs: Number of its outputs.
+
+    Raises:
+        FileMissing: The file does not exist.
+        InvalidText: A problem of the text, with its place.
+        UnsupportedProperty: A form that is not expressed here.
+        PropertyMismatch: Written for a network of another size.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    if _looks_like_vnnlib(text):
+        name = path.name.removesuffix(".gz").removesuffix(".vnnlib")
+        return parse_vnnlib(
+            text, name, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs
+        )
+    return parse_property_yaml(
+        text, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs
+    )
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise FileMissing(path, "property file")
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+                content = stream.read(MAX_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InvalidText(str(path), f"not a whole gzip file: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise InvalidText(str(path), f"larger than {MAX_BYTES} bytes; split the property")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
+
+
+def _looks_like_vnnlib(text: str) -> bool:
+    """Whether the first line that is neither blank nor a comment opens a parenthesis."""
+    for line in text.splitlines():
+        content = line.strip()
+        if content and not content.startswith((";", "#")):
+            return content.startswith("(")
+        if content.startswith(";"):
+            return True
+    return False

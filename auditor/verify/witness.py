@@ -1,0 +1,134 @@
+"""A witness: a float32 input that breaks a property, examined before it is believed.
+
+A candidate from anywhere is moved to float32 inside the exact box, evaluated in exact
+rational arithmetic with the stored weights, and then run in the deployed runtime. It
+counts only when exact arithmetic and every replay violate the property; tolerance is
+zero, ties are judged by the property's own strictness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.verify.network import Network
+from auditor.verify.network.chain import Float64
+from auditor.verify.property import UnsafeCase
+from auditor.verify.rounding import float32_inside
+
+
+class Replayer(Protocol):
+    """Runs one flat float32 input, [inputs], in a runtime; gives outputs, [outputs]."""
+
+    def __call__(self, inputs: NDArray[np.float32], /) -> NDArray[np.floating]:
+        """The runtime's outputs, flat."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class WitnessReplay:
+    """What one runtime made of a witness."""
+
+    label: str
+    outputs: tuple[float, ...]
+    violates: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """An input and what it does.
+
+    Attributes:
+        inputs: Flat float32 input, [inputs], inside the exact box.
+        outputs: Outputs of the first replay, or the exact ones as floats.
+        exact_outputs: Outputs in exact arithmetic, as the nearest floats.
+        margin: How far inside the unsafe set the exact outputs are; negative outside.
+        exact_violates: Whether the exact outputs violate the property.
+        replays: The runs in the deployed runtime.
+    """
+
+    inputs: NDArray[np.float32]
+    outputs: tuple[float, ...]
+    exact_outputs: tuple[float, ...]
+    margin: float
+    exact_violates: bool
+    replays: tuple[WitnessReplay, ...]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether exact arithmetic and at least one replay, and all of them, violate."""
+        return (
+            self.exact_violates
+            and bool(self.replays)
+            and all(replay.violates for replay in self.replays)
+        )
+
+    @property
+    def disagreement(self) -> str:
+        """Why it does not count, or an empty string."""
+        if self.confirmed:
+            return ""
+        violating = [replay.label for replay in self.replays if replay.violates]
+        if not self.exact_violates:
+            return (
+                "an input violates the property as executed "
+                f"({', '.join(violating)}) but not in exact arithmetic"
+                if violating
+                else "the candidate violates the property only in rounded arithmetic"
+            )
+        if not self.replays:
+            return "an input violates the property in exact arithmetic; no runtime replayed it"
+        holding = [replay.label for replay in self.replays if not replay.violates]
+        return (
+            "an input violates the property in exact arithmetic but not as executed "
+            f"({', '.join(holding)})"
+        )
+
+
+def snap_to_float32(candidate: Float64, case: UnsafeCase) -> NDArray[np.float32] | int:
+    """The candidate as float32 inside the exact box, or the input that has no float32."""
+    snapped = np.empty(len(candidate), dtype=np.float32)
+    for index, value in enumerate(candidate.tolist()):
+        inside = float32_inside(value, case.lower[index], case.upper[index])
+        if inside is None:
+            return index
+        snapped[index] = inside
+    return snapped
+
+
+def examine(
+    network: Network,
+    case: UnsafeCase,
+    inputs: NDArray[np.float32],
+    replayers: Sequence[Replayer],
+) -> Witness:
+    """Evaluate a float32 input of the case's box exactly and in every runtime.
+
+    Args:
+        network: The network.
+        case: The case whose rows decide.
+        inputs: Flat float32 input inside the case's box.
+        replayers: Runtimes; one may carry a `label` for messages.
+    """
+    exact = network.evaluate_exact([Fraction(float(value)) for value in inputs])
+    replays = []
+    for number, replayer in enumerate(replayers):
+        outputs = np.asarray(replayer(inputs.copy())).ravel()
+        finite = bool(np.isfinite(outputs).all())
+        violates = finite and case.violated_by([Fraction(float(value)) for value in outputs])
+        label = str(getattr(replayer, "label", f"replay {number + 1}"))
+        replays.append(WitnessReplay(label, tuple(map(float, outputs)), violates))
+    exact_floats = tuple(float(value) for value in exact)
+    return Witness(
+        inputs=inputs,
+        outputs=replays[0].outputs if replays else exact_floats,
+        exact_outputs=exact_floats,
+        margin=float(case.margin(exact)),
+        exact_violates=case.violated_by(exact),
+        replays=tuple(replays),
+    )
