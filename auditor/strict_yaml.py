@@ -24,7 +24,8 @@ MAX_NODES = 400_000
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str | int, ...]
 
-_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_YAML_TAG = "tag:yaml.org,2002:"
+_PLAIN_TYPES = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _build(
     loader: _BoundedLoader, node: yaml.Node, path: Keys, places: dict[Keys, Place], as_text: bool
 ) -> Any:
     places[path] = _place(loader.source, node.start_mark)
+    if node.tag.removeprefix(_YAML_TAG) not in _PLAIN_TYPES:
+        raise InvalidText(places[path], f"tag '{node.tag}' is not allowed; remove it")
     if isinstance(node, yaml.SequenceNode):
         return [
             _build(loader, child, (*path, number), places, as_text)
@@ -129,19 +132,16 @@ def _build(
             place = _place(loader.source, key_node.start_mark)
             if key is None:
                 raise InvalidText(place, "a key must be a plain word")
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            if key_node.tag == _YAML_TAG + "merge":
                 raise InvalidText(place, "merge keys are not allowed; write the values out")
             if key in built:
                 raise InvalidText(place, f"key '{key}' stands twice; keep one")
             built[key] = _build(loader, value_node, (*path, key), places, as_text)
             places[(*path, key)] = place
         return built
-    if as_text and node.tag in _NUMBER_TAGS:
+    kind = node.tag.removeprefix(_YAML_TAG)
+    if kind == "timestamp" or (as_text and kind in ("int", "float")):
         return str(node.value)
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return str(node.value)
-    if not node.tag.startswith("tag:yaml.org,2002:"):
-        raise InvalidText(places[path], f"tag '{node.tag}' is not allowed; remove it")
     return loader.construct_object(node)
 
 

@@ -1,0 +1,136 @@
+"""The local executor: outcomes, limits, replacement of killed workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from auditor.executor import LocalExecutor, Outcome, WorkUnit
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return "rested"
+
+
+def fill_memory(megabytes: int) -> int:
+    kept = bytearray(os.urandom(1024)) * (1024 * megabytes)
+    time.sleep(30)
+    return len(kept)
+
+
+def kill_self(_: None) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_quietly(code: int) -> None:
+    os._exit(code)
+
+
+def report(steps: int, progress: Callable[[float, str], None]) -> str:
+    for step in range(1, steps + 1):
+        progress(step / steps, f"step {step}")
+    return "reported"
+
+
+def threads(_: None) -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+@pytest.fixture
+def executor() -> Iterator[LocalExecutor]:
+    made = LocalExecutor(workers=2)
+    yield made
+    made.close()
+
+
+def run(executor: LocalExecutor, *units: WorkUnit) -> dict[str, Outcome]:
+    for unit in units:
+        executor.submit(unit)
+    return {outcome.id: outcome for outcome in executor.as_completed()}
+
+
+def test_units_return_their_values(executor: LocalExecutor) -> None:
+    outcomes = run(executor, *(WorkUnit(str(n), double, n) for n in range(5)))
+    assert {name: o.value for name, o in outcomes.items()} == {str(n): 2 * n for n in range(5)}
+    assert {o.status for o in outcomes.values()} == {"done"}
+
+
+def test_an_exception_is_an_outcome_with_its_traceback(executor: LocalExecutor) -> None:
+    outcome = run(executor, WorkUnit("bad", fail, "no such layer"))["bad"]
+    assert outcome.status == "failed"
+    assert outcome.detail.strip().endswith("ValueError: no such layer")
+
+
+def test_a_unit_past_its_time_is_killed_and_others_go_on(executor: LocalExecutor) -> None:
+    outcomes = run(
+        executor,
+        WorkUnit("slow", sleep, 60, time_limit_s=2.0),
+        WorkUnit("quick", double, 4),
+        WorkUnit("later", double, 5),
+    )
+    assert (outcomes["slow"].status, outcomes["slow"].detail) == ("timeout", "stopped after 2 s")
+    assert (outcomes["quick"].value, outcomes["later"].value) == (8, 10)
+
+
+def test_a_unit_past_its_memory_is_killed(executor: LocalExecutor) -> None:
+    outcome = run(executor, WorkUnit("big", fill_memory, 400, memory_limit_mb=200))["big"]
+    assert outcome.status == "memory"
+    assert outcome.peak_memory_mb > 200
+
+
+def test_a_killed_worker_is_an_outcome_that_names_the_signal(executor: LocalExecutor) -> None:
+    outcomes = run(executor, WorkUnit("dead", kill_self, None), WorkUnit("next", double, 1))
+    assert (outcomes["dead"].status, outcomes["dead"].detail) == (
+        "died", "the worker was killed by SIGKILL"
+    )  # fmt: skip
+    assert outcomes["next"].value == 2
+
+
+def test_a_worker_that_exits_is_an_outcome_that_names_the_code(executor: LocalExecutor) -> None:
+    outcome = run(executor, WorkUnit("gone", exit_quietly, 7))["gone"]
+    assert (outcome.status, outcome.detail) == ("died", "the worker ended with exit code 7")
+
+
+def test_progress_reaches_the_observer() -> None:
+    seen: list[tuple[str, float, str]] = []
+    executor = LocalExecutor(on_progress=lambda *step: seen.append(step))
+    outcome = run(executor, WorkUnit("u", report, 2, reports_progress=True))["u"]
+    executor.close()
+    assert outcome.value == "reported"
+    assert seen == [("u", 0.5, "step 1"), ("u", 1.0, "step 2")]
+
+
+def test_cancelled_units_end_as_cancelled(executor: LocalExecutor) -> None:
+    for name, seconds in (("a", 60.0), ("b", 60.0), ("queued", 60.0), ("short", 0.0)):
+        executor.submit(WorkUnit(name, sleep, seconds))
+    outcomes: list[Outcome] = []
+    executor.cancel("queued")
+    for outcome in executor.as_completed():
+        outcomes.append(outcome)
+        if outcome.id == "queued":
+            executor.cancel("a")
+            executor.cancel("b")
+    assert {o.id: o.status for o in outcomes} == {
+        "a": "cancelled", "b": "cancelled", "queued": "cancelled", "short": "done",
+    }  # fmt: skip
+
+
+def test_workers_use_the_threads_they_are_given() -> None:
+    executor = LocalExecutor(threads=3)
+    before = os.environ.get("OMP_NUM_THREADS")
+    assert run(executor, WorkUnit("t", threads, None))["t"].value == "3"
+    executor.close()
+    assert os.environ.get("OMP_NUM_THREADS") == before

@@ -1,0 +1,40 @@
+"""Wilson intervals, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.intervals import Z_95, share_metric, wilson_interval
+
+
+def test_interval_of_no_hits_has_the_closed_form() -> None:
+    """For 0 of n the upper end is z^2 / (n + z^2)."""
+    interval = wilson_interval(0, 50)
+    assert interval.lower == 0.0
+    assert interval.upper == pytest.approx(Z_95**2 / (50 + Z_95**2))
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_interval_contains_the_share_and_mirrors(case: tuple[int, int]) -> None:
+    hits, total = case
+    interval = wilson_interval(hits, total)
+    assert 0 <= interval.lower <= hits / total <= interval.upper <= 1
+    mirrored = wilson_interval(total - hits, total)
+    assert math.isclose(interval.lower, 1 - mirrored.upper, abs_tol=1e-12)
+
+
+def test_interval_ends_solve_the_score_equation() -> None:
+    """At each end p of the Wilson interval, |share - p| = z sqrt(p (1 - p) / n)."""
+    interval = wilson_interval(30, 40)
+    for end in (interval.lower, interval.upper):
+        assert abs(0.75 - end) == pytest.approx(Z_95 * math.sqrt(end * (1 - end) / 40))
+
+
+def test_share_metric_carries_size_and_interval() -> None:
+    metric = share_metric("refused", 3, 4, "lower")
+    assert (metric.value, metric.sample_size, metric.better) == (0.75, 4, "lower")
+    assert metric.interval == wilson_interval(3, 4)
