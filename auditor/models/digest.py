@@ -1,4 +1,4 @@
-"""The digest of a model file: which bytes are under audit.
+"""Digests of a model: which bytes are under audit, and which function they compute.
 
 For a file without external data it is the plain SHA-256 that `sha256sum` prints. A
 model with external data files is the model file and every whole data file, in the
@@ -11,11 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditor.errors import RefusedModel
 from auditor.models.external_data import open_external
 from auditor.models.limits import Limits
 from auditor.models.preflight import open_regular, vet_model
+
+if TYPE_CHECKING:
+    from auditor.models.onnx_model import OnnxModel
 
 
 def file_digest(path: Path | str, limits: Limits | None = None) -> str:
@@ -50,3 +54,15 @@ def combine_digests(model_sha256: str, external_sha256: Mapping[str, str]) -> st
     lines = [f"{model_sha256}  \n"]
     lines += [f"{external_sha256[location]}  {location}\n" for location in sorted(external_sha256)]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def functional_digest(model: OnnxModel) -> str:
+    """`fn1:<hex>` of what the model computes; see `auditor.models.functional_digest`.
+
+    Raises:
+        UnsupportedOperator: The torch executor cannot express an operator.
+        UnsupportedModel: The model takes no numeric inputs, or fails on the probes.
+    """
+    from auditor.models import functional_digest as engine  # torch is slow to import
+
+    return engine.compute_functional_digest(model)

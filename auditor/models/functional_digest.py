@@ -65,7 +65,7 @@ class FunctionComparison:
     probes: int
 
 
-def functional_digest(model: OnnxModel) -> str:
+def compute_functional_digest(model: OnnxModel) -> str:
     """`fn1:<hex>`, equal for models that compute the same function; see the module.
 
     Raises:

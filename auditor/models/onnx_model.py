@@ -49,6 +49,10 @@ class TensorSpec:
     shape: tuple[int | None, ...]
     dtype: str
 
+    def __str__(self) -> str:
+        axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.name} {self.dtype or 'no tensor'}[{axes}]"
+
     @property
     def size(self) -> int:
         """Elements of one sample: the product of the known axes, a symbolic one as 1."""
@@ -70,6 +74,11 @@ class NonFinite:
     indices: tuple[int, ...]
     count: int
     kinds: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.indices) else ""
+        places = ", ".join(map(str, self.indices)) + more
+        return f"{self.tensor}[{places}] is {' or '.join(self.kinds)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +174,7 @@ class OnnxModel:
         )
 
     @cached_property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """Elements of all floating-point initialisers and constants."""
         return sum(
             int(np.prod(tensor.dims, dtype=np.int64))

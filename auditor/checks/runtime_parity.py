@@ -1,0 +1,226 @@
+"""AUD103: the runtimes agree with a float64 reference within a stated bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from auditor.activations.runtime_parity import (
+    REFERENCE,
+    Bound,
+    Deviation,
+    ParityReport,
+    Sample,
+    compare_runtimes,
+)
+from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.errors import DeviceUnavailable, Unsupported, UnsupportedModel
+from auditor.findings import (
+    Answer,
+    Control,
+    Finding,
+    Location,
+    Metric,
+    Severity,
+    TableEvidence,
+    Verdict,
+)
+from auditor.models.onnx_model import OnnxModel
+from auditor.models.probes import probe_inputs
+from auditor.models.samples import load_samples
+from auditor.models.session import cuda_works
+
+
+class Params(CheckParams):
+    """Parameters of AUD103."""
+
+    inputs: Path | None = None
+    """Samples (.npz with `inputs`, or .npy); without them canonical probes are used."""
+    count: int = Field(default=64, ge=1)
+    """How many samples or random probes."""
+    absolute_tolerance: float = Field(default=1e-6, ge=0)
+    """Part of the bound that does not depend on the outputs."""
+    relative_tolerance: float = Field(default=1e-4, ge=0)
+    """Part of the bound per unit of the sample's largest output."""
+    severity: Severity = Severity.MEDIUM
+    """How bad it is when a runtime leaves the bound."""
+
+
+def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """Run all samples in all runtimes and compare with float64."""
+    model = OnnxModel.open(subject.path)
+    cuda = context.device == "cuda"
+    bound = Bound(params.absolute_tolerance, params.relative_tolerance)
+    try:
+        samples = _samples(model, params, context.seed)
+        context.progress(0.2, f"{len(samples)} samples in every runtime")
+        report = compare_runtimes(model, samples, bound, cuda=cuda)
+    except (Unsupported, DeviceUnavailable) as error:
+        return Answer(
+            verdict=Verdict.UNKNOWN,
+            summary="The runtimes could not be compared",
+            reason=str(error),
+            facts={"bound": _bound_text(params)},
+        )
+    return _answer(report, params, _cuda_note(cuda=cuda))
+
+
+def _samples(model: OnnxModel, params: Params, seed: int) -> list[Sample]:
+    if params.inputs is None:
+        return list(probe_inputs(model.inputs, random_probes=params.count, seed=seed))
+    if len(model.inputs) != 1:
+        raise UnsupportedModel(
+            f"{len(model.inputs)} inputs; a file of samples needs exactly one",
+            way_out="leave `inputs` out to use canonical probes",
+        )
+    spec = model.inputs[0]
+    rows: NDArray[Any] = load_samples(params.inputs, num_inputs=spec.size).inputs[: params.count]
+    shape = [axis or 1 for axis in spec.shape[1:]]
+    return [{spec.name: row.reshape(1, *shape).astype(spec.dtype)} for row in rows]
+
+
+def _cuda_note(*, cuda: bool) -> str:
+    if cuda:
+        return ""
+    if cuda_works():
+        return "CUDA was not compared: the run was asked to use the CPU (--device cuda compares it)"
+    return "CUDA was not compared: there is no usable CUDA device here"
+
+
+def _answer(report: ParityReport, params: Params, cuda_note: str) -> Answer:
+    measured = [*report.deviations, *([report.batch] if report.batch else [])]
+    findings = tuple(
+        _finding(deviation, params) for deviation in measured if deviation.bound_share > 1
+    )
+    worst = max(measured, key=lambda deviation: deviation.bound_share)
+    names = ", ".join(deviation.runtime for deviation in report.deviations)
+    summary = (
+        f"{names} against {REFERENCE} on {worst.samples} samples: the largest difference is "
+        f"{worst.bound_share:.2g} of the bound ({worst.runtime})"
+    )
+    facts = {
+        "bound": _bound_text(params),
+        "reference": REFERENCE,
+        "inputs": params.inputs.name if params.inputs else "canonical probes",
+        "batch": f"all {worst.samples} samples at once against each alone"
+        if report.batch
+        else "not compared, the batch axis is fixed",
+        "cuda": cuda_note or "compared",
+        **{f"providers of {name}": used for name, used in report.providers.items()},
+    }
+    return Answer(
+        verdict=Verdict.VIOLATED if findings else Verdict.HOLDS,
+        summary=summary,
+        metrics=tuple(metric for deviation in measured for metric in _metrics(deviation)),
+        controls=(
+            Control(
+                name="same-runtime-twice",
+                question="Does one session give the same numbers again? Other than 0 is noise.",
+                metrics=_metrics(report.repeat)[:1],
+            ),
+        ),
+        findings=findings,
+        evidence=(_table(measured),),
+        limits_hit=(cuda_note,) if cuda_note else (),
+        facts=facts,
+    )
+
+
+def _bound_text(params: Params) -> str:
+    return (
+        f"{params.absolute_tolerance:g} + {params.relative_tolerance:g} x the sample's "
+        "largest output"
+    )
+
+
+def _metrics(deviation: Deviation) -> tuple[Metric, ...]:
+    name, samples = deviation.runtime, deviation.samples
+    against = f"against {deviation.against}"
+    return (
+        Metric(
+            name=f"{name}:absolute",
+            value=deviation.absolute,
+            sample_size=samples,
+            better="lower",
+            note=against,
+        ),
+        Metric(
+            name=f"{name}:ulps",
+            value=deviation.ulps,
+            unit="float32 ulps of the output scale",
+            sample_size=samples,
+            better="lower",
+            note=against,
+        ),
+        Metric(
+            name=f"{name}:same_argmax",
+            value=deviation.same_argmax / samples,
+            unit="share",
+            sample_size=samples,
+            better="higher",
+            note=against,
+        ),
+    )
+
+
+def _table(measured: Sequence[Deviation]) -> TableEvidence:
+    return TableEvidence(
+        title="Largest differences",
+        columns=("runtime", "against", "absolute", "ulps", "share of bound", "same argmax"),
+        rows=tuple(
+            (
+                deviation.runtime,
+                deviation.against,
+                _finite(deviation.absolute),
+                _finite(deviation.ulps),
+                _finite(deviation.bound_share),
+                f"{deviation.same_argmax} of {deviation.samples}",
+            )
+            for deviation in measured
+        ),
+    )
+
+
+def _finite(value: float) -> float | str:
+    return value if np.isfinite(value) else str(value)
+
+
+def _finding(deviation: Deviation, params: Params) -> Finding:
+    return Finding(
+        title=f"{deviation.runtime} leaves the bound",
+        severity=params.severity,
+        description=(
+            f"Against {deviation.against} output '{deviation.worst_output}' differs by "
+            f"{deviation.bound_share:.3g} times the bound at sample {deviation.worst_sample}; "
+            f"the largest difference is {deviation.absolute:.3g}. The argmax is the same in "
+            f"{deviation.same_argmax} of {deviation.samples} samples."
+        ),
+        remedy="Compare without graph optimisation and layer by layer, or state a wider bound.",
+        location=Location(property_id=f"parity-{deviation.runtime}"),
+    )
+
+
+CHECK = Check(
+    code="AUD103",
+    title="Runtimes agree within a stated bound",
+    version=1,
+    question="Does the model compute the same in every runtime, whatever the batch size?",
+    method=(
+        "The same samples run alone in onnxruntime on the CPU with and without graph "
+        "optimisation, in torch float32, and on CUDA where the run uses it, all compared with "
+        "torch float64; then all samples in one batch against each alone."
+    ),
+    pass_does_not_mean=(
+        "That the runtimes agree on every input, or that the outputs are right: only the "
+        "samples were compared, and all runtimes may share a fault of the model."
+    ),
+    kinds=("onnx",),
+    params=Params,
+    run=run,
+    estimate_s=lambda params: 3.0 + 0.02 * params.count,
+)
