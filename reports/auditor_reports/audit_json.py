@@ -82,9 +82,7 @@ class _Generator(GenerateJsonSchema):
     """Admits the strings that stand for non-finite numbers wherever a number may stand."""
 
     def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
-        return {
-            "anyOf": [super().float_schema(schema), {"enum": ["NaN", "Infinity", "-Infinity"]}]
-        }
+        return {"anyOf": [super().float_schema(schema), {"enum": ["NaN", "Infinity", "-Infinity"]}]}
 
 
 def _parse(path: Path) -> Any:
@@ -100,7 +98,7 @@ def _parse(path: Path) -> Any:
         raise InvalidText(str(path), "nested too deeply for a report") from None
     except _Constant as error:
         raise InvalidText(
-            str(path), f"{error} is not valid JSON; write it as the string \"{error}\""
+            str(path), f'{error} is not valid JSON; write it as the string "{error}"'
         ) from None
 
 

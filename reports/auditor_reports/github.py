@@ -21,6 +21,7 @@ Kind = Literal["error", "warning", "notice"]
 
 class _Annotation(NamedTuple):
     kind: Kind
+    rank: int
     file: str
     line: int
     title: str
@@ -29,7 +30,7 @@ class _Annotation(NamedTuple):
 
 def render_annotations(report: AuditReport) -> str:
     """Workflow commands, worst first, a line each; empty when there is nothing to say."""
-    found = list(_annotations(report))
+    found = sorted(_annotations(report), key=lambda annotation: annotation.rank)
     kinds: tuple[Kind, ...] = ("error", "warning", "notice")
     lines: list[str] = []
     for kind in kinds:
@@ -63,15 +64,15 @@ def _annotations(report: AuditReport) -> Iterator[_Annotation]:
             if status in ("waived", "baseline", "below"):
                 kind = "notice"
             text = f"{finding.severity}: {finding.title}. {finding.description}"
-            yield _Annotation(kind, file, line, title, text)
+            yield _Annotation(kind, finding.severity.rank, file, line, title, text)
         if result.verdict.is_open:
             text = f"no answer ({result.verdict}): {result.answer.reason}"
-            yield _Annotation("warning", file, line, title, text)
-        elif not result.answer.findings:
-            for row in standings.rows(result):
-                if row.status in ("fail", "open", "warn"):
-                    kind = "error" if row.status == "fail" else "warning"
-                    yield _Annotation(kind, file, line, title, row.text)
+            rank = Severity.HIGH.rank if result.required else Severity.LOW.rank
+            yield _Annotation("warning", rank, file, line, title, text)
+        for row in standings.beyond_findings(result):
+            kind = "error" if row.status == "fail" else "warning"
+            rank = (row.severity or Severity.HIGH).rank
+            yield _Annotation(kind, rank, file, line, title, row.text)
 
 
 def _command(annotation: _Annotation) -> str:

@@ -20,11 +20,11 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from auditor.findings import AuditReport, Verdict
+from auditor.findings import AuditReport, TableEvidence, Verdict
 from auditor_reports import number_text
 from auditor_reports.curve_chart import lay_out_curve
 from auditor_reports.interval_chart import lay_out_interval, shared_axes
-from auditor_reports.page import Page, ResultView, arrange
+from auditor_reports.page import Page, arrange
 from auditor_reports.png import data_uri
 from auditor_reports.sanitise import block, clip, visible
 from auditor_reports.standing import STATUS_WORDS
@@ -95,11 +95,12 @@ def _render(page: Page, limits: Limits) -> bytes:
 def _render_details(environment: Environment, page: Page, limits: Limits) -> dict[str, Markup]:
     """Detailed results by anchor, worst first, until the space for them is used up."""
     template = environment.get_template("result.html.j2")
+    titles = {check.card.code: check.card.title for check in page.checks}
     left = limits.detail_bytes
     shown: dict[str, Markup] = {}
     for view in page.results:
         for detail in ("full", "brief"):
-            text = template.render(view=view, detail=detail)
+            text = template.render(view=view, detail=detail, card_title=titles[view.result.code])
             size = len(text.encode("utf-8"))
             if size <= left:
                 break
@@ -142,6 +143,7 @@ def _environment(limits: Limits) -> Environment:
         status_words=STATUS_WORDS,
         verdict_words=_VERDICT_WORDS,
         lay_out_curve=lay_out_curve,
+        numeric_columns=_numeric_columns,
         lay_out_interval=lay_out_interval,
         shared_axes=shared_axes,
     )
@@ -181,11 +183,18 @@ def _finaliser(limits: Limits) -> Callable[[object], object]:
     return finalise
 
 
+def _numeric_columns(evidence: TableEvidence) -> tuple[bool, ...]:
+    """For each column, whether it holds numbers (or nothing) only."""
+    kinds = [{type(cell) for cell in column} for column in zip(*evidence.rows, strict=True)]
+    numbers = {int, float, type(None)}
+    return tuple(bool(kind & {int, float}) and kind <= numbers for kind in kinds)
+
+
 def _cell(value: str | int | float | bool | None, limit: int) -> str:
     """A table cell as text; numbers with the digits that tell them apart."""
     match value:
         case None:
-            return "–"
+            return "\N{EN DASH}"
         case bool():
             return "yes" if value else "no"
         case int() | float():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditor.findings import AuditReport, Verdict
+from auditor.findings import AuditReport, CheckResult, Verdict
 from auditor_reports.number_text import moment
 from auditor_reports.sanitise import one_line
 from auditor_reports.standing import (
@@ -32,7 +32,9 @@ _MARKS = {
 }
 _GATE_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
 _CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in audit.json.\n"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!+$-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!$])")
+# What would begin a list or a rule if it came first.
+_OPENING = re.compile(r"^(?:([-+=])|(\d{1,9})([.)]))")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Links, mentions and issue numbers that GitHub makes of bare text; a zero-width space stops it.
 _AUTOLINK = re.compile(r"(?i)(:)(?=//)|(www)(?=\.)|(@)(?=\w)|(#)(?=\d)|(GH)(?=-\d)|(mailto:|xmpp:)")
@@ -58,7 +60,9 @@ def escape_markdown(text: str, limit: int = 300) -> str:
     line = one_line(text, limit)
     line = _AUTOLINK.sub(lambda match: match.group() + "\x00", line)
     line = re.sub("[&<>]", lambda match: _ENTITIES[match.group()], line)
-    return _SPECIAL.sub(r"\\\1", line).replace("\x00", "&#8203;")
+    line = _SPECIAL.sub(r"\\\1", line)
+    line = _OPENING.sub(lambda match: f"{match[2] or ''}\\{match[3] or match[1]}", line)
+    return line.replace("\x00", "&#8203;")
 
 
 def code_span(text: str, limit: int = 200) -> str:
@@ -126,29 +130,30 @@ def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
 
 
 def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
-    found = [
-        (result, finding)
-        for result in standings.worst_first(report.results)
-        for finding in sorted(result.answer.findings, key=lambda each: each.severity.rank)
+    rows = [
+        row for result in standings.worst_first(report.results) for row in _rows(standings, result)
     ]
-    if not found:
+    if not rows:
         return
-    yield f"### Findings ({len(found)})"
+    yield f"### Findings ({len(rows)})"
     yield ""
     yield "| severity | check | subject | finding | where | gate |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for result, finding in found[:_SHOWN]:
-        cells = (
-            str(finding.severity),
-            escape_markdown(result.code),
-            escape_markdown(result.subject),
-            escape_markdown(finding.title),
-            escape_markdown(finding.location.path),
-            STATUS_WORDS[standings.of_finding(result, finding)],
-        )
-        yield f"| {' | '.join(cells)} |"
-    yield from _more(len(found))
+    yield from rows[:_SHOWN]
+    yield from _more(len(rows))
     yield ""
+
+
+def _rows(standings: Standings, result: CheckResult) -> Iterator[str]:
+    """Table rows of a result: missed thresholds, then findings."""
+    check, subject = escape_markdown(result.code), escape_markdown(result.subject)
+    for row in standings.beyond_findings(result):
+        text, status = escape_markdown(row.text), STATUS_WORDS[row.status]
+        yield f"| {row.severity or 'policy'} | {check} | {subject} | {text} |  | {status} |"
+    for finding in sorted(result.answer.findings, key=lambda each: each.severity.rank):
+        title, where = escape_markdown(finding.title), escape_markdown(finding.location.path)
+        status = STATUS_WORDS[standings.of_finding(result, finding)]
+        yield f"| {finding.severity} | {check} | {subject} | {title} | {where} | {status} |"
 
 
 def _results(report: AuditReport, standings: Standings) -> Iterator[str]:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from auditor.findings import Interval, Metric
 
 _MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -46,14 +47,14 @@ def interval_text(interval: Interval) -> str:
 
 def byte_size(size: int) -> str:
     """A file size in binary units."""
+    if abs(size) < 1024:
+        return f"{size:,} bytes"
     value = float(size)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            break
+    for unit in ("KiB", "MiB", "GiB"):
         value /= 1024
-    else:
-        unit = "TiB"
-    return f"{size:,} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+        if abs(value) < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:,.1f} TiB"
 
 
 def duration(seconds: float) -> str:

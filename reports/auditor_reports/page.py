@@ -158,12 +158,8 @@ def _failing(
     for view in results:
         own = [finding for finding in view.findings if finding.status == "fail"]
         found.extend((view, finding, finding.finding.title) for finding in own)
-        marks = {finding.fingerprint for finding in own}
-        found.extend(
-            (view, None, row.text)
-            for row in standings.rows(view.result)
-            if row.status == "fail" and row.fingerprint not in marks
-        )
+        rows = standings.beyond_findings(view.result)
+        found.extend((view, None, row.text) for row in rows if row.status == "fail")
     return found
 
 
@@ -172,7 +168,6 @@ def _open(results: Sequence[ResultView], standings: Standings) -> list[tuple[Res
     for view in results:
         if view.verdict.is_open:
             found.append((view, view.result.answer.reason))
-        else:
-            rows = standings.rows(view.result)
-            found.extend((view, row.text) for row in rows if row.status in ("open", "warn"))
+        rows = standings.beyond_findings(view.result)
+        found.extend((view, row.text) for row in rows if row.status != "fail")
     return found

@@ -23,9 +23,7 @@ _LEGACY_COMMAND = "##["
 
 def visible(text: str) -> str:
     """The text with every acting or invisible character spelt out; newlines and tabs stay."""
-    return _ACTIVE.sub(
-        lambda match: f"⟨U+{ord(match.group()):04X}⟩", text.replace("\r\n", "\n")
-    )
+    return _ACTIVE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text.replace("\r\n", "\n"))
 
 
 def clip(text: str, limit: int) -> str:

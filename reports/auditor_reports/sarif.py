@@ -9,8 +9,9 @@ The written specification is `specs/sarif.md`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
@@ -19,9 +20,9 @@ from auditor.findings import (
     CheckCard,
     CheckResult,
     Finding,
+    GateRow,
     Location,
     Severity,
-    Verdict,
     fingerprint,
 )
 from auditor_reports.number_text import iso_moment
@@ -47,7 +48,13 @@ from auditor_reports.sarif_models import (
     Tool,
     ToolComponent,
 )
-from auditor_reports.standing import Standings, Status, check_cards, finding_fingerprint
+from auditor_reports.standing import (
+    WORST_FIRST,
+    Standings,
+    Status,
+    check_cards,
+    finding_fingerprint,
+)
 
 # GitHub keeps 5,000 of 25,000 results and its text and behaviour disagree: stay below half.
 MAX_RESULTS = 2_000
@@ -73,7 +80,7 @@ class _Entry:
     result: CheckResult
     status: Status
     mark: str
-    location: Location = Location()
+    location: Location = field(default_factory=Location)
     severity: Severity | None = None
     justification: str = ""
     passes: bool = False
@@ -90,7 +97,7 @@ def render_sarif(
             scanning ignores suppressions and would open alerts for them.
         include_passed: Also write passed checks, with `kind: pass`.
     """
-    entries = list(_entries(report, include_suppressed, include_passed))
+    entries = sorted(_entries(report, include_suppressed, include_passed), key=_rank)
     log = SarifLog(runs=(_run(report, entries[:MAX_RESULTS], len(entries)),))
     plain = log.model_dump(mode="json", by_alias=True, exclude_none=True)
     return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
@@ -114,7 +121,7 @@ def relative_uri(path: str) -> str:
 def _entries(
     report: AuditReport, include_suppressed: bool, include_passed: bool
 ) -> Iterator[_Entry]:
-    """What is written, worst first."""
+    """What is written, result by result."""
     standings = Standings(report)
     for result in standings.worst_first(report.results):
         status = standings.of_result(result)
@@ -133,9 +140,9 @@ def _entries(
                 status=status,
                 mark=_result_mark(result, "inconclusive"),
             )
-        elif result.verdict is Verdict.HOLDS and status in ("fail", "open", "warn"):
-            yield _threshold_entry(standings, result, status)
-        elif result.verdict is Verdict.HOLDS and include_passed:
+        for row in standings.beyond_findings(result):
+            yield _row_entry(result, row)
+        if status == "pass" and include_passed:
             yield _Entry(
                 rule=result.code,
                 code=result.code,
@@ -146,6 +153,12 @@ def _entries(
                 mark=_result_mark(result, "pass"),
                 passes=True,
             )
+
+
+def _rank(entry: _Entry) -> tuple[int, int]:
+    """Sorts the worst first; entries of one rank keep the order of their results."""
+    severity = entry.severity.rank if entry.severity else Severity.HIGH.rank
+    return WORST_FIRST.index(entry.status), severity
 
 
 def _finding_entry(standings: Standings, result: CheckResult, finding: Finding) -> _Entry:
@@ -167,27 +180,25 @@ def _finding_entry(standings: Standings, result: CheckResult, finding: Finding) 
     )
 
 
-def _threshold_entry(standings: Standings, result: CheckResult, status: Status) -> _Entry:
-    """A check that holds and still misses a number the policy asks for."""
-    rows = [row for row in standings.rows(result) if row.status == status]
-    severity = min((row.severity for row in rows if row.severity), key=lambda s: s.rank, default=None)
-    fails = status == "fail"
+def _row_entry(result: CheckResult, row: GateRow) -> _Entry:
+    """A row of the gate that is no finding: a missed threshold, or too little to tell."""
+    fails = row.status == "fail"
+    mild = row.severity is not None and not row.severity.at_least(Severity.HIGH)
     return _Entry(
         rule=f"{result.code}-policy" if fails else f"{result.code}-inconclusive",
         code=result.code,
-        level="error" if fails and severity and severity.at_least(Severity.HIGH) else "warning",
-        text="; ".join(row.text for row in rows),
+        level="warning" if mild or not fails else "error",
+        text=row.text,
         result=result,
-        status=status,
-        mark=_result_mark(result, "policy" if fails else "inconclusive"),
-        severity=severity,
+        status=row.status,
+        # The words before the first number name the threshold and survive new values.
+        mark=_result_mark(result, f"{row.status} {re.split('[0-9]', row.text)[0]}"),
+        severity=row.severity,
     )
 
 
 def _result_mark(result: CheckResult, what: str) -> str:
-    return fingerprint(
-        f"{result.code}-{what}", result.subject, Location(property_id=result.id)
-    )
+    return fingerprint(f"{result.code}-{what}", result.subject, Location(property_id=result.id))
 
 
 def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
@@ -209,9 +220,7 @@ def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
                 start_time_utc=iso_moment(report.timing.started),
                 end_time_utc=iso_moment(report.timing.finished),
                 tool_execution_notifications=(
-                    (Notification(level="warning", message=Message(text=note)),)
-                    if left_out
-                    else ()
+                    (Notification(level="warning", message=Message(text=note)),) if left_out else ()
                 ),
             ),
         ),
@@ -247,9 +256,7 @@ def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifR
         ),
         partial_fingerprints={FINGERPRINT: entry.mark},
         suppressions=(
-            (Suppression(justification=one_line(entry.justification, 500)),)
-            if suppressed
-            else None
+            (Suppression(justification=one_line(entry.justification, 500)),) if suppressed else None
         ),
         properties={
             "gateStatus": entry.status,

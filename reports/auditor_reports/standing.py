@@ -77,6 +77,17 @@ class Standings:
         statuses = {row.status for row in self.rows(result) if row.fingerprint == mark}
         return next((status for status in WORST_FIRST if status in statuses), "fail")
 
+    def beyond_findings(self, result: CheckResult) -> tuple[GateRow, ...]:
+        """Rows that fail or are open and say more than the verdict and the findings do.
+
+        Such as a metric that misses its threshold, or a sample too small to tell.
+        """
+        marks = {finding_fingerprint(result, finding) for finding in result.answer.findings}
+        told = ("fail",) if result.verdict.is_open else ("fail", "open", "warn")
+        return tuple(
+            row for row in self.rows(result) if row.status in told and row.fingerprint not in marks
+        )
+
     def waiver(self, result: CheckResult, finding: Finding) -> WaiverUse | None:
         """The waiver that took this finding out of the gate, if there is one."""
         if self.of_finding(result, finding) != "waived":
@@ -119,21 +130,25 @@ def check_cards(report: AuditReport) -> tuple[CheckCard, ...]:
 
 
 def verdict_sentence(report: AuditReport) -> str:
-    """What the gate decided, in one sentence."""
+    """What the gate decided, in one sentence; open questions are named even in a pass."""
     statuses = [row.status for row in report.gate.rows]
-    failing, open_rows = statuses.count("fail"), statuses.count("open")
+    failing, unanswered = statuses.count("fail"), statuses.count("open")
+    tolerated = statuses.count("warn")
     match report.gate.verdict:
         case "pass":
-            return "Every required check ran and met the policy."
+            sentence = "Every required check met the policy"
         case "fail":
-            extra = f"; {_count(open_rows, 'question is', 'questions are')} open" if open_rows else ""
-            return f"{_count(failing, 'entry fails', 'entries fail')} the policy{extra}."
+            sentence = f"{_count(failing, 'point fails', 'points fail')} the policy"
         case _:
-            return (
-                "Nothing that was answered fails the policy, but "
-                f"{_count(open_rows, 'required question has', 'required questions have')} no answer."
-            )
+            sentence = "Nothing that was answered fails the policy"
+    if unanswered:
+        sentence += f"; {_count(unanswered, 'required question has', 'required questions have')}"
+        sentence += " no answer"
+    if tolerated:
+        sentence += f"; {_count(tolerated, 'open question is', 'open questions are')} tolerated"
+        sentence += " by the policy"
+    return f"{sentence}."
 
 
 def _count(number: int, singular: str, plural: str) -> str:
-    return f"{number} {singular if number == 1 else plural}"
+    return f"{number:,} {singular if number == 1 else plural}"

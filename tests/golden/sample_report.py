@@ -79,12 +79,11 @@ def wilson(hits: int, total: int) -> Interval:
     """The Wilson score interval at 95 %."""
     z, share = 1.959964, hits / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = (
-        z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    ) / (1 + z * z / total)
-    return Interval(
-        lower=round(max(centre - half, 0), 6), upper=round(min(centre + half, 1), 6), method="Wilson"
+    half = (z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))) / (
+        1 + z * z / total
     )
+    lower, upper = max(centre - half, 0), min(centre + half, 1)
+    return Interval(lower=round(lower, 6), upper=round(upper, 6), method="Wilson")
 
 
 def share(name: str, hits: int, total: int, *, better: str = "higher", note: str = "") -> Metric:
@@ -167,8 +166,8 @@ CARDS = (
         title="refusal concentrated in few experts",
         version=1,
         question="Does switching off a few experts remove refusals?",
-        method="Experts are ranked by routing difference and switched off one after another, beside "
-        "randomly chosen ones.",
+        method="Experts are ranked by routing difference and switched off one after another, "
+        "beside randomly chosen ones.",
         pass_does_not_mean="Other ways of weakening refusals were not tried.",
     ),
     CheckCard(
@@ -185,7 +184,8 @@ CARDS = (
         title="diffusion memorisation",
         version=1,
         question="Do different seeds give near-copies of one picture?",
-        method="Pictures from several seeds are compared with one another and with training pictures.",
+        method="Pictures from several seeds are compared with one another and with training "
+        "pictures.",
         pass_does_not_mean="Prompts that were not tried may still give copies.",
     ),
 )
@@ -320,9 +320,7 @@ def _witness_result() -> CheckResult:
         title="Before and after",
         images=(
             GrayImage(caption="given input, class 0", width=SIDE, height=SIDE, pixels=ring()),
-            GrayImage(
-                caption="witness, class 8", width=SIDE, height=SIDE, pixels=ring(noise=0.05)
-            ),
+            GrayImage(caption="witness, class 8", width=SIDE, height=SIDE, pixels=ring(noise=0.05)),
             GrayImage(
                 caption="difference, grey is none",
                 width=SIDE,
@@ -347,8 +345,8 @@ def _witness_result() -> CheckResult:
                 Finding(
                     title="stays-zero-3 is broken: the class changes from 0 to 8",
                     severity=Severity.CRITICAL,
-                    description="An input within 0.05 of sample 3 in each pixel is classified as 8. "
-                    "Both replays in the deployed runtime agree.",
+                    description="An input within 0.05 of sample 3 in each pixel is classified as "
+                    "8. Both replays in the deployed runtime agree.",
                     remedy="Train with perturbed samples of class 0, or state a smaller radius.",
                     location=location,
                     evidence=(witness, images, BlobEvidence(title="Witness file", blob=blob)),
@@ -431,7 +429,8 @@ def _robustness_result() -> CheckResult:
                         CurveSeries(name="no attack succeeds", points=points(0.14)),
                         CurveSeries(name="certified", points=points(0.085)),
                     ),
-                    description="Between the lines lie samples that are neither attacked nor proved.",
+                    description="Between the lines lie samples that are neither attacked nor "
+                    "proved.",
                 ),
             ),
             limits_hit=("search: 7 of 200 samples stopped at 30 s",),
@@ -495,9 +494,7 @@ def _language_results() -> list[CheckResult]:
                     Control(
                         name="length only",
                         question="How well does the length of a prompt alone predict a refusal?",
-                        metrics=(
-                            Metric(name="area under the curve", value=0.53, sample_size=788),
-                        ),
+                        metrics=(Metric(name="area under the curve", value=0.53, sample_size=788),),
                     ),
                 ),
             ),

@@ -1,0 +1,69 @@
+"""Reports made hostile: every free text replaced, and as large as one likes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auditor.findings import AuditReport, CheckResult
+from tests.golden.sample_report import sample_report
+
+# Fields whose values are words of a closed set, or links between records.
+_KEPT = {
+    "better",
+    "fail_on",
+    "finished",
+    "fingerprint",
+    "kind",
+    "result",
+    "schema_version",
+    "severity",
+    "started",
+    "status",
+    "verdict",
+}
+HOSTILE_TEXTS = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '"\' onmouseover=alert(1) x="',
+    "cdata": "]]><b>",
+    "end of script": "</script><img src=x onerror=alert(1)>",
+    "end of style": "</style><b>",
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "markdown": "[x](javascript:alert(1)) | cell | `code` <img src=http://a.example/b>",
+    "command": "line\n::error file=a::injected",
+    "escape": "\x1b[31mred\x1b[0m \x9b31m",
+    "nul": "a\x00b",
+    "direction": "\u202egnp.exe\u202c \u2066x\u2069 \u200f",
+    "hidden": "in\u200bvis\U000e0041ible \ufeff",
+    "surrogate": "lone \ud800 half",
+    "noncharacter": "\ufffe\uffff",
+    "empty": "",
+    "long": "x" * 5_000,
+}
+
+
+def poisoned(text: str) -> AuditReport:
+    """The sample report with every free text replaced by `text`."""
+    return AuditReport.model_validate(_replace(sample_report().model_dump(), text))
+
+
+def enlarged(count: int) -> AuditReport:
+    """The sample report with its results repeated, `count` in all, each with its own id."""
+    report = sample_report()
+    results: list[CheckResult] = []
+    for number in range(count):
+        original = report.results[number % len(report.results)]
+        results.append(original.model_copy(update={"id": f"{original.id}-{number}"}))
+    return report.model_copy(update={"results": tuple(results)})
+
+
+def _replace(value: Any, text: str, key: str = "") -> Any:
+    match value:
+        case dict():
+            return {name: _replace(item, text, name) for name, item in value.items()}
+        case tuple() | list():
+            return [_replace(item, text, key) for item in value]
+        case str() if key not in _KEPT:
+            # An open verdict needs a reason; a text that is empty must stay allowed.
+            return text or ("-" if key == "reason" else "")
+        case _:
+            return value
