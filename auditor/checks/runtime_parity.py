@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from auditor.activations.runtime_parity import (
@@ -19,7 +17,7 @@ from auditor.activations.runtime_parity import (
     compare_runtimes,
 )
 from auditor.check import Check, CheckContext, CheckParams, Subject
-from auditor.errors import DeviceUnavailable, Unsupported, UnsupportedModel
+from auditor.errors import DeviceUnavailable, Unsupported
 from auditor.findings import (
     Answer,
     Control,
@@ -30,9 +28,9 @@ from auditor.findings import (
     TableEvidence,
     Verdict,
 )
+from auditor.models.input_file import read_inputs, split_samples
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.probes import probe_inputs
-from auditor.models.samples import load_samples
 from auditor.models.session import cuda_works
 
 
@@ -40,7 +38,8 @@ class Params(CheckParams):
     """Parameters of AUD103."""
 
     inputs: Path | None = None
-    """Samples (.npz with `inputs`, or .npy); without them canonical probes are used."""
+    """Samples: .npy, or .npz with `inputs` or with arrays named like the model's inputs.
+    Without them canonical probes are used."""
     count: int = Field(default=64, ge=1)
     """How many samples or random probes."""
     absolute_tolerance: float = Field(default=1e-6, ge=0)
@@ -73,15 +72,8 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
 def _samples(model: OnnxModel, params: Params, seed: int) -> list[Sample]:
     if params.inputs is None:
         return list(probe_inputs(model.inputs, random_probes=params.count, seed=seed))
-    if len(model.inputs) != 1:
-        raise UnsupportedModel(
-            f"{len(model.inputs)} inputs; a file of samples needs exactly one",
-            way_out="leave `inputs` out to use canonical probes",
-        )
-    spec = model.inputs[0]
-    rows: NDArray[Any] = load_samples(params.inputs, num_inputs=spec.size).inputs[: params.count]
-    shape = [axis or 1 for axis in spec.shape[1:]]
-    return [{spec.name: row.reshape(1, *shape).astype(spec.dtype)} for row in rows]
+    inputs = read_inputs(params.inputs, model)
+    return list(split_samples({name: value[: params.count] for name, value in inputs.items()}))
 
 
 def _cuda_note(*, cuda: bool) -> str:
