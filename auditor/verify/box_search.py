@@ -83,11 +83,12 @@ def fits_box_search(problem: Problem) -> bool:
 class BoxSearch:
     """The search over one problem's box; can be stopped and continued."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, share: float = 1.0) -> None:
         self.problem = problem
         self.network = _kernel_network(problem)
         self.work = _kernel_work(self.network, problem)
         self.stack = _kernel_stack(self.network, problem)
+        self.stack.share[0] = share
         self.top = 1
         self.counters = np.zeros(7)
         self.leaves: list[Leaf] = []
@@ -254,5 +255,5 @@ def _kernel_stack(network: KernelNetwork, problem: Problem) -> KernelStack:
         share=np.zeros(slots),
         tried=np.zeros(slots, dtype=np.int64),
     )
-    stack.box_lower[0], stack.box_upper[0], stack.share[0] = problem.lower, problem.upper, 1.0
+    stack.box_lower[0], stack.box_upper[0] = problem.lower, problem.upper
     return stack

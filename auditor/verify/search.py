@@ -1,0 +1,324 @@
+"""Deciding a property: vacuity, falsifier, bounds, branching, Z3, in this order.
+
+    network = network_from_onnx(onnx.load("model.onnx"))
+    prop = load_property("safe.vnnlib", num_inputs=5, num_outputs=5)
+    outcome = verify(network, prop, limits=Limits(time_s=60), replay=replayer)
+
+The verdict is about the real function of the stored weights, for every real input of
+the set, and rigorous: rounding is on the safe side. Counts limit the work, so a verdict
+is reproducible; the clock only ever turns an answer into `unknown`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from auditor.findings import Verdict
+from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
+from auditor.verify.falsify import Falsifier
+from auditor.verify.judge import WitnessJudge
+from auditor.verify.network import Network
+from auditor.verify.network.chain import Float64
+from auditor.verify.outcome import Limits, Outcome, Statistics
+from auditor.verify.problem import Problem, problems_of
+from auditor.verify.property import Property
+from auditor.verify.vacuity import Vacuity, examine_vacuity
+from auditor.verify.witness import Replayer
+
+__all__ = ["Limits", "Outcome", "Statistics", "verify"]
+
+Engine = Literal["auto", "boxes", "relus", "z3"]
+Progress = Callable[[float, str], None]
+
+FIRST_EVALUATIONS = 6_000
+FIRST_BOXES = 1_000
+
+
+def verify(
+    network: Network,
+    prop: Property,
+    *,
+    limits: Limits | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    replay: Replayer | Sequence[Replayer] | None = None,
+    engine: Engine = "auto",
+    device: str = "cpu",
+) -> Outcome:
+    """Decide whether a property holds for every input of its set.
+
+    Args:
+        network: The network, exactly as stored.
+        prop: The property; see `load_property` and `robustness_property`.
+        limits: What may be used.
+        seed: Seed of the falsifier and of Z3.
+        progress: Called with (share of the search space refuted, text).
+        replay: Runtime or runtimes in which a witness must violate too. Without one a
+            counterexample gives `unknown`, with the witness attached.
+        engine: `auto`; or only input splitting, only ReLU splitting, only Z3.
+        device: Torch device of the ReLU-splitting engine.
+
+    Returns:
+        `holds`, `violated` with its witness, or `unknown` with how far it got.
+
+    Raises:
+        PropertyMismatch: The property is for a network of another size.
+    """
+    limits = limits or Limits()
+    replayers = () if replay is None else (replay,) if callable(replay) else tuple(replay)
+    return _Run(network, prop, limits, seed, progress, replayers, engine, device).decide()
+
+
+class _Run:
+    """One verification: the stages, and what they share."""
+
+    def __init__(
+        self,
+        network: Network,
+        prop: Property,
+        limits: Limits,
+        seed: int,
+        progress: Progress | None,
+        replayers: Sequence[Replayer],
+        engine: Engine,
+        device: str,
+    ) -> None:
+        self.network, self.prop, self.limits, self.seed = network, prop, limits, seed
+        self.progress: Progress = progress or (lambda share, text: None)
+        self.engine, self.device = engine, device
+        self.statistics = Statistics()
+        self.judge = WitnessJudge(replayers, limits.witness_attempts, self.statistics)
+        self.deadline = time.monotonic() + limits.time_s
+
+    def decide(self) -> Outcome:
+        """Run the stages until one of them decides."""
+        problems = problems_of(self.network, self.prop)
+        with self._timed("vacuity"):
+            vacuity = examine_vacuity(self.prop)
+        if vacuity.empty:
+            return self._unknown(vacuity.text)
+        problems = _without_trivial_cases(problems, vacuity)
+        falsifiers = [Falsifier(problem, self.seed) for problem in problems]
+        if self._falsify(problems, falsifiers, FIRST_EVALUATIONS):
+            return self._witnessed()
+        open_problems: list[str] = []
+        for problem, falsifier in zip(problems, falsifiers, strict=True):
+            stopped = self._prove(problem, falsifier, 1.0 / len(problems))
+            if self.judge.confirmed or self._is_disproved():
+                return self._witnessed()
+            if stopped:
+                open_problems.append(stopped)
+        if self.judge.disputed is not None and self.judge.disputed.exact_violates:
+            return self._witnessed()
+        if open_problems:
+            return self._unknown(open_problems[0])
+        return Outcome(
+            Verdict.HOLDS, self._reason_for_holding(vacuity), self.judge.disputed, self.statistics
+        )
+
+    # Stages
+
+    def _falsify(
+        self, problems: Sequence[Problem], falsifiers: Sequence[Falsifier], budget: int
+    ) -> bool:
+        """Try to find a witness with a total budget of evaluations; True when one counts."""
+        budget = min(budget, self.limits.falsifier_evaluations) // max(1, len(problems))
+        with self._timed("falsifier"):
+            for problem, falsifier in zip(problems, falsifiers, strict=True):
+                before = falsifier.evaluations
+                try:
+                    if budget and (
+                        (before == 0 and self._accept(problem, falsifier.try_obvious_points()))
+                        or self._accept(problem, falsifier.descend(budget, self.deadline))
+                    ):
+                        return True
+                finally:
+                    self.statistics.falsifier_evaluations += falsifier.evaluations - before
+                if self._is_disproved():
+                    return True
+        return False
+
+    def _accept(self, problem: Problem, candidates: Iterator[tuple[int, Float64]]) -> bool:
+        return self.judge.accepts_any(problem, candidates, self.seed)
+
+    def _prove(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
+        """Refute every case of a problem; an empty text when done, else why it stopped."""
+        if self.engine == "z3":
+            return self._decide_whole_with_z3(problem, share)
+        if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
+            return self._search_relus(problem, falsifier, share)
+        search = BoxSearch(problem, share)
+        end = self._search_boxes(problem, search, FIRST_BOXES)
+        if not end.finished and not self.judge.is_over:
+            # A long search is ahead: many cheap starts first, they are worth seconds.
+            if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations):
+                return "a witness was found"
+            end = self._search_boxes(problem, search, self.limits.max_boxes)
+        stopped = self._close_leaves(problem, end.leaves)
+        return end.stopped or stopped
+
+    def _search_boxes(self, problem: Problem, search: BoxSearch, boxes: int) -> SearchEnd:
+        with self._timed("branching"):
+            return search.run(
+                self.limits,
+                self.statistics,
+                self.deadline,
+                min(boxes, self.limits.max_boxes),
+                lambda point: self.judge.accepts_point(problem, point, self.seed)
+                or self._is_disproved(),
+                self.progress,
+            )
+
+    def _search_relus(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
+        # Torch is heavy to load and only this engine needs it.
+        from auditor.verify.relu_search import ReluSearch
+
+        if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 4):
+            return "a witness was found"
+        with self._timed("branching"):
+            search = ReluSearch(problem, share, self.device)
+            return search.run(
+                self.limits,
+                self.statistics,
+                self.deadline,
+                lambda point: self.judge.accepts_point(problem, point, self.seed)
+                or self._is_disproved(),
+                self.progress,
+            )
+
+    def _close_leaves(self, problem: Problem, leaves: Sequence[Leaf]) -> str:
+        """Hand left-over boxes to Z3; an empty text when all of them are refuted."""
+        why = ""
+        for leaf in leaves:
+            bounds = list(zip(leaf.neuron_lower, leaf.neuron_upper, strict=True))
+            box = tuple(map(_exact, leaf.lower)), tuple(map(_exact, leaf.upper))
+            answers = [
+                self._ask_z3(problem, case, box, bounds) for case in leaf.open_cases
+            ]
+            if self.judge.confirmed or self._is_disproved():
+                return "a witness was found"
+            if not any(answers):
+                self.statistics.closed("z3", leaf.share)
+                continue
+            self.statistics.open_leaves += 1
+            why = why or next(filter(None, answers))
+        return why
+
+    def _decide_whole_with_z3(self, problem: Problem, share: float) -> str:
+        why = ""
+        for case in range(len(problem.cases)):
+            answer = self._ask_z3(problem, case, None, None)
+            why = why or answer
+        if not why:
+            self.statistics.closed("z3", share)
+        return why
+
+    def _ask_z3(
+        self,
+        problem: Problem,
+        case: int,
+        box: tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None,
+        bounds: list[tuple[Float64, Float64]] | None,
+    ) -> str:
+        """Whether Z3 refutes a case on a box: an empty text, or why not."""
+        from auditor.verify.smt import decide_with_z3  # loading Z3 takes time, few runs need it
+
+        if self.statistics.z3_queries >= self.limits.z3_queries:
+            return f"the limit of {self.limits.z3_queries} Z3 queries is reached"
+        if time.monotonic() >= self.deadline:
+            return f"the time limit of {self.limits.time_s:g} s is reached"
+        with self._timed("z3"):
+            answer = decide_with_z3(
+                self.network,
+                problem.cases[case],
+                rlimit=self.limits.z3_rlimit,
+                seed=self.seed,
+                lower=box[0] if box else None,
+                upper=box[1] if box else None,
+                neuron_bounds=bounds,
+            )
+        self.statistics.z3_queries += 1
+        self.statistics.z3_rlimit += answer.rlimit
+        if answer.status == "unsat":
+            return ""
+        if answer.point is None:
+            return f"Z3 gave no answer with {answer.unstable} open ReLUs ({answer.reason})"
+        point = np.array([float(value) for value in answer.point])
+        self.judge.accepts(problem, case, point, self.seed)
+        return (
+            "a real input violates the property in exact arithmetic, but no float32 input "
+            "near it does"
+        )
+
+    # Endings
+
+    def _is_disproved(self) -> bool:
+        """Whether the property is known to be false over the reals and attempts are used up."""
+        disputed = self.judge.disputed
+        return self.judge.is_over and disputed is not None and disputed.exact_violates
+
+    def _witnessed(self) -> Outcome:
+        witness = self.judge.confirmed
+        if witness is None:
+            return self._unknown("the search stopped")
+        return Outcome(
+            Verdict.VIOLATED,
+            f"an input violates the property by {witness.margin:.6g} in exact arithmetic and "
+            f"in {len(witness.replays)} replays",
+            witness,
+            self.statistics,
+        )
+
+    def _unknown(self, why: str) -> Outcome:
+        disputed = self.judge.disputed
+        parts = [disputed.disagreement] if disputed is not None else []
+        parts.append(why)
+        if self.judge.without_float32 is not None:
+            parts.append(f"the box holds no float32 number at input {self.judge.without_float32}")
+        parts.append(self.statistics.how_far)
+        return Outcome(Verdict.UNKNOWN, "; ".join(parts), disputed, self.statistics)
+
+    def _reason_for_holding(self, vacuity: Vacuity) -> str:
+        parts = ["every part of the input set is refuted, over the reals"]
+        if self.judge.disputed is not None:
+            parts.append(self.judge.disputed.disagreement)
+        if vacuity.text:
+            parts.append(vacuity.text)
+        return "; ".join([*parts, self.statistics.how_far])
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
+
+
+def _exact(value: float) -> Fraction:
+    return Fraction(float(value))
+
+
+def _without_trivial_cases(
+    problems: Sequence[Problem], vacuity: Vacuity
+) -> tuple[Problem, ...]:
+    """Problems without the cases that no outputs can satisfy."""
+    if not vacuity.trivial:
+        return tuple(problems)
+    kept = []
+    for problem in problems:
+        cases = tuple(case for case in problem.cases if case not in vacuity.trivial)
+        if cases:
+            prop = Property(
+                "", cases, "", "", problem.network.num_inputs, problem.network.num_outputs
+            )
+            kept.extend(problems_of(problem.network, prop))
+    return tuple(replace(problem) for problem in kept)
