@@ -68,7 +68,7 @@ def decide(
     rows = [row for result in results for row in _judge(result, policy, book)]
     rows += _missing_checks(results, policy)
     rows += [row for gate in policy.gates for row in _judge_metric(gate, results, book)]
-    refused = [subject.name for subject in subjects if REFUSED_FACT in subject.facts]
+    refused = [s.facts[REFUSED_FACT] for s in subjects if REFUSED_FACT in s.facts]
     verdict, code = _conclude(rows, nothing=not results, refused=bool(refused))
     statuses = [row.status for row in rows]
     return GateDecision(
@@ -79,7 +79,7 @@ def decide(
         rows=tuple(rows),
         counts={status: statuses.count(status) for status in sorted(set(statuses))},
         waivers=tuple(book.used),
-        notes=(*(f"{name} was refused as unsafe to open" for name in refused), *book.notes()),
+        notes=(*refused, *book.notes()),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from difflib import unified_diff
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -31,6 +32,8 @@ from auditor.findings import (
     Timing,
     Verdict,
 )
+
+R = TypeVar("R", bound=Record)
 
 LEDGER, PLAN, EVIDENCE, REPORT = "ledger.jsonl", "plan.yaml", "evidence", "audit.json"
 
@@ -118,13 +121,25 @@ def _difference(old: PlanEntry, new: PlanEntry) -> list[str]:
 
 def committed_results(entries: Sequence[Entry]) -> dict[str, CheckResult]:
     """The latest committed result of each key."""
-    results = (CheckResult.model_validate(e.body) for e in entries if e.kind == "result")
+    results = (_validate(CheckResult, e.body) for e in entries if e.kind == "result")
     return {result.key: result for result in results}
+
+
+def answered_keys(entries: Sequence[Entry]) -> set[str]:
+    """Keys whose answer need not be computed again; a crash is tried again."""
+    committed = committed_results(entries)
+    return {key for key, result in committed.items() if result.verdict is not Verdict.ERROR}
+
+
+def known_keys(folder: Path) -> set[str]:
+    """`answered_keys` of a folder that may not exist yet; nothing is written."""
+    path = folder / LEDGER
+    return answered_keys(read_entries(path)) if path.is_file() else set()
 
 
 def _latest_plan(entries: Sequence[Entry]) -> PlanEntry | None:
     plans = [entry for entry in entries if entry.kind == "plan"]
-    return PlanEntry.model_validate(plans[-1].body) if plans else None
+    return _validate(PlanEntry, plans[-1].body) if plans else None
 
 
 def open_run(folder: Path) -> list[Entry]:
@@ -189,18 +204,22 @@ def plan_of(folder: Path, entries: Sequence[Entry]) -> Plan:
 
 
 def _stored_plan(folder: Path, entries: Sequence[Entry]) -> PlanEntry:
-    try:
-        committed_results(entries)
-        entry = _latest_plan(entries)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]["msg"]
-        raise ConfigurationError(
-            f"{folder / LEDGER} was written by another version of auditor ({problem}); "
-            "run the audit again in a new folder"
-        ) from None
+    entry = _latest_plan(entries)
     if entry is None:
         raise ConfigurationError(f"{folder / LEDGER} holds no plan; run the audit again")
     return entry
+
+
+def _validate(model: type[R], body: object) -> R:
+    """A ledger body as a record; a body of another version is refused politely."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise ConfigurationError(
+            f"the run's ledger was written by another version of auditor ({problem}); run the "
+            "audit again in a new folder"
+        ) from None
 
 
 def _not_run(unit: UnitRecord, when: datetime) -> CheckResult:

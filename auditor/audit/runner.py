@@ -143,8 +143,11 @@ def resolve_audit(request: AuditRequest, executor: Executor) -> ResolvedAudit:
             f"{', '.join(sorted({unit.record.code for unit in units}))}"
         )
     refused = {record.name for _, record in records if REFUSED_FACT in record.facts}
-    openable = [unit for unit in wanted if unit.subject.name not in refused]
-    notices = _prepare(openable, executor)
+    known = run_directory.known_keys(request.folder)
+    unseen = [
+        unit for unit in wanted if unit.subject.name not in refused and unit.record.key not in known
+    ]
+    notices = _prepare(unseen, executor)
     return ResolvedAudit(
         units=tuple(units),
         wanted=tuple(wanted),
@@ -217,8 +220,7 @@ def _plan_entry(request: AuditRequest, resolved: ResolvedAudit) -> PlanEntry:
 def _run_missing(
     request: AuditRequest, resolved: ResolvedAudit, ledger: Ledger, executor: Executor
 ) -> None:
-    committed = run_directory.committed_results(ledger.entries)
-    known = {key for key, result in committed.items() if result.verdict is not Verdict.ERROR}
+    known = run_directory.answered_keys(ledger.entries)
     missing = [unit for unit in resolved.wanted if unit.record.key not in known]
     request.observer.planned(
         len(resolved.wanted),

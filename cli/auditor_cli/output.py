@@ -25,6 +25,7 @@ from auditor.findings import CheckResult, GateDecision, Verdict
 from auditor_reports.sanitise import one_line
 
 PLAIN_INTERVAL_S = 30.0
+PIPE_WIDTH = 240
 STYLES = {
     Verdict.HOLDS: "green",
     Verdict.VIOLATED: "bold red",
@@ -49,7 +50,9 @@ class Output:
 
     @property
     def _out(self) -> Console:
-        return Console(soft_wrap=True, highlight=False)
+        # Off a terminal, lines are for grep: as wide as they need to be.
+        width = None if sys.stdout.isatty() else PIPE_WIDTH
+        return Console(width=width, soft_wrap=True, highlight=False)
 
     @property
     def _err(self) -> Console:
@@ -97,12 +100,11 @@ class Output:
             (
                 f"[{STYLES[r.verdict]}]{r.verdict}[/]",
                 escape(one_line(r.id)),
-                escape(one_line(r.title)),
-                escape(one_line(r.answer.reason or r.answer.summary)),
+                escape(one_line(r.answer.reason or r.answer.summary, 200)),
             )
             for r in results
         ]
-        self.table(("verdict", "check", "question", "answer"), rows)
+        self.table(("verdict", "check", "answer"), rows)
 
     def decision(self, decision: GateDecision) -> None:
         """The gate's verdict, its reasons and notes."""
@@ -111,7 +113,7 @@ class Output:
                 text = f"  {row.status}: {one_line(row.result)}: {one_line(row.text)}"
                 self.styled(text, "red" if row.status == "fail" else "yellow")
         for note in decision.notes:
-            self.log(f"note: {note}")
+            self.warn(f"note: {note}")
         counts = ", ".join(f"{number} {status}" for status, number in decision.counts.items())
         self.styled(f"gate: {decision.verdict} ({counts})", GATE_STYLES[decision.verdict])
 

@@ -156,9 +156,6 @@ def _show_report(report: AuditReport, folder: Path, loaded: LoadedPlan, output: 
                "reason": result.answer.reason}})  # fmt: skip
     output.results(report.results)
     output.decision(report.gate)
-    for subject in report.subjects:
-        if "refused" in subject.facts:
-            output.warn(subject.facts["refused"])
     if "html" in loaded.plan.reports:
         output.data(f"report: {folder / 'report.html'}")
     output.record({
