@@ -21,9 +21,9 @@ from typing import Final, NamedTuple
 _TABLE = """
 Model
   1 ir_version int
-  2 producer_name text
-  3 producer_version text
-  4 domain text
+  2 producer_name name
+  3 producer_version name
+  4 domain name
   5 model_version int
   6 doc_string text
   7 graph Graph
