@@ -26,7 +26,11 @@ SCHEMA_ID = f"urn:auditor:schema:audit:{SCHEMA_VERSION}"
 
 
 def render_json(report: AuditReport) -> bytes:
-    """The report as JSON text with a newline at its end."""
+    """The report as JSON text with a newline at its end.
+
+    Reading it gives back an equal report, but for lone surrogates in the keys of
+    mappings, which become U+FFFD, and for non-finite cells of tables, which stay text.
+    """
     plain = _spell_non_finite(report.model_dump(mode="json"))
     return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
 

@@ -26,6 +26,11 @@ def visible(text: str) -> str:
     return _ACTIVE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text.replace("\r\n", "\n"))
 
 
+def encodable(text: str) -> str:
+    """The text with lone surrogates, which no encoding admits, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def clip(text: str, limit: int) -> str:
     """The text, cut to `limit` characters with an ellipsis where it is longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

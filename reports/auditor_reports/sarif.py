@@ -23,7 +23,6 @@ from auditor.findings import (
     GateRow,
     Location,
     Severity,
-    fingerprint,
 )
 from auditor_reports.number_text import iso_moment
 from auditor_reports.sanitise import one_line
@@ -53,6 +52,7 @@ from auditor_reports.standing import (
     Standings,
     Status,
     check_cards,
+    derived_fingerprint,
     finding_fingerprint,
 )
 
@@ -198,7 +198,7 @@ def _row_entry(result: CheckResult, row: GateRow) -> _Entry:
 
 
 def _result_mark(result: CheckResult, what: str) -> str:
-    return fingerprint(f"{result.code}-{what}", result.subject, Location(property_id=result.id))
+    return derived_fingerprint(f"{result.code}-{what}", result, Location(property_id=result.id))
 
 
 def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:

@@ -68,10 +68,12 @@ class SarifLocation(SarifRecord):
 
 
 class Suppression(SarifRecord):
-    """Section 3.35."""
+    """Section 3.35; without a status it counts as accepted.
+
+    The text of the standard calls the field `status`, its early schema `state`.
+    """
 
     kind: Literal["external"] = "external"
-    status: Literal["accepted"] = "accepted"
     justification: str
 
 

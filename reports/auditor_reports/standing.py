@@ -17,11 +17,13 @@ from auditor.findings import (
     CheckResult,
     Finding,
     GateRow,
+    Location,
     Severity,
     Verdict,
     WaiverUse,
     fingerprint,
 )
+from auditor_reports.sanitise import encodable
 
 Status = Literal["fail", "open", "warn", "waived", "baseline", "below", "pass"]
 
@@ -46,7 +48,16 @@ STATUS_WORDS: dict[Status, str] = {
 
 def finding_fingerprint(result: CheckResult, finding: Finding) -> str:
     """The finding's fingerprint, derived where the runner stamped none."""
-    return finding.fingerprint or fingerprint(result.code, result.subject, finding.location)
+    return finding.fingerprint or derived_fingerprint(result.code, result, finding.location)
+
+
+def derived_fingerprint(code: str, result: CheckResult, location: Location) -> str:
+    """A fingerprint of a code at a place in the result's subject, for any text whatever."""
+    place = {
+        name: encodable(value) if isinstance(value, str) else value
+        for name, value in location.model_dump().items()
+    }
+    return fingerprint(encodable(code), encodable(result.subject), Location.model_validate(place))
 
 
 class Standings:

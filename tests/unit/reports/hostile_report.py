@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from auditor.findings import AuditReport, CheckResult
+from auditor.findings import AuditReport, CheckResult, GateRow
 from tests.golden.sample_report import sample_report
 
+# Fields whose keys are free text too.
+_NAMED = {"counts", "data_digests", "facts", "libraries", "parameters"}
 # Fields whose values are words of a closed set, or links between records.
 _KEPT = {
     "better",
@@ -47,17 +49,27 @@ def poisoned(text: str) -> AuditReport:
 
 
 def enlarged(count: int) -> AuditReport:
-    """The sample report with its results repeated, `count` in all, each with its own id."""
+    """The sample report with `count` results, its own repeated, each with own id and gate rows."""
     report = sample_report()
     results: list[CheckResult] = []
+    rows: list[GateRow] = []
     for number in range(count):
         original = report.results[number % len(report.results)]
-        results.append(original.model_copy(update={"id": f"{original.id}-{number}"}))
-    return report.model_copy(update={"results": tuple(results)})
+        renamed = f"{original.id}-{number}"
+        results.append(original.model_copy(update={"id": renamed}))
+        about = (row for row in report.gate.rows if row.result == original.id)
+        rows.extend(row.model_copy(update={"result": renamed}) for row in about)
+    gate = report.gate.model_copy(update={"rows": tuple(rows)})
+    return report.model_copy(update={"results": tuple(results), "gate": gate})
 
 
 def _replace(value: Any, text: str, key: str = "") -> Any:
     match value:
+        case dict() if key in _NAMED:
+            return {
+                text + str(number): _replace(item, text)
+                for number, item in enumerate(value.values())
+            }
         case dict():
             return {name: _replace(item, text, name) for name, item in value.items()}
         case tuple() | list():

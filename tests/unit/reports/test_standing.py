@@ -1,0 +1,105 @@
+"""The gate's rows are read, and silence of the gate is never a pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.findings import AuditReport, GateRow, Severity, Verdict
+from auditor_reports.standing import Standings, check_cards, verdict_sentence
+from tests.golden.sample_report import sample_report
+
+
+def with_rows(*rows: GateRow) -> AuditReport:
+    """The sample report with these gate rows instead of its own."""
+    report = sample_report()
+    return report.model_copy(update={"gate": report.gate.model_copy(update={"rows": rows})})
+
+
+def test_statuses_of_the_sample() -> None:
+    """Each result stands as its worst row says."""
+    report = sample_report()
+    standings = Standings(report)
+    assert [standings.of_result(result) for result in report.results] == [
+        *("pass", "pass", "pass", "fail", "fail"),
+        *("open", "pass", "warn", "waived", "warn"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        (Verdict.HOLDS, {"pass"}),
+        (Verdict.VIOLATED, {"fail"}),
+        (Verdict.UNKNOWN, {"open"}),
+        (Verdict.ERROR, {"warn"}),
+        (Verdict.SKIPPED, {"warn"}),
+    ],
+)
+def test_without_rows_the_verdict_decides(verdict: Verdict, status: set[str]) -> None:
+    """A result of which the gate says nothing passes only when it holds; errors and skips are
+    optional in the sample."""
+    report = with_rows()
+    standings = Standings(report)
+    found = {standings.of_result(r) for r in report.results if r.verdict is verdict}
+    assert found == status
+
+
+@pytest.mark.parametrize("number", [3, 5, 7])
+def test_a_pass_row_cannot_make_a_pass_of_another_verdict(number: int) -> None:
+    """A row that says pass about something violated or open is not believed."""
+    result = sample_report().results[number]
+    row = GateRow(status="pass", result=result.id, code=result.code, subject="s", text="holds")
+    assert Standings(with_rows(row)).of_result(result) != "pass"
+
+
+def test_worst_come_first() -> None:
+    """Failing results lead, passed ones end."""
+    report = sample_report()
+    codes = [result.code for result in Standings(report).worst_first(report.results)]
+    assert codes == [
+        *("AUD201", "AUD202", "AUD203", "AUD303", "AUD402", "AUD401"),
+        *("AUD101", "AUD101", "AUD103", "AUD302"),
+    ]
+
+
+def test_order_does_not_depend_on_the_order_of_results() -> None:
+    """The order is total: shuffled results give the same list."""
+    report = sample_report()
+    standings = Standings(report)
+    assert standings.worst_first(report.results[::-1]) == standings.worst_first(report.results)
+
+
+def test_missed_threshold_is_beyond_the_findings() -> None:
+    """A row about a metric is told apart from the rows about findings."""
+    report = sample_report()
+    rows = Standings(report).beyond_findings(report.results[4])
+    assert [row.text for row in rows] == [
+        "certified_share >= 0.95 asked of ci_lower, which is 0.845"
+    ]
+
+
+def test_waiver_belongs_to_the_waived_finding_only() -> None:
+    """The waived finding has its waiver, its neighbour has none."""
+    report = sample_report()
+    result = report.results[8]
+    waivers = [Standings(report).waiver(result, f) for f in result.answer.findings]
+    assert waivers == [report.gate.waivers[0], None]
+
+
+def test_missing_card_is_made_up_from_the_result() -> None:
+    """A report without its cards still names every check."""
+    report = sample_report()
+    cards = check_cards(report.model_copy(update={"checks": ()}))
+    assert [card.code for card in cards] == sorted({result.code for result in report.results})
+
+
+def test_sentence_names_open_questions_even_in_a_pass() -> None:
+    """A pass with tolerated gaps says so."""
+    row = GateRow(
+        status="warn", result="x", code="AUD402", subject="s", severity=Severity.LOW, text="open"
+    )
+    report = with_rows(row)
+    passed = report.model_copy(update={"gate": report.gate.model_copy(update={"verdict": "pass"})})
+    assert verdict_sentence(passed) == (
+        "Every required check met the policy; 1 open question is tolerated by the policy."
+    )
