@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from auditor_reports.number_text import number
 
+_LARGEST = 1e300
+_SMALLEST = 1e-280
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -50,16 +53,16 @@ def nice_step(rough: float) -> float:
 
 def fit_axis(values: Iterable[float], start: float, end: float) -> Axis:
     """An axis with round ends that holds every finite value; shares get 0 to 1."""
-    finite = [value for value in values if math.isfinite(value)]
+    # Beyond the limit a difference of two values may overflow; such a chart says nothing anyway.
+    finite = [min(max(value, -_LARGEST), _LARGEST) for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    # Beyond this a difference of two values may overflow; such a chart says nothing anyway.
-    low, high = max(low, -1e300), min(high, 1e300)
     if low >= 0 and high <= 1 and high > 0.2:
         return Axis(0.0, 1.0, start, end)
     if 0 < low < 0.5 * high:
         low = 0.0
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
-        margin = abs(low) * 0.1 or 1.0
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * size, _SMALLEST):
+        margin = 0.1 * size if size > _SMALLEST else 1.0
         low, high = low - margin, high + margin
     step = nice_step((high - low) / 5)
     return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, start, end)

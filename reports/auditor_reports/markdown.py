@@ -17,6 +17,7 @@ from auditor_reports.standing import (
     STATUS_WORDS,
     VERDICTS_WORST_FIRST,
     Standings,
+    gaps,
     verdict_sentence,
 )
 
@@ -121,11 +122,12 @@ def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
         )
     yield from _more(len(open_results)) if open_results else ("None.",)
     yield ""
-    yield f"### Not assessed ({len(report.not_assessed)})"
+    missing = gaps(report)
+    yield f"### Not assessed ({len(missing)})"
     yield ""
-    for text in report.not_assessed[:_SHOWN]:
+    for text in missing[:_SHOWN]:
         yield f"- {escape_markdown(text)}"
-    yield from _more(len(report.not_assessed)) if report.not_assessed else ("Nothing was named.",)
+    yield from _more(len(missing)) if missing else ("Nothing was named as left out.",)
     yield ""
 
 

@@ -25,11 +25,12 @@ def number(value: float, digits: int = 4) -> str:
         return "not a number"
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
-    if value == int(value) and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     for count in range(digits, 18):
         text = f"{value:.{count}g}"
-        if float(text) != int(float(text)) or abs(value) >= 1e15:
+        shown = float(text)  # infinite where rounding up leaves the range
+        if math.isfinite(shown) and shown.is_integer() == value.is_integer():
             return text
     return repr(value)
 

@@ -23,6 +23,7 @@ from auditor_reports.standing import (
     Status,
     check_cards,
     finding_fingerprint,
+    gaps,
     verdict_sentence,
 )
 
@@ -71,6 +72,7 @@ class Page:
         results: Every result, worst first.
         failing: Findings and missed thresholds that fail the gate, worst first.
         open: Results without an answer, and answers the gate treats as open.
+        not_assessed: What the report names, and checks without a result.
         gate_rows: The gate's rows, worst first, each with the anchor it speaks of.
     """
 
@@ -83,6 +85,7 @@ class Page:
     failing: tuple[tuple[ResultView, FindingView | None, str], ...]
     open: tuple[tuple[ResultView, str], ...]
     gate_rows: tuple[tuple[GateRow, str], ...]
+    not_assessed: tuple[str, ...]
 
 
 class Anchors:
@@ -119,6 +122,7 @@ def arrange(report: AuditReport) -> Page:
         failing=tuple(_failing(results, standings)),
         open=tuple(_open(results, standings)),
         gate_rows=tuple((row, anchor_of.get(row.result, "")) for row in rows),
+        not_assessed=gaps(report),
     )
 
 

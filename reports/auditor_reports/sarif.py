@@ -54,6 +54,7 @@ from auditor_reports.standing import (
     check_cards,
     derived_fingerprint,
     finding_fingerprint,
+    gaps,
 )
 
 # GitHub keeps 5,000 of 25,000 results and its text and behaviour disagree: stay below half.
@@ -228,7 +229,7 @@ def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
         results=tuple(_result(entry, numbers[entry.rule], places) for entry in entries),
         properties={
             "gateVerdict": report.gate.verdict,
-            "notAssessed": [one_line(text, 300) for text in report.not_assessed[:200]],
+            "notAssessed": [one_line(text, 300) for text in gaps(report)[:200]],
             "policyDigest": report.gate.policy_digest,
             "resultsLeftOut": left_out,
         },

@@ -38,10 +38,10 @@ VERDICTS_WORST_FIRST = (
 STATUS_WORDS: dict[Status, str] = {
     "fail": "fails the gate",
     "open": "open",
-    "warn": "open, policy only warns",
+    "warn": "open, tolerated",
     "waived": "waived",
     "baseline": "known before",
-    "below": "below the failing severity",
+    "below": "below failing severity",
     "pass": "passes",
 }
 
@@ -138,6 +138,16 @@ def check_cards(report: AuditReport) -> tuple[CheckCard, ...]:
             ),
         )
     return tuple(cards[code] for code in sorted(cards))
+
+
+def gaps(report: AuditReport) -> tuple[str, ...]:
+    """What was not assessed: what the report names, and described checks that have no result."""
+    ran = {result.code for result in report.results}
+    return report.not_assessed + tuple(
+        f"{card.code} {card.title}: no result in this run"
+        for card in check_cards(report)
+        if card.code not in ran
+    )
 
 
 def verdict_sentence(report: AuditReport) -> str:

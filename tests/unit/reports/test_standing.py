@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.findings import AuditReport, GateRow, Severity, Verdict
-from auditor_reports.standing import Standings, check_cards, verdict_sentence
+from auditor_reports.standing import Standings, check_cards, gaps, verdict_sentence
 from tests.golden.sample_report import sample_report
 
 
@@ -91,6 +91,17 @@ def test_missing_card_is_made_up_from_the_result() -> None:
     report = sample_report()
     cards = check_cards(report.model_copy(update={"checks": ()}))
     assert [card.code for card in cards] == sorted({result.code for result in report.results})
+
+
+def test_check_without_a_result_is_a_gap() -> None:
+    """A check that is described and was never run is named among the gaps."""
+    report = sample_report()
+    ran = tuple(result for result in report.results if result.code != "AUD302")
+    assert gaps(report) == report.not_assessed
+    assert gaps(report.model_copy(update={"results": ran})) == (
+        *report.not_assessed,
+        "AUD302 refusal behaviour: no result in this run",
+    )
 
 
 def test_sentence_names_open_questions_even_in_a_pass() -> None:
