@@ -23,7 +23,7 @@ def witness_evidence(
         title=title,
         property_text=prop.text,
         violation_text=prop.violation_text,
-        inputs=tuple(float(value) for value in witness.inputs),
+        inputs=tuple(float(value) + 0.0 for value in witness.inputs),  # -0.0 is shown as 0.0
         input_shape=tuple(axis or 1 for axis in subject.model.inputs[0].shape),
         outputs=witness.outputs,
         margin=witness.margin,
@@ -50,7 +50,11 @@ def statistics_metrics(statistics: Statistics) -> tuple[Metric, ...]:
         ("z3_queries", statistics.z3_queries, "queries"),
     )
     shares = (
-        Metric(name=f"share_decided_by_{engine}", value=share, unit="share of the input region")
+        Metric(
+            name=f"share_decided_by_{engine}",
+            value=min(1.0, share),
+            unit="share of the input region",
+        )
         for engine, share in sorted(statistics.decided_share.items())
     )
     counts = (Metric(name=name, value=value, unit=unit) for name, value, unit in figures)

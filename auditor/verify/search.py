@@ -180,13 +180,16 @@ class _Run:
         # Torch is heavy to load and only this engine needs it.
         from auditor.verify.relu_search import ReluSearch
 
+        with self._timed("bounds"):
+            search = ReluSearch(problem, share, self.device)
+            if search.bound_roots(self.statistics, self.deadline):
+                return ""
+        # A point of a wide network costs far more than one of a small network.
         if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 4):
             return "a witness was found"
         with self._timed("branching"):
-            search = ReluSearch(problem, share, self.device)
             return search.run(
                 self.limits,
-                self.statistics,
                 self.deadline,
                 lambda point: self.judge.accepts_point(problem, point, self.seed)
                 or self._is_disproved(),

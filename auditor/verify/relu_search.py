@@ -1,0 +1,316 @@
+"""Branch and bound over ReLU phases, batched: for networks with many inputs.
+
+Each case is a tree of its own. A node fixes the phases of some neurons; its bound comes
+from backward passes with slopes and phase multipliers improved together (beta-CROWN,
+Wang et al. 2021, 2103.06624) over root bounds of the hidden layers. The neuron to split
+is the one whose two phases both promise most, in the spirit of BaBSR (Bunel et al. 2020,
+1909.06588).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.verify.bounds import (
+    BoundedNetwork,
+    LayerBounds,
+    ReluRelaxation,
+    layer_bounds,
+    relaxation_of,
+)
+from auditor.verify.network.chain import Float64
+from auditor.verify.outcome import Limits, Statistics
+from auditor.verify.problem import Problem
+from auditor.verify.slope_search import (
+    Improved,
+    Multipliers,
+    improve_bounds,
+    starting_multipliers,
+)
+
+HIDDEN_STEPS = 12
+ROOT_STEPS = 40
+NODE_STEPS = 12
+BATCH_CELLS = 400_000
+HIDDEN_TARGET = 0.5
+MAX_NODES = 200_000
+IsWitness = Callable[[Float64], bool]
+
+
+@dataclass
+class Nodes:
+    """Nodes of a tree that wait; the first axis runs over nodes.
+
+    Attributes:
+        phases: Fixed phases of all hidden neurons, [nodes, neurons], int8 in {-1, 0, 1}.
+        slopes: Slopes to start from, [nodes, neurons].
+        betas: Multipliers of phases to start from, [nodes, neurons].
+        weights: Row weights to start from, [nodes, rows].
+        depth: Splits above each node, [nodes].
+    """
+
+    phases: Tensor
+    slopes: Tensor
+    betas: Tensor
+    weights: Tensor
+    depth: Tensor
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    def pick(self, index: Tensor | slice) -> Nodes:
+        """Some of the nodes."""
+        return Nodes(
+            self.phases[index],
+            self.slopes[index],
+            self.betas[index],
+            self.weights[index],
+            self.depth[index],
+        )
+
+    def followed_by(self, other: Nodes) -> Nodes:
+        """These nodes and then others."""
+        return Nodes(
+            torch.cat([self.phases, other.phases]),
+            torch.cat([self.slopes, other.slopes]),
+            torch.cat([self.betas, other.betas]),
+            torch.cat([self.weights, other.weights]),
+            torch.cat([self.depth, other.depth]),
+        )
+
+
+class ReluSearch:
+    """The search over one problem by ReLU splits."""
+
+    def __init__(self, problem: Problem, share: float, device: str = "cpu") -> None:
+        self.problem, self.share, self.device = problem, share, device
+        self.box = (
+            torch.from_numpy(problem.lower)[None].to(device),
+            torch.from_numpy(problem.upper)[None].to(device),
+        )
+        self.hidden = [layer.num_outputs for layer in problem.network.layers]
+        self.batch = max(8, BATCH_CELLS // max(1, sum(self.hidden)))
+        self.bounds: list[LayerBounds] = []
+        self.trees: list[_Tree] = []
+
+    def bound_roots(self, statistics: Statistics, deadline: float) -> bool:
+        """Bound every undivided case; True when that refutes all of them."""
+        with torch.no_grad():
+            self.bounds = self._hidden_bounds(deadline)
+            trees = [_Tree(self, case, statistics) for case in range(len(self.problem.cases))]
+            open_trees = [tree for tree in trees if not tree.close_root()]
+        # Easy cases first: a refuted one costs little, and the report gets further.
+        self.trees = sorted(open_trees, key=lambda each: -each.root_bound)
+        return not self.trees
+
+    def run(
+        self,
+        limits: Limits,
+        deadline: float,
+        is_witness: IsWitness,
+        progress: Callable[[float, str], None],
+    ) -> str:
+        """Branch until every case left over by `bound_roots` is refuted, or say why not.
+
+        Args:
+            limits: Limits of the whole verification.
+            deadline: `time.monotonic()` value that stops the search.
+            is_witness: Judges a candidate input, [inputs]; True stops the search.
+            progress: Called with (refuted share, text).
+        """
+        with torch.no_grad():
+            for tree in self.trees:
+                stopped = tree.search(limits, deadline, is_witness, progress)
+                if stopped:
+                    return stopped
+        return ""
+
+    def _hidden_bounds(self, deadline: float) -> list[LayerBounds]:
+        """Root bounds of every layer's pre-activations, unstable ones improved."""
+        net = BoundedNetwork.over_box(
+            self.problem.network, self.problem.lower, self.problem.upper, device=self.device
+        )
+        bounds = layer_bounds(net, self.box)
+        for layer in range(1, len(bounds)):
+            if net.relus[layer] and time.monotonic() < deadline:
+                bounds[layer] = self._improved(net, layer, bounds)
+        return bounds
+
+    def _improved(
+        self, net: BoundedNetwork, layer: int, bounds: Sequence[LayerBounds]
+    ) -> LayerBounds:
+        lower, upper = (end.clone() for end in bounds[layer])
+        relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
+        unstable = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
+        eye = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
+        for chunk in unstable.split(max(1, self.batch // 2)):
+            if not len(chunk):
+                continue
+            weights = torch.cat([eye[chunk], -eye[chunk]])[None]
+            start = starting_multipliers(relaxations, weights)
+            best = improve_bounds(
+                net, layer, relaxations, None, self.box, start, HIDDEN_STEPS,
+                relaxed_target=HIDDEN_TARGET,
+            ).lower[0]  # fmt: skip
+            count = len(chunk)
+            lower[0, chunk] = torch.fmax(lower[0, chunk], best[:count])
+            upper[0, chunk] = torch.fmin(upper[0, chunk], -best[count:])
+        return lower, upper
+
+
+class _Tree:
+    """The tree of one case."""
+
+    def __init__(self, search: ReluSearch, case: int, statistics: Statistics) -> None:
+        self.search_, self.statistics = search, statistics
+        problem = search.problem
+        first, last = int(problem.starts[case]), int(problem.starts[case + 1])
+        self.rows = last - first
+        self.net = BoundedNetwork.over_box(
+            problem.network,
+            problem.lower,
+            problem.upper,
+            rows=(problem.rows[first:last], problem.bounds[first:last]),
+            device=search.device,
+        )
+        self.layer = len(search.hidden)
+        self.share = search.share / len(problem.cases)
+        self.root_bound = 0.0
+        self.nodes = self._root()
+
+    def _root(self) -> Nodes:
+        box, count = self.search_.box[0], sum(self.search_.hidden)
+        relaxations = self._relaxations(self.search_.bounds)
+        slopes = torch.cat([r.lower_slope for r in relaxations], dim=1)
+        return Nodes(
+            phases=torch.zeros((1, count), dtype=torch.int8, device=box.device),
+            slopes=slopes,
+            betas=torch.zeros_like(slopes),
+            weights=box.new_full((1, self.rows), 1.0 / max(1, self.rows)),
+            depth=torch.zeros(1, dtype=torch.int64, device=box.device),
+        )
+
+    def _relaxations(self, bounds: Sequence[LayerBounds]) -> list[ReluRelaxation]:
+        return [relaxation_of(self.net, k, pair) for k, pair in enumerate(bounds)]
+
+    def close_root(self) -> bool:
+        """Bound the undivided case; True when that refutes it."""
+        if not self.rows:
+            self.root_bound = float("-inf")
+            return False
+        _, _, improved = self._bound(self.nodes, ROOT_STEPS)
+        self.statistics.boxes += 1
+        self.root_bound = float(improved.lower[0, 0])
+        if self.root_bound > 0:
+            self.statistics.closed("bounds", self.share)
+            return True
+        self._remember(self.nodes, improved.multipliers)
+        return False
+
+    def search(
+        self,
+        limits: Limits,
+        deadline: float,
+        is_witness: IsWitness,
+        progress: Callable[[float, str], None],
+    ) -> str:
+        """Branch until the case is refuted; an empty text then, else why it stopped."""
+        stuck = 0
+        while len(self.nodes):
+            if self.statistics.boxes >= limits.max_boxes:
+                return f"the limit of {limits.max_boxes} sub-problems is reached"
+            if time.monotonic() >= deadline:
+                return f"the time limit of {limits.time_s:g} s is reached"
+            if len(self.nodes) > MAX_NODES:
+                return f"more than {MAX_NODES} sub-problems wait"
+            cut = max(0, len(self.nodes) - self.search_.batch)
+            batch, self.nodes = self.nodes.pick(slice(cut, None)), self.nodes.pick(slice(0, cut))
+            relaxations, empty, improved = self._bound(batch, NODE_STEPS)
+            if self._has_witness(improved, is_witness):
+                return "a witness was found"
+            refuted = empty | (improved.lower[:, 0] > 0)
+            self.statistics.boxes += len(batch)
+            self._count_refuted(batch.depth[refuted])
+            scores = _split_scores(relaxations, improved)
+            splittable = scores.amax(dim=1) > -torch.inf
+            stuck += int((~refuted & ~splittable).sum())
+            keep = torch.nonzero(~refuted & splittable).ravel()
+            if len(keep):
+                self._remember(batch, improved.multipliers)
+                self._split(batch.pick(keep), scores[keep].argmax(dim=1))
+            share = sum(self.statistics.decided_share.values())
+            progress(share, f"{self.statistics.boxes} sub-problems")
+        self.statistics.open_leaves += stuck
+        return f"{stuck} sub-problems without open ReLUs could not be refuted" if stuck else ""
+
+    def _bound(self, nodes: Nodes, steps: int) -> tuple[list[ReluRelaxation], Tensor, Improved]:
+        """Bounds of nodes, and which of them are empty because phases contradict bounds."""
+        phases = nodes.phases.split(self.search_.hidden, dim=1)
+        bounds: list[LayerBounds] = []
+        empty = torch.zeros(len(nodes), dtype=torch.bool, device=nodes.depth.device)
+        for (low, high), phase in zip(self.search_.bounds, phases, strict=True):
+            lower = torch.where(phase > 0, low.clamp(min=0.0), low)
+            upper = torch.where(phase < 0, high.clamp(max=0.0), high)
+            empty |= (lower > upper).any(dim=1)
+            bounds.append((lower, upper))
+        start = Multipliers(
+            [each[:, None, :] for each in nodes.slopes.split(self.search_.hidden, dim=1)],
+            [each[:, None, :] for each in nodes.betas.split(self.search_.hidden, dim=1)],
+            nodes.weights[:, None, :],
+        )
+        relaxations = self._relaxations(bounds)
+        improved = improve_bounds(
+            self.net, self.layer, relaxations, phases, self.search_.box, start, steps,
+            mix_rows=self.rows > 1,
+        )  # fmt: skip
+        return relaxations, empty, improved
+
+    def _remember(self, nodes: Nodes, multipliers: Multipliers) -> None:
+        nodes.slopes = torch.cat([each[:, 0] for each in multipliers.slopes], dim=1)
+        nodes.betas = torch.cat([each[:, 0] for each in multipliers.betas], dim=1)
+        nodes.weights = multipliers.weights[:, 0]
+
+    def _has_witness(self, improved: Improved, is_witness: IsWitness) -> bool:
+        points = improved.points[:, 0].cpu().numpy()
+        values = self.search_.problem.violation(self.search_.problem.network.evaluate(points))
+        hits = np.flatnonzero((values <= 0).any(axis=1))
+        return any(is_witness(points[index]) for index in hits[:4])
+
+    def _count_refuted(self, depth: Tensor) -> None:
+        for value in depth.tolist():
+            self.statistics.closed("branching", self.share * 2.0 ** -float(value))
+            self.statistics.max_depth = max(self.statistics.max_depth, value)
+
+    def _split(self, nodes: Nodes, neurons: Tensor) -> None:
+        """Push both phases of the chosen neuron of each node."""
+        self.statistics.splits += len(nodes)
+        for phase in (-1, 1):
+            phases = nodes.phases.clone()
+            phases[torch.arange(len(nodes), device=neurons.device), neurons] = phase
+            child = Nodes(phases, nodes.slopes, nodes.betas, nodes.weights, nodes.depth + 1)
+            self.nodes = self.nodes.followed_by(child)
+
+
+def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> Tensor:
+    """What fixing each neuron's phase promises, [nodes, neurons]; -inf where fixed.
+
+    With coefficient c on the activation and its linear piece `d z + e` at the bound's
+    minimiser, the inactive phase gains `-c (d z + e)` and the active one
+    `c ((1 - d) z - e)`; the score favours neurons where both gain.
+    """
+    scores = []
+    for k, relaxation in enumerate(relaxations):
+        c, z = improved.forms.at_layers[k][:, 0], improved.values[k][:, 0]
+        slope = torch.where(c >= 0, improved.multipliers.slopes[k][:, 0], relaxation.upper_slope)
+        offset = torch.where(c >= 0, torch.zeros_like(c), relaxation.upper_intercept)
+        off, on = -c * (slope * z + offset), c * ((1.0 - slope) * z - offset)
+        score = torch.minimum(off, on).clamp(min=0.0) + 0.05 * torch.maximum(off, on)
+        score = score + 1e-9 * relaxation.upper_intercept
+        scores.append(score.nan_to_num(0.0).masked_fill(~relaxation.unstable, -torch.inf))
+    return torch.cat(scores, dim=1)
