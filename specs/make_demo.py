@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ EPOCHS = 120
 BATCH = 128
 RADIUS = 0.06
 WEIGHT_STEP = 2.0**-12
+# Held-out scans that the written properties speak of.
+THREE, ZERO, EIGHT = 11, 1, 29
+DIGIT_NAMES = "[zero, one, two, three, four, five, six, seven, eight, nine]"
 
 
 def split_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -49,7 +53,7 @@ def train(images: NDArray[np.float32], labels: NDArray[np.int64]) -> torch.nn.Se
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     layers: list[torch.nn.Module] = []
-    for inputs, outputs in zip(LAYERS, LAYERS[1:], strict=False):
+    for inputs, outputs in pairwise(LAYERS):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
     network = torch.nn.Sequential(*layers[:-1])
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, weight_decay=1e-4)
@@ -110,6 +114,53 @@ def pack(images: NDArray[np.float32], labels: NDArray[np.int64]) -> bytes:
     return buffer.getvalue()
 
 
+def write_properties(images: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, bytes]:
+    """The three written properties, each about one held-out scan."""
+    three, zero, eight = THREE, ZERO, EIGHT
+    for row, label in ((three, 3), (zero, 0), (eight, 8)):
+        if labels[row] != label:
+            raise ValueError(f"scan {row} is a {labels[row]}, not a {label}")
+    borders = np.zeros((8, 8), dtype=bool)
+    borders[:, [0, 7]] = True
+    lower, upper = images[zero].reshape(8, 8).copy(), images[zero].reshape(8, 8).copy()
+    lower[borders], upper[borders] = 0.0, 0.3125
+    properties = {
+        "steady-three": (
+            "A scan of a three with up to 1.6 of 16 grey levels of noise is read as a three",
+            _around(images[three], "0.1"),
+            3,
+        ),
+        "smudged-zero": (
+            "A scan of a zero is read as a zero whatever smudges its left and right border",
+            f"  box:\n    lower: {_list(lower)}\n    upper: {_list(upper)}\n",
+            0,
+        ),
+        "noisy-eight": (
+            "A scan of an eight with up to one of 16 grey levels of noise is read as an eight",
+            _around(images[eight], "0.0625"),
+            8,
+        ),
+    }
+    return {
+        f"{name}.yaml": (
+            f"# Made by specs/make_demo.py; pixels in [0, 1], row by row.\n"
+            f"version: 1\nid: {name}\ntitle: {title}\ninputs:\n{inputs}"
+            f"outputs: {{names: {DIGIT_NAMES}}}\nthen:\n  - class: {label}\n"
+        ).encode()
+        for name, (title, inputs, label) in properties.items()
+    }
+
+
+def _around(image: NDArray[np.float32], radius: str) -> str:
+    return f"  around:\n    center: {_list(image)}\n    radius: {radius}\n    clip: [0, 1]\n"
+
+
+def _list(image: NDArray[np.float32]) -> str:
+    rows = [", ".join(repr(float(pixel)) for pixel in row) for row in image.reshape(8, 8)]
+    indent = ",\n      "
+    return f"[\n      {indent.join(rows)}\n    ]"
+
+
 def make() -> dict[str, bytes]:
     """Every file of the demo that is computed, by name."""
     images, labels = split_digits()
@@ -118,6 +169,7 @@ def make() -> dict[str, bytes]:
     with torch.no_grad():
         guesses = network(torch.from_numpy(held_out)).argmax(1).numpy()
     files = {"digits.onnx": to_onnx(network), "digits_test.npz": pack(held_out, truth)}
+    files |= write_properties(held_out, truth)
     manifest = {
         "made_by": "specs/make_demo.py",
         "seed": SEED,

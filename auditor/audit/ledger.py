@@ -101,7 +101,8 @@ class Ledger:
                 f"cannot write {self.path}: {error.strerror}; free space and run again"
             ) from None
         self._previous = digest
-        self.entries.append(Entry(kind=kind, body=body))
+        # As it will be read back, so that a resumed run renders the same bytes.
+        self.entries.append(_parse_line(line))
 
     def _recover(self) -> None:
         content = _read_all(self._file)
@@ -132,6 +133,11 @@ def _line(previous: str, kind: str, body: dict[str, JsonValue]) -> tuple[bytes, 
     return f'{{"digest":"{digest}","entry":{content}}}\n'.encode(), digest
 
 
+def _parse_line(line: bytes) -> Entry:
+    entry = json.loads(line)["entry"]
+    return Entry(kind=entry["kind"], body=entry["body"])
+
+
 def _replay(content: bytes, path: Path) -> tuple[int, list[Entry], str]:
     """Bytes that are whole, the entries in them, and the last digest."""
     kept, previous, entries = 0, _START, list[Entry]()
@@ -149,7 +155,7 @@ def _replay(content: bytes, path: Path) -> tuple[int, list[Entry], str]:
         expected, digest = _line(previous, kind, body)
         if expected != line:
             raise LedgerDamaged(path, number, "the line does not fit its digest")
-        entries.append(Entry(kind=kind, body=body))
+        entries.append(_parse_line(line))
         kept += len(line)
         previous = digest
     return kept, entries, previous

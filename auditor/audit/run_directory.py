@@ -104,10 +104,9 @@ def begin(ledger: Ledger, folder: Path, entry: PlanEntry, *, extend: bool) -> No
 
 def _difference(old: PlanEntry, new: PlanEntry) -> list[str]:
     """Changed lines of the plan, and units whose key changed with an equal plan."""
+    before, after = (_canonical(entry.plan) for entry in (old, new))
     lines = [
-        line for line in unified_diff(
-            plan_yaml(old.plan).splitlines(), plan_yaml(new.plan).splitlines(), lineterm="", n=0
-        )
+        line for line in unified_diff(before, after, lineterm="", n=0)
         if not line.startswith(("---", "+++", "@@"))
     ]  # fmt: skip
     if lines:
@@ -117,6 +116,10 @@ def _difference(old: PlanEntry, new: PlanEntry) -> list[str]:
     if changed or len(old.units) != len(new.units):
         return [f"model, data or environment changed for {', '.join(changed[:5]) or 'a check'}"]
     return []
+
+
+def _canonical(plan: Plan) -> list[str]:
+    return yaml.safe_dump(plan.model_dump(mode="json"), allow_unicode=True).splitlines()
 
 
 def committed_results(entries: Sequence[Entry]) -> dict[str, CheckResult]:

@@ -133,7 +133,7 @@ def resolve_audit(request: AuditRequest, executor: Executor) -> ResolvedAudit:
     checks = all_checks()
     device = resolve_device(request.device or request.loaded.plan.device)
     environment = describe_environment(device, request.threads)
-    records = [_look_at(*found) for found in expand_subjects(request.loaded)]
+    records = [_look_at(request.loaded.folder, *f) for f in expand_subjects(request.loaded)]
     subjects = [subject for subject, _ in records]
     units = resolve_units(request.loaded, subjects, checks, environment)
     wanted = [unit for unit in units if not request.only or _is_wanted(unit, request.only)]
@@ -163,7 +163,7 @@ def _is_wanted(unit: Unit, only: Iterable[str]) -> bool:
     return any(name in names for name in only)
 
 
-def _look_at(name: str, path: Path, kind: str) -> tuple[Subject, SubjectRecord]:
+def _look_at(folder: Path, name: str, path: Path, kind: str) -> tuple[Subject, SubjectRecord]:
     """A subject and its record; one that must not be opened carries the reason."""
     facts: dict[str, str] = {}
     try:
@@ -173,8 +173,9 @@ def _look_at(name: str, path: Path, kind: str) -> tuple[Subject, SubjectRecord]:
         facts[REFUSED_FACT] = str(error)
         digest = file_digest(path) if path.is_file() else "sha256:none"
     size = path.stat().st_size
+    shown = path.relative_to(folder) if path.is_relative_to(folder) else path
     record = SubjectRecord(
-        name=name, path=str(path), kind=kind, digest=digest, size=size, facts=facts
+        name=name, path=str(shown), kind=kind, digest=digest, size=size, facts=facts
     )
     return Subject(name=name, path=path.resolve(), kind=kind, digest=digest), record
 

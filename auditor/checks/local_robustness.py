@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
@@ -95,7 +94,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     trials = measure_robustness(
         opened,
         samples.inputs,
-        _labels(samples).tolist(),
+        samples.labels.tolist(),
         params.all_radii,
         clip=params.clip,
         limits=Limits(time_s=params.time_per_query_s, max_boxes=params.max_boxes),
@@ -107,22 +106,11 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
 
 
 def _load(params: Params, opened: OnnxSubject) -> Samples:
-    samples = load_samples(params.inputs, num_inputs=opened.network.num_inputs)
-    if samples.labels is None:
-        raise ConfigurationError(f"{params.inputs} holds no array 'labels'; add one per sample")
-    wrong = np.flatnonzero((samples.labels < 0) | (samples.labels >= opened.network.num_outputs))
-    if wrong.size:
-        raise ConfigurationError(
-            f"{params.inputs}: label {samples.labels[wrong[0]]} of sample {wrong[0]} is no output "
-            f"of the model, which has {opened.network.num_outputs}"
-        )
+    network = opened.network
+    samples = load_samples(
+        params.inputs, num_inputs=network.num_inputs, num_classes=network.num_outputs
+    )
     return Samples(samples.inputs[: params.count], samples.labels[: params.count])
-
-
-def _labels(samples: Samples) -> NDArray[np.int64]:
-    if samples.labels is None:
-        raise ConfigurationError("the samples have no labels")
-    return samples.labels
 
 
 def _answer(
@@ -226,7 +214,6 @@ def _pictures(params: Params, samples: Samples, trials: Sequence[Trial]) -> tupl
     """Samples beside the inputs that are read as something else."""
     if params.image_shape is None:
         return ()
-    labels = _labels(samples)
     images: list[GrayImage] = []
     broken = [trial for trial in trials if trial.witness is not None][:SHOWN_PAIRS]
     for trial in broken:
@@ -234,7 +221,7 @@ def _pictures(params: Params, samples: Samples, trials: Sequence[Trial]) -> tupl
         witness = trial.witness if trial.witness is not None else original
         images += [
             gray_image(original, params.image_shape,
-                       f"sample {trial.sample}, a {labels[trial.sample]}"),
+                       f"sample {trial.sample}, a {samples.labels[trial.sample]}"),
             gray_image(witness, params.image_shape,
                        f"within {params.radius:g}, read as {trial.read_as}"),
         ]  # fmt: skip
@@ -249,15 +236,25 @@ def _pictures(params: Params, samples: Samples, trials: Sequence[Trial]) -> tupl
 
 
 def _table(samples: Samples, trials: Sequence[Trial]) -> TableEvidence:
-    labels = _labels(samples)
-    rows = tuple(
-        (trial.sample, int(labels[trial.sample]), trial.radius, trial.standing, trial.read_as)
-        for trial in trials
-    )
+    """One row for each sample: how far it is certified, and from where on it is refuted."""
+    rows: list[tuple[int, int, float | None, float | None, int | None]] = []
+    for number, label in enumerate(samples.labels.tolist()):
+        own = [trial for trial in trials if trial.sample == number]
+        certified = [trial.radius for trial in own if trial.standing == "certified"]
+        broken = [trial for trial in own if trial.standing in ("falsified", "misclassified")]
+        rows.append(
+            (
+                number,
+                label,
+                max(certified, default=None),
+                min((trial.radius for trial in broken), default=None),
+                broken[0].read_as if broken else None,
+            )
+        )
     return TableEvidence(
-        title="Every sample and radius",
-        columns=("sample", "label", "radius", "standing", "read as"),
-        rows=rows,
+        title="Every sample",
+        columns=("sample", "label", "certified up to", "refuted from", "read as"),
+        rows=tuple(rows),
         total_rows=len(rows),
     )
 
@@ -265,9 +262,9 @@ def _table(samples: Samples, trials: Sequence[Trial]) -> TableEvidence:
 def _noise_control(params: Params, samples: Samples, opened: OnnxSubject, seed: int) -> Control:
     """The same radius with random noise: what a search for the worst case has to beat."""
     draws = np.random.default_rng(seed)
-    labels, changed, tried = _labels(samples), 0, 0
+    changed = tried = 0
     session = opened.model.session("cpu", optimised=True)
-    for row, label in zip(samples.inputs, labels, strict=True):
+    for row, label in zip(samples.inputs, samples.labels, strict=True):
         if session.run_flat(row).argmax() != label:
             continue
         noise = draws.uniform(-params.radius, params.radius, (NOISE_DRAWS, len(row)))

@@ -111,14 +111,15 @@ def _evidence(
             if case.contains([Fraction(float(x)) for x in witness.inputs])
         )
         middle = [float((low + high) / 2) for low, high in zip(box.lower, box.upper, strict=True)]
-        change = [0.5 + float(x) - m for x, m in zip(witness.inputs, middle, strict=True)]
+        change = witness.inputs.astype(float) - middle
+        stretched = 0.5 + 0.5 * change / max(float(abs(change).max()), 1e-12)
         records.append(
             ImageEvidence(
                 title="The witness as a picture",
                 images=(
                     gray_image(middle, params.image_shape, "middle of the input region"),
                     gray_image(witness.inputs, params.image_shape, "witness"),
-                    gray_image(change, params.image_shape, "difference (grey is none)"),
+                    gray_image(stretched, params.image_shape, "difference, stretched"),
                 ),
                 description=f"The witness satisfies: {prop.violation_text}",
             )

@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from auditor.audit.observer import Observer
 from auditor.findings import CheckResult, GateDecision, Verdict
 from auditor_reports.sanitise import one_line
 
 PLAIN_INTERVAL_S = 30.0
-PIPE_WIDTH = 240
 STYLES = {
     Verdict.HOLDS: "green",
     Verdict.VIOLATED: "bold red",
@@ -50,9 +50,7 @@ class Output:
 
     @property
     def _out(self) -> Console:
-        # Off a terminal, lines are for grep: as wide as they need to be.
-        width = None if sys.stdout.isatty() else PIPE_WIDTH
-        return Console(width=width, soft_wrap=True, highlight=False)
+        return Console(soft_wrap=True, highlight=False)
 
     @property
     def _err(self) -> Console:
@@ -75,8 +73,19 @@ class Output:
             _guarded(lambda text: print(text, flush=True), line)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table for people; nothing with `--json` or `--quiet`."""
+        """Print a table for people; nothing with `--json` or `--quiet`.
+
+        Cells may carry rich markup. Off a terminal every row is one line without colour
+        or trailing blanks, for grep.
+        """
         if self.as_json or self.quiet:
+            return
+        if not sys.stdout.isatty():
+            plain = [columns, *([Text.from_markup(cell).plain for cell in row] for row in rows)]
+            widths = [max(len(row[n]) for row in plain) for n in range(len(columns))]
+            for row in plain:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                self.data("  ".join(cells).rstrip())
             return
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in columns:
