@@ -204,4 +204,13 @@ TYPED_FIELD: Final[dict[int, tuple[str, int]]] = {
 DEFAULT_TYPED_FIELD: Final = ("int32_data", 1)
 
 ALLOWED_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+# onnxruntime lists these in every model it saves; nodes of them are refused all the same.
+IMPORTABLE_DOMAINS: Final = ALLOWED_DOMAINS | {
+    "ai.onnx.preview",
+    "ai.onnx.preview.training",
+    "ai.onnx.training",
+    "com.microsoft.experimental",
+    "com.microsoft.nchwc",
+    "org.pytorch.aten",
+}
 EXTERNAL_KEYS: Final = frozenset({"location", "offset", "length", "checksum"})

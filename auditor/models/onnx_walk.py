@@ -25,6 +25,7 @@ from auditor.models.onnx_schema import (
     ALLOWED_DOMAINS,
     DEFAULT_TYPED_FIELD,
     ELEMENT_BITS,
+    IMPORTABLE_DOMAINS,
     MESSAGES,
     STRING_TYPE,
     TYPED_FIELD,
@@ -286,7 +287,7 @@ class _Walk:
     def _check_content(self, kind: str, kept: MessageContent, start: int) -> None:
         if kind in ("Node", "OperatorSet"):
             domain = kept.texts.get("domain", "")
-            if domain not in ALLOWED_DOMAINS:
+            if domain not in (ALLOWED_DOMAINS if kind == "Node" else IMPORTABLE_DOMAINS):
                 where = kept.texts.get("name") or kept.texts.get("op_type") or "opset import"
                 raise self.refusal(
                     "custom-domain",

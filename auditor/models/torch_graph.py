@@ -185,6 +185,7 @@ def _refuse_unknown_operators(graph: onnx.GraphProto) -> None:
         or node.domain not in _DOMAINS
         or (node.op_type == "MaxPool" and len([name for name in node.output if name]) > 1)
         or (node.op_type == "BatchNormalization" and _training_mode(node))
+        or not _known_activation(node)
     ]
     if unknown:
         raise UnsupportedOperator(unknown, SUPPORTED)
@@ -192,6 +193,12 @@ def _refuse_unknown_operators(graph: onnx.GraphProto) -> None:
 
 def _training_mode(node: onnx.NodeProto) -> bool:
     return any(a.name == "training_mode" and a.i for a in node.attribute)
+
+
+def _known_activation(node: onnx.NodeProto) -> bool:
+    """Whether what is fused into a node is expressed too; true where nothing is."""
+    names = [a.s.decode(errors="replace") for a in node.attribute if a.name == "activation"]
+    return not names or names[0] in ELEMENTWISE_OPERATORS
 
 
 def _read_node(

@@ -8,14 +8,23 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from auditor.models.torch_elementwise import ELEMENTWISE_OPERATORS
 from auditor.models.torch_node import Operator, TorchNode, Values, optional, require
+
+# Names of the entries of FusedConv's `activation_params`.
+_FUSED_PARAMETERS: Final = {
+    "Clip": ("min", "max"),
+    "HardSigmoid": ("alpha", "beta"),
+    "LeakyRelu": ("alpha",),
+}
 
 
 class Window(NamedTuple):
@@ -165,27 +174,27 @@ def _layer_normalization(node: TorchNode, values: Values) -> Tensor:
     return result if bias is None else result + bias
 
 
-def _activate(node: TorchNode, data: Tensor) -> Tensor:
+def _activate(node: TorchNode, data: Tensor) -> Tensor | Sequence[Tensor]:
+    """The activation that a fused node names, with its parameters.
+
+    FusedGemm keeps them as `activation_<name>`, FusedConv as a list.
+    """
     kind = node.text("activation", "")
-    parameters = [float(value) for value in node.attributes.get("activation_params") or ()]
-    if kind == "LeakyRelu":
-        slope = parameters[0] if parameters else node.number("activation_alpha", 0.01)
-        return F.leaky_relu(data, slope)
-    if kind == "Clip":
-        return data.clamp(parameters[0], parameters[1])
-    if kind in ("", "Relu"):
-        return F.relu(data) if kind else data
-    return {"Sigmoid": torch.sigmoid, "Tanh": torch.tanh}[kind](data)
+    if not kind:
+        return data
+    values = node.attributes.get("activation_params") or ()
+    parameters: dict[str, Any] = dict(zip(_FUSED_PARAMETERS.get(kind, ()), values, strict=False))
+    for name, value in node.attributes.items():
+        if name.startswith("activation_") and name != "activation_params":
+            parameters[name.removeprefix("activation_")] = value
+    return ELEMENTWISE_OPERATORS[kind](replace(node, op=kind, attributes=parameters), [data])
 
 
-def _activated(layer: Operator) -> Operator:
+def _activated(layer: Callable[[TorchNode, Values], Tensor]) -> Operator:
     """A fused layer followed by the activation its attribute names."""
 
-    def run(node: TorchNode, values: Values) -> Tensor:
-        result = layer(node, values)
-        if not isinstance(result, Tensor):
-            raise TypeError(f"{node.op} has one output")
-        return _activate(node, result)
+    def run(node: TorchNode, values: Values) -> Tensor | Sequence[Tensor]:
+        return _activate(node, layer(node, values))
 
     return run
 

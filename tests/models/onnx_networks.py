@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def dense_network(
 ) -> onnx.ModelProto:
     """Gemm layers with an activation between them; Gaussian weights scaled by fan-in."""
     rng = np.random.default_rng(seed)
-    nodes, tensors, name = [], {}, "x"
-    for layer, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    nodes: list[onnx.NodeProto] = []
+    tensors: dict[str, Array] = {}
+    name = "x"
+    for layer, (before, after) in enumerate(pairwise(sizes)):
         weight = rng.standard_normal((before, after)) / np.sqrt(before)
         tensors[f"w{layer}"] = weight.astype(np.float32)
         tensors[f"b{layer}"] = rng.standard_normal(after).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from auditor.errors import RefusedModel
 from auditor.models.limits import Limits
 from auditor.models.onnx_walk import walk_model
-from tests.models.onnx_networks import dense_network, make_model, model_with_tensor
+from tests.models.onnx_networks import dense_network, model_with_tensor
 
 PATH = Path("model.onnx")
 
@@ -24,10 +25,9 @@ def _rule(model: onnx.ModelProto | bytes, limits: Limits | None = None) -> str:
     return caught.value.rule
 
 
-def _tensor(**changes: object) -> onnx.TensorProto:
-    return onnx.TensorProto(
-        **{"name": "t", "data_type": TensorProto.FLOAT, "dims": [1, 2], **changes}
-    )  # type: ignore[arg-type]
+def _tensor(**changes: Any) -> onnx.TensorProto:
+    fields: dict[str, Any] = {"name": "t", "data_type": TensorProto.FLOAT, "dims": [1, 2]}
+    return onnx.TensorProto(**(fields | changes))
 
 
 def test_counts_are_those_of_the_model() -> None:
@@ -37,8 +37,20 @@ def test_counts_are_those_of_the_model() -> None:
 
 @pytest.mark.parametrize(
     "dtype",
-    ["float32", "float64", "float16", "int8", "uint8", "int16", "int32", "int64", "uint64", "bool"]
-    + ["complex64", "complex128"],
+    [
+        "float32",
+        "float64",
+        "float16",
+        "int8",
+        "uint8",
+        "int16",
+        "int32",
+        "int64",
+        "uint64",
+        "bool",
+        "complex64",
+        "complex128",
+    ],
 )
 def test_raw_data_of_every_type_pass(dtype: str) -> None:
     tensor = numpy_helper.from_array(np.ones((3, 5), dtype), "t")
@@ -59,7 +71,7 @@ def test_typed_data_written_by_onnx_pass(data_type: int) -> None:
 
 
 def test_strings_pass() -> None:
-    tensor = helper.make_tensor("t", TensorProto.STRING, [2], [b"a", b"b"])
+    tensor = _tensor(data_type=TensorProto.STRING, dims=[2], string_data=[b"a", b"b"])
     walk_model(PATH, model_with_tensor(tensor).SerializeToString(), Limits())
 
 
@@ -99,6 +111,14 @@ def test_a_custom_domain_of_a_node_is_refused() -> None:
 def test_a_custom_opset_import_is_refused() -> None:
     model = dense_network([2, 2])
     model.opset_import.add(domain="evil.ops", version=1)
+    assert _rule(model) == "custom-domain"
+
+
+def test_a_domain_that_may_be_imported_may_still_have_no_node() -> None:
+    model = dense_network([2, 2])
+    model.opset_import.add(domain="com.microsoft.nchwc", version=1)
+    walk_model(PATH, model.SerializeToString(), Limits())
+    model.graph.node[0].domain = "com.microsoft.nchwc"
     assert _rule(model) == "custom-domain"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,19 +49,21 @@ UNARY = ["Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "Identity", "Neg", "Recipr
          "GlobalAveragePool", "GlobalMaxPool", "Dropout", "Flatten", "Transpose", "Softmax",
          "LogSoftmax"]  # fmt: skip
 
+BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean"]
+
 CASES = [
     *(Case(op) for op in UNARY),
     *(Case(op, positive=True) for op in ("Log", "Sqrt")),
-    *(Case(op, extra={"b": _floats(3, 4)}) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")),
-    Case("Pow", extra={"b": np.float32(2.0)}),
+    *(Case(op, extra={"b": _floats(3, 4)}) for op in BINARY),
+    Case("Pow", extra={"b": np.array(2.0, np.float32)}),
     Case("PRelu", extra={"b": _floats(4)}),
     Case("Elu", attributes={"alpha": 0.3}),
     Case("LeakyRelu", attributes={"alpha": 0.3}),
     Case("HardSigmoid", attributes={"alpha": 0.4, "beta": 0.1}),
     Case("Gelu", opset=20),
     Case("Gelu", attributes={"approximate": "tanh"}, opset=20),
-    Case("Clip", extra={"lo": np.float32(-0.5), "hi": np.float32(0.5)}),
-    Case("Clip", extra={"lo": np.float32(-0.5)}),
+    Case("Clip", extra={"lo": np.array(-0.5, np.float32), "hi": np.array(0.5, np.float32)}),
+    Case("Clip", extra={"lo": np.array(-0.5, np.float32)}),
     Case("Clip", attributes={"min": -0.2, "max": 0.4}, opset=6),
     Case("Softmax", attributes={"axis": 1}),
     Case("Softmax", opset=11),
@@ -84,11 +87,11 @@ CASES = [
     Case("Slice", extra={"s": _ints(0, 1), "e": _ints(1, 99)}),
     Case("Slice", attributes={"starts": [1], "ends": [2], "axes": [1]}, opset=9),
     Case("Gather", extra={"i": _ints(2, 0, -1)}, attributes={"axis": 1}),
-    Case("Gather", extra={"i": np.int64(1)}, attributes={"axis": 2}),
+    Case("Gather", extra={"i": np.array(1, np.int64)}, attributes={"axis": 2}),
     Case("Gather", extra={"i": _ints(1, 0, 0, 1).reshape(2, 2)}),
     Case("Expand", (3, 1), {"s": _ints(2, 1, 4)}),
     Case("Pad", extra={"p": _ints(0, 1, 0, 2, 0, 1)}),
-    Case("Pad", extra={"p": _ints(0, 0, 1, 0, 0, 2), "v": np.float32(3.0)}),
+    Case("Pad", extra={"p": _ints(0, 0, 1, 0, 0, 2), "v": np.array(3.0, np.float32)}),
     Case("Pad", IMAGE, {"p": _ints(0, 0, 1, 2, 0, 0, 2, 1)}, {"mode": "reflect"}),
     Case("Pad", IMAGE, {"p": _ints(0, 0, 1, 2, 0, 0, 2, 1)}, {"mode": "edge"}),
     Case("Pad", IMAGE, {}, {"pads": [0, 0, 1, 1, 0, 0, 1, 1], "value": 2.0}, 9),
@@ -105,10 +108,12 @@ CASES = [
     Case("MatMul", extra={"b": _floats(4, 5)}),
     Case("MatMul", extra={"b": _floats(2, 4, 5)}),
     Case("Gemm", (3, 4), {"b": _floats(4, 5)}),
-    Case("Gemm", (3, 4), {"b": _floats(5, 4), "c": _floats(5)}, {"transB": 1, "alpha": 0.5, "beta": 2.0}),
+    Case("Gemm", (3, 4), {"b": _floats(5, 4), "c": _floats(5)},
+         {"transB": 1, "alpha": 0.5, "beta": 2.0}),
     Case("Gemm", (4, 3), {"b": _floats(4, 5), "c": _floats(3, 1)}, {"transA": 1}),
     Case("Conv", IMAGE, {"w": _floats(4, 3, 3, 2)}),
-    Case("Conv", IMAGE, {"w": _floats(4, 3, 3, 2), "b": _floats(4)}, {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
+    Case("Conv", IMAGE, {"w": _floats(4, 3, 3, 2), "b": _floats(4)},
+         {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
     Case("Conv", IMAGE, {"w": _floats(6, 1, 3, 3)}, {"group": 3, "dilations": [2, 2]}),
     *(Case("Conv", IMAGE, {"w": _floats(4, 3, 3, 2)}, {"auto_pad": mode, "strides": [2, 2]})
       for mode in ("SAME_UPPER", "SAME_LOWER", "VALID")),
@@ -126,7 +131,8 @@ CASES = [
       )),
     Case("MaxPool", IMAGE, {}, {"kernel_shape": [2, 2], "dilations": [2, 3]}),
     Case("MaxPool", SIGNAL, {}, {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
-    Case("AveragePool", IMAGE, {}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
+    Case("AveragePool", IMAGE, {},
+         {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
     Case("AveragePool", IMAGE, {}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2],
                                     "count_include_pad": 1, "ceil_mode": 1}, 19),
     Case("AveragePool", SIGNAL, {}, {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
@@ -149,19 +155,16 @@ def _model(case: Case) -> onnx.ModelProto:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_operator_computes_what_onnxruntime_computes(case: Case) -> None:
     proto = _model(case)
-    values = np.random.default_rng(3).standard_normal(case.shape).astype(np.float32)
-    values = np.abs(values) + 0.5 if case.positive else values
-    expected = OnnxModel(_path(), "", 0, "onnx", proto).session(optimised=False).run({"x": values})
+    values: Array = np.random.default_rng(3).standard_normal(case.shape).astype(np.float32)
+    if case.positive:
+        values = np.abs(values) + np.float32(0.5)
+    expected = (
+        OnnxModel(Path("<test>"), "", 0, "onnx", proto).session(optimised=False).run({"x": values})
+    )
     found = TorchGraph(proto, torch.float64).run({"x": values})
     for name, value in expected.items():
         np.testing.assert_allclose(found[name].numpy(), value, rtol=2e-5, atol=2e-6)
         assert tuple(found[name].shape) == value.shape
-
-
-def _path() -> Any:
-    from pathlib import Path
-
-    return Path("<test>")
 
 
 def test_booleans_and_integers_compute_what_onnxruntime_computes() -> None:
@@ -200,9 +203,9 @@ def test_every_supported_operator_is_tested_here() -> None:
      ("LessOrEqual", [False, True, True]), ("And", [False, True, True])],
 )  # fmt: skip
 def test_comparisons_give_known_answers(op: str, expected: list[bool]) -> None:
-    is_logic = op == "And"
-    nodes = [helper.make_node("Cast", ["x"], ["c"], to=TensorProto.BOOL if is_logic else TensorProto.FLOAT),
-             helper.make_node("Cast", ["w"], ["d"], to=TensorProto.BOOL if is_logic else TensorProto.FLOAT),
+    kind = TensorProto.BOOL if op == "And" else TensorProto.FLOAT
+    nodes = [helper.make_node("Cast", ["x"], ["c"], to=kind),
+             helper.make_node("Cast", ["w"], ["d"], to=kind),
              helper.make_node(op, ["c", "d"], ["b"]),
              helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
     proto = make_model(nodes, {"x": [3]}, {"y": [3]}, {"w": np.array([0.0, 2.0, 9.0], np.float32)})
@@ -248,7 +251,7 @@ def test_gradients_flow_to_the_input() -> None:
     proto = make_model([helper.make_node("Mul", ["x", "w"], ["y"])], {"x": [1, 2]}, {"y": [1, 2]},
                        {"w": np.array([[3.0, -4.0]], np.float32)})  # fmt: skip
     x = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
-    TorchGraph(proto).run({"x": x})["y"].sum().backward()
+    TorchGraph(proto).run({"x": x})["y"].sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert x.grad.tolist() == [[3.0, -4.0]]
 

@@ -1,0 +1,26 @@
+"""What a check needs to run in a test: a subject, and a context without surroundings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auditor.check import CheckContext, Subject
+from auditor.findings import BlobRef
+
+
+class NoEvidence:
+    """A store for checks that keep no files; keeping one is an error."""
+
+    def put(self, content: bytes, media_type: str, name: str = "") -> BlobRef:
+        """Refuse."""
+        raise AssertionError(f"unexpected evidence file {name!r}")
+
+
+def make_context(device: str = "cpu", *, time_limit_s: float = 60.0) -> CheckContext:
+    """A context with seed 0."""
+    return CheckContext(seed=0, device=device, time_limit_s=time_limit_s, evidence=NoEvidence())
+
+
+def make_subject(path: Path) -> Subject:
+    """A subject whose digest nobody looks at."""
+    return Subject(name="model", path=path, kind="onnx", digest="sha256:" + "0" * 64)

@@ -1,0 +1,112 @@
+"""AUD101: refusals, numbers that are not finite, and the first load."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+
+from auditor.checks import file_safety
+from auditor.checks.file_safety import CHECK, Params
+from auditor.findings import Severity, Verdict
+from auditor.models.trial import TrialOutcome, TrialStatus
+from tests.models.onnx_networks import (
+    dense_network,
+    external_tensor,
+    make_model,
+    model_with_tensor,
+    write_model,
+)
+from tests.unit.checks.check_context import make_context, make_subject
+
+
+def test_a_sound_model_holds_and_its_facts_are_told(tmp_path: Path) -> None:
+    path = write_model(tmp_path, dense_network([3, 4, 2]))
+    answer = CHECK.run(make_subject(path), Params(), make_context())
+    assert answer.verdict is Verdict.HOLDS
+    assert answer.facts["format"] == "onnx"
+    assert answer.facts["opset"] == "17"
+    assert answer.facts["producer"] == "test"
+    assert answer.facts["operators"] == "Gemm x2, Relu x1"
+    assert answer.facts["parameters"] == "26"
+    assert answer.facts["first_load"].startswith("loaded")
+
+
+def test_a_refused_file_is_violated_and_critical_with_its_rule(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(pickle.dumps([1, 2, 3]))
+    answer = CHECK.run(make_subject(path), Params(), make_context())
+    assert answer.verdict is Verdict.VIOLATED
+    (finding,) = answer.findings
+    assert finding.severity is Severity.CRITICAL
+    assert "pickle-content" in finding.description
+    assert finding.location.path == "file model.onnx / node pickle-content"
+
+
+def test_a_refused_data_file_is_violated_with_its_tensor(tmp_path: Path) -> None:
+    tensor = external_tensor("weights", (1, 2), {"location": "../outside"})
+    path = write_model(tmp_path, model_with_tensor(tensor))
+    answer = CHECK.run(make_subject(path), Params(), make_context())
+    assert answer.facts["rule"] == "external-data-escape"
+    (evidence,) = answer.findings[0].evidence
+    assert evidence.kind == "text"
+    assert "weights" in evidence.text
+
+
+def test_nan_weights_are_a_high_finding_per_tensor(tmp_path: Path) -> None:
+    values = np.array([[0.0, np.nan]], np.float32)
+    path = write_model(tmp_path, model_with_tensor(numpy_helper.from_array(values, "t")))
+    answer = CHECK.run(make_subject(path), Params(), make_context())
+    assert answer.verdict is Verdict.VIOLATED
+    assert [(f.severity, f.location.layer) for f in answer.findings] == [(Severity.HIGH, "t")]
+    assert {m.name: m.value for m in answer.metrics}["nonfinite_parameters"] == 1
+
+
+def test_a_graph_the_checker_rejects_is_violated(tmp_path: Path) -> None:
+    proto = dense_network([3, 2])
+    proto.graph.node[0].op_type = "NoSuchOperator"
+    answer = CHECK.run(make_subject(write_model(tmp_path, proto)), Params(), make_context())
+    assert (answer.verdict, answer.facts["rule"]) == (Verdict.VIOLATED, "invalid-graph")
+
+
+def test_a_model_that_does_not_load_is_violated(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    proto = make_model(nodes, {"x": [1, 2]}, {"y": [1, 2]}, {"w": np.zeros((3, 2), np.float32)})
+    answer = CHECK.run(make_subject(write_model(tmp_path, proto)), Params(), make_context())
+    assert answer.verdict is Verdict.VIOLATED
+    assert "shape inference" in answer.findings[0].title
+
+
+def test_a_first_load_without_an_end_is_unknown(tmp_path: Path) -> None:
+    path = write_model(tmp_path, dense_network([3, 2]))
+    answer = CHECK.run(make_subject(path), Params(trial_seconds=0.01), make_context())
+    assert answer.verdict is Verdict.UNKNOWN
+    assert answer.reason
+    assert answer.limits_hit == (answer.reason,)
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "severity"),
+    [
+        (TrialStatus.CRASHED, Verdict.VIOLATED, Severity.CRITICAL),
+        (TrialStatus.REJECTED, Verdict.VIOLATED, Severity.HIGH),
+        (TrialStatus.NOT_RUN, Verdict.UNKNOWN, None),
+    ],
+)
+def test_only_a_load_that_worked_is_a_pass(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: TrialStatus,
+    verdict: Verdict,
+    severity: Severity | None,
+) -> None:
+    # A model that crashes onnxruntime cannot be kept here; its outcome can.
+    outcome = TrialOutcome(status, "onnxruntime, optimised", "as planted")
+    monkeypatch.setattr(file_safety, "trial_load", lambda model, **limits: outcome)
+    path = write_model(tmp_path, dense_network([3, 2]))
+    answer = CHECK.run(make_subject(path), Params(), make_context())
+    assert answer.verdict is verdict
+    assert [finding.severity for finding in answer.findings] == ([severity] if severity else [])
