@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from auditor.findings import AuditReport, Severity
+from auditor.findings import AuditReport, GateRow, Severity
 from auditor_reports.sanitise import inert_line, one_line
-from auditor_reports.standing import Standings
+from auditor_reports.standing import Standings, loose_points
 
 PER_KIND = 10
 Kind = Literal["error", "warning", "notice"]
@@ -70,9 +70,16 @@ def _annotations(report: AuditReport) -> Iterator[_Annotation]:
             rank = Severity.HIGH.rank if result.required else Severity.LOW.rank
             yield _Annotation("warning", rank, file, line, title, text)
         for row in standings.beyond_findings(result):
-            kind = "error" if row.status == "fail" else "warning"
-            rank = (row.severity or Severity.HIGH).rank
-            yield _Annotation(kind, rank, file, line, title, row.text)
+            yield _of_row(row, file, line, title)
+    for row in loose_points(report):
+        yield _of_row(row, report.plan_file, 1, f"{row.code} {row.subject}".rstrip())
+
+
+def _of_row(row: GateRow, file: str, line: int, title: str) -> _Annotation:
+    """An annotation for a missed threshold, or for what belongs to no result."""
+    kinds: dict[str, Kind] = {"fail": "error", "open": "warning", "warn": "warning"}
+    rank = (row.severity or Severity.HIGH).rank
+    return _Annotation(kinds.get(row.status, "notice"), rank, file, line, title, row.text)
 
 
 def _command(annotation: _Annotation) -> str:

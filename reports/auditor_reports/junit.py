@@ -11,10 +11,10 @@ import math
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
-from auditor.findings import AuditReport, CheckResult
+from auditor.findings import AuditReport, CheckResult, GateRow
 from auditor_reports.number_text import iso_moment
 from auditor_reports.sanitise import block, one_line
-from auditor_reports.standing import Standings, finding_fingerprint
+from auditor_reports.standing import Standings, finding_fingerprint, loose_points
 
 FAMILIES = {
     "AUD1": "files and identity",
@@ -33,23 +33,24 @@ def render_junit(report: AuditReport) -> bytes:
     families: dict[str, list[CheckResult]] = defaultdict(list)
     for result in report.results:
         families[result.code[:4]].append(result)
+    loose: dict[str, list[GateRow]] = defaultdict(list)
+    for row in loose_points(report):
+        loose[row.code[:4]].append(row)
     root = ET.Element("testsuites", name=one_line(f"auditor {report.plan}", 300))
-    for prefix in sorted(families):
-        results = sorted(families[prefix], key=lambda each: (each.code, each.subject, each.id))
-        _add_suite(root, report, standings, prefix, results)
+    for prefix in sorted(families.keys() | loose.keys()):
+        suite = _add_suite(root, report, prefix)
+        for result in sorted(families[prefix], key=lambda each: (each.code, each.subject, each.id)):
+            _add_case(suite, standings, result)
+        for row in loose[prefix]:
+            _add_loose_case(suite, report, row)
+        _count(suite, suite.findall("testcase"))
     _count(root, list(root.iter("testcase")))
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
 
 
-def _add_suite(
-    root: ET.Element,
-    report: AuditReport,
-    standings: Standings,
-    prefix: str,
-    results: list[CheckResult],
-) -> None:
+def _add_suite(root: ET.Element, report: AuditReport, prefix: str) -> ET.Element:
     family = FAMILIES.get(prefix, "other checks")
     suite = ET.SubElement(root, "testsuite", name=one_line(f"{prefix}xx {family}", 300))
     suite.set("timestamp", iso_moment(report.timing.started))
@@ -61,9 +62,7 @@ def _add_suite(
         ("seed", str(report.seed)),
     ):
         ET.SubElement(properties, "property", name=name, value=one_line(value))
-    for result in results:
-        _add_case(suite, standings, result)
-    _count(suite, suite.findall("testcase"))
+    return suite
 
 
 def _add_case(suite: ET.Element, standings: Standings, result: CheckResult) -> None:
@@ -85,13 +84,27 @@ def _add_case(suite: ET.Element, standings: Standings, result: CheckResult) -> N
             child.text = block(_details(result), 20_000)
 
 
+def _add_loose_case(suite: ET.Element, report: AuditReport, row: GateRow) -> None:
+    """A case for what counts for the gate and belongs to no result."""
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=one_line(f"{row.code}.{row.subject}".rstrip("."), 300),
+        name=one_line(row.text, 300),
+        time=_seconds(0),
+        file=one_line(report.plan_file, 300),
+        line="1",
+    )
+    outcome = _OUTCOME.get(row.status, "skipped")
+    ET.SubElement(case, outcome, message=one_line(row.text, 1_000))
+
+
 def _message(standings: Standings, result: CheckResult) -> str:
     status = standings.of_result(result)
     rows = "; ".join(row.text for row in standings.rows(result) if row.status == status)
     match status:
         case "waived":
-            waivers = [standings.waiver(result, finding) for finding in result.answer.findings]
-            dates = sorted({waiver.expires for waiver in waivers if waiver})
+            dates = sorted(waiver.expires for waiver in standings.waivers(result))
             return f"waived until {dates[0]}" if dates else f"waived: {rows}"
         case "baseline":
             return f"known before, in the baseline: {rows}"

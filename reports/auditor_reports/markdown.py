@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditor.findings import AuditReport, CheckResult, Verdict
+from auditor.findings import AuditReport, CheckResult, GateRow, Verdict
 from auditor_reports.number_text import moment
 from auditor_reports.sanitise import one_line
 from auditor_reports.standing import (
@@ -18,6 +18,7 @@ from auditor_reports.standing import (
     VERDICTS_WORST_FIRST,
     Standings,
     gaps,
+    loose_points,
     verdict_sentence,
 )
 
@@ -111,16 +112,11 @@ def _subjects(report: AuditReport) -> Iterator[str]:
 
 
 def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
-    open_results = [r for r in standings.worst_first(report.results) if r.verdict.is_open]
-    yield f"### Open questions ({len(open_results)})"
+    lines = list(_open_questions(report, standings))
+    yield f"### Open questions ({len(lines)})"
     yield ""
-    for result in open_results[:_SHOWN]:
-        yield (
-            f"- {_MARKS[result.verdict]} {escape_markdown(result.code)} "
-            f"{escape_markdown(result.title)}, {escape_markdown(result.subject)}: "
-            f"{result.verdict}, {escape_markdown(result.answer.reason)}"
-        )
-    yield from _more(len(open_results)) if open_results else ("None.",)
+    yield from lines[:_SHOWN]
+    yield from _more(len(lines)) if lines else ("None.",)
     yield ""
     missing = gaps(report)
     yield f"### Not assessed ({len(missing)})"
@@ -131,10 +127,32 @@ def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
     yield ""
 
 
+def _open_questions(report: AuditReport, standings: Standings) -> Iterator[str]:
+    """A line for each question without an answer, for whatever reason."""
+    mark = _MARKS[Verdict.UNKNOWN]
+    for row in loose_points(report):
+        if row.status in ("open", "warn"):
+            yield f"- {mark} {escape_markdown(row.code)}: {escape_markdown(row.text)}"
+    for result in standings.worst_first(report.results):
+        title = (
+            f"{escape_markdown(result.code)} {escape_markdown(result.title)}, "
+            f"{escape_markdown(result.subject)}"
+        )
+        if result.verdict.is_open:
+            reason = escape_markdown(result.answer.reason)
+            yield f"- {_MARKS[result.verdict]} {title}: {result.verdict}, {reason}"
+        for row in standings.beyond_findings(result):
+            if row.status in ("open", "warn"):
+                yield f"- {mark} {title}: {escape_markdown(row.text)}"
+
+
 def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
-    rows = [
-        row for result in standings.worst_first(report.results) for row in _rows(standings, result)
-    ]
+    told = ("fail", "waived", "baseline", "below")
+    rows = [_table_row(row) for row in loose_points(report) if row.status in told]
+    for result in standings.worst_first(report.results):
+        missed = standings.beyond_findings(result)
+        rows.extend(_table_row(row) for row in missed if row.status in told)
+        rows.extend(_finding_rows(standings, result))
     if not rows:
         return
     yield f"### Findings ({len(rows)})"
@@ -146,12 +164,19 @@ def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
     yield ""
 
 
-def _rows(standings: Standings, result: CheckResult) -> Iterator[str]:
-    """Table rows of a result: missed thresholds, then findings."""
+def _table_row(row: GateRow) -> str:
+    """A missed threshold, or what fails without belonging to a result."""
+    cells = (
+        row.severity or "policy",
+        *(escape_markdown(text) for text in (row.code, row.subject, row.text)),
+        "",
+        STATUS_WORDS[row.status],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _finding_rows(standings: Standings, result: CheckResult) -> Iterator[str]:
     check, subject = escape_markdown(result.code), escape_markdown(result.subject)
-    for row in standings.beyond_findings(result):
-        text, status = escape_markdown(row.text), STATUS_WORDS[row.status]
-        yield f"| {row.severity or 'policy'} | {check} | {subject} | {text} |  | {status} |"
     for finding in sorted(result.answer.findings, key=lambda each: each.severity.rank):
         title, where = escape_markdown(finding.title), escape_markdown(finding.location.path)
         status = STATUS_WORDS[standings.of_finding(result, finding)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditor.findings import (
     AuditReport,
@@ -12,6 +12,7 @@ from auditor.findings import (
     CheckResult,
     Finding,
     GateRow,
+    Severity,
     Verdict,
     WaiverUse,
 )
@@ -24,6 +25,7 @@ from auditor_reports.standing import (
     check_cards,
     finding_fingerprint,
     gaps,
+    loose_points,
     verdict_sentence,
 )
 
@@ -65,15 +67,36 @@ class CheckView:
 
 
 @dataclass(frozen=True)
+class Point:
+    """One line of the first page: something that fails, or an open question.
+
+    Attributes:
+        result: Anchor of the result it belongs to; empty where it belongs to none.
+        anchor: The place to go to, the finding's own where there is one.
+        mark: The verdict whose mark stands beside it.
+    """
+
+    result: str
+    anchor: str
+    mark: Verdict
+    code: str
+    subject: str
+    text: str
+    severity: Severity | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole page, nothing cut yet.
 
     Attributes:
         results: Every result, worst first.
-        failing: Findings and missed thresholds that fail the gate, worst first.
-        open: Results without an answer, and answers the gate treats as open.
-        not_assessed: What the report names, and checks without a result.
+        checks: The checks that have a result.
+        failing: Findings, missed thresholds and refused subjects, worst first.
+        open: Questions without an answer, for whatever reason.
         gate_rows: The gate's rows, worst first, each with the anchor it speaks of.
+        not_assessed: What the report names, and checks without a result.
     """
 
     report: AuditReport
@@ -82,8 +105,8 @@ class Page:
     counts: Mapping[Verdict, int]
     results: tuple[ResultView, ...]
     checks: tuple[CheckView, ...]
-    failing: tuple[tuple[ResultView, FindingView | None, str], ...]
-    open: tuple[tuple[ResultView, str], ...]
+    failing: tuple[Point, ...]
+    open: tuple[Point, ...]
     gate_rows: tuple[tuple[GateRow, str], ...]
     not_assessed: tuple[str, ...]
 
@@ -106,21 +129,23 @@ class Anchors:
 def arrange(report: AuditReport) -> Page:
     """Arrange a report for the page."""
     standings, anchors = Standings(report), Anchors()
+    loose = loose_points(report)
     results = tuple(
         _result_view(result, standings, anchors) for result in standings.worst_first(report.results)
     )
     anchor_of = {view.result.id: view.anchor for view in reversed(results)}
     rows = sorted(report.gate.rows, key=lambda row: WORST_FIRST.index(row.status))
     counts = report.by_verdict()
+    checks = [_check_view(card, results, anchors) for card in check_cards(report)]
     return Page(
         report=report,
         sentence=verdict_sentence(report),
         fingerprint=run_fingerprint(report),
         counts={verdict: counts[verdict] for verdict in VERDICTS_WORST_FIRST},
         results=results,
-        checks=tuple(_check_view(card, results, anchors) for card in check_cards(report)),
-        failing=tuple(_failing(results, standings)),
-        open=tuple(_open(results, standings)),
+        checks=tuple(check for check in checks if check.results),
+        failing=tuple(_failing(results, standings, loose)),
+        open=tuple(_open(results, standings, loose)),
         gate_rows=tuple((row, anchor_of.get(row.result, "")) for row in rows),
         not_assessed=gaps(report),
     )
@@ -156,22 +181,51 @@ def _check_view(card: CheckCard, results: Sequence[ResultView], anchors: Anchors
 
 
 def _failing(
-    results: Sequence[ResultView], standings: Standings
-) -> list[tuple[ResultView, FindingView | None, str]]:
-    found: list[tuple[ResultView, FindingView | None, str]] = []
+    results: Sequence[ResultView], standings: Standings, loose: Sequence[GateRow]
+) -> list[Point]:
+    points = [_loose_point(row, Verdict.VIOLATED) for row in loose if row.status == "fail"]
     for view in results:
-        own = [finding for finding in view.findings if finding.status == "fail"]
-        found.extend((view, finding, finding.finding.title) for finding in own)
-        rows = standings.beyond_findings(view.result)
-        found.extend((view, None, row.text) for row in rows if row.status == "fail")
-    return found
+        points.extend(
+            _point(view, Verdict.VIOLATED, each.finding.title, each)
+            for each in view.findings
+            if each.status == "fail"
+        )
+        points.extend(
+            replace(_point(view, Verdict.VIOLATED, row.text), severity=row.severity)
+            for row in standings.beyond_findings(view.result)
+            if row.status == "fail"
+        )
+    return points
 
 
-def _open(results: Sequence[ResultView], standings: Standings) -> list[tuple[ResultView, str]]:
-    found: list[tuple[ResultView, str]] = []
+def _open(
+    results: Sequence[ResultView], standings: Standings, loose: Sequence[GateRow]
+) -> list[Point]:
+    unanswered = ("open", "warn")
+    points = [_loose_point(row, Verdict.UNKNOWN) for row in loose if row.status in unanswered]
     for view in results:
         if view.verdict.is_open:
-            found.append((view, view.result.answer.reason))
-        rows = standings.beyond_findings(view.result)
-        found.extend((view, row.text) for row in rows if row.status != "fail")
-    return found
+            points.append(_point(view, view.verdict, view.result.answer.reason))
+        points.extend(
+            _point(view, Verdict.UNKNOWN, row.text)
+            for row in standings.beyond_findings(view.result)
+            if row.status in unanswered
+        )
+    return points
+
+
+def _point(view: ResultView, mark: Verdict, text: str, finding: FindingView | None = None) -> Point:
+    return Point(
+        result=view.anchor,
+        anchor=finding.anchor if finding else view.anchor,
+        mark=mark,
+        code=view.result.code,
+        subject=view.result.subject,
+        text=text,
+        severity=finding.finding.severity if finding else None,
+        required=view.result.required,
+    )
+
+
+def _loose_point(row: GateRow, mark: Verdict) -> Point:
+    return Point("", "gate", mark, row.code, row.subject, row.text, row.severity)

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from auditor.findings import (
@@ -23,6 +22,7 @@ from auditor.findings import (
     GateRow,
     Location,
     Severity,
+    SourceLine,
 )
 from auditor_reports.number_text import iso_moment
 from auditor_reports.sanitise import one_line
@@ -55,6 +55,7 @@ from auditor_reports.standing import (
     derived_fingerprint,
     finding_fingerprint,
     gaps,
+    loose_points,
 )
 
 # GitHub keeps 5,000 of 25,000 results and its text and behaviour disagree: stay below half.
@@ -71,14 +72,24 @@ _LOGICAL_KINDS = {"expert": "module", "layer": "module", "node": "function"}
 
 
 @dataclass(frozen=True)
+class _Origin:
+    """Where a SARIF result comes from: a result of the report, or the plan as a whole."""
+
+    code: str
+    subject: str
+    verdict: str
+    id: str
+    place: SourceLine
+
+
+@dataclass(frozen=True)
 class _Entry:
-    """One result to be, before rules are numbered."""
+    """One SARIF result to be, before rules are numbered."""
 
     rule: str
-    code: str
     level: Level
     text: str
-    result: CheckResult
+    origin: _Origin
     status: Status
     mark: str
     location: Location = field(default_factory=Location)
@@ -111,49 +122,48 @@ def relative_uri(path: str) -> str:
     a machine's folders say nothing to a reader of the log.
     """
     plain = path.replace("\\", "/")
-    parts = [part for part in PurePosixPath(plain).parts if part not in ("/", "//", ".")]
-    escapes = plain.startswith("/") or ".." in parts or (parts[:1] and ":" in parts[0])
-    if escapes:
+    cleaned = (one_line(part, 255) for part in plain.split("/"))
+    parts = [part for part in cleaned if part not in ("", ".")]
+    if plain.startswith("/") or ".." in parts or (parts and ":" in parts[0]):
         parts = [part for part in parts[-1:] if part != ".."]
-    text = "/".join(quote(one_line(part, 255), safe="") for part in parts)
-    return text or "unnamed"
+    return "/".join(quote(part, safe="") for part in parts) or "unnamed"
 
 
 def _entries(
     report: AuditReport, include_suppressed: bool, include_passed: bool
 ) -> Iterator[_Entry]:
-    """What is written, result by result."""
+    """What is written: first what belongs to no result, then result by result."""
     standings = Standings(report)
+    plan = SourceLine(file=report.plan_file, line=1)
+    for row in loose_points(report):
+        origin = _Origin(row.code, row.subject, row.status, row.result, plan)
+        yield _row_entry(standings, origin, row)
     for result in standings.worst_first(report.results):
+        origin = _Origin(result.code, result.subject, result.verdict, result.id, result.declared_at)
+        entries = list(_entries_of(standings, result, origin))
+        yield from (e for e in entries if e.status != "waived" or include_suppressed)
         status = standings.of_result(result)
-        answer = result.answer
-        for finding in sorted(answer.findings, key=lambda each: each.severity.rank):
-            entry = _finding_entry(standings, result, finding)
-            if entry.status != "waived" or include_suppressed:
-                yield entry
-        if result.verdict.is_open:
-            yield _Entry(
-                rule=f"{result.code}-inconclusive",
-                code=result.code,
-                level="warning",
-                text=f"No answer ({result.verdict}): {answer.reason}",
-                result=result,
-                status=status,
-                mark=_result_mark(result, "inconclusive"),
-            )
-        for row in standings.beyond_findings(result):
-            yield _row_entry(result, row)
         if status == "pass" and include_passed:
-            yield _Entry(
-                rule=result.code,
-                code=result.code,
-                level="none",
-                text=answer.summary,
-                result=result,
-                status=status,
-                mark=_result_mark(result, "pass"),
-                passes=True,
-            )
+            text = result.answer.summary
+            mark = _mark(origin, "pass")
+            yield _Entry(result.code, "none", text, origin, status, mark, passes=True)
+
+
+def _entries_of(standings: Standings, result: CheckResult, origin: _Origin) -> Iterator[_Entry]:
+    """Findings, the open question, and rows of the gate beyond them."""
+    for finding in result.answer.findings:
+        yield _finding_entry(standings, result, finding, origin)
+    if result.verdict.is_open:
+        yield _Entry(
+            rule=f"{result.code}-inconclusive",
+            level="warning",
+            text=f"No answer ({result.verdict}): {result.answer.reason}",
+            origin=origin,
+            status=standings.of_result(result),
+            mark=_mark(origin, "inconclusive"),
+        )
+    for row in standings.beyond_findings(result):
+        yield _row_entry(standings, origin, row)
 
 
 def _rank(entry: _Entry) -> tuple[int, int]:
@@ -162,17 +172,17 @@ def _rank(entry: _Entry) -> tuple[int, int]:
     return WORST_FIRST.index(entry.status), severity
 
 
-def _finding_entry(standings: Standings, result: CheckResult, finding: Finding) -> _Entry:
+def _finding_entry(
+    standings: Standings, result: CheckResult, finding: Finding, origin: _Origin
+) -> _Entry:
     waiver = standings.waiver(result, finding)
     status = standings.of_finding(result, finding)
-    severe = finding.severity.at_least(Severity.HIGH)
     remedy = f" Remedy: {finding.remedy}" if finding.remedy else ""
     return _Entry(
         rule=result.code,
-        code=result.code,
-        level="error" if severe else "warning",
+        level="error" if finding.severity.at_least(Severity.HIGH) else "warning",
         text=f"{finding.title}: {finding.description}{remedy}",
-        result=result,
+        origin=origin,
         status=status,
         mark=finding_fingerprint(result, finding),
         location=finding.location,
@@ -181,25 +191,27 @@ def _finding_entry(standings: Standings, result: CheckResult, finding: Finding) 
     )
 
 
-def _row_entry(result: CheckResult, row: GateRow) -> _Entry:
+def _row_entry(standings: Standings, origin: _Origin, row: GateRow) -> _Entry:
     """A row of the gate that is no finding: a missed threshold, or too little to tell."""
-    fails = row.status == "fail"
+    unanswered = row.status in ("open", "warn")
     mild = row.severity is not None and not row.severity.at_least(Severity.HIGH)
+    waiver = standings.waiver_of(row)
     return _Entry(
-        rule=f"{result.code}-policy" if fails else f"{result.code}-inconclusive",
-        code=result.code,
-        level="warning" if mild or not fails else "error",
+        rule=f"{row.code}-inconclusive" if unanswered else f"{row.code}-policy",
+        level="warning" if mild or unanswered else "error",
         text=row.text,
-        result=result,
+        origin=origin,
         status=row.status,
-        # The words before the first number name the threshold and survive new values.
-        mark=_result_mark(result, f"{row.status} {re.split('[0-9]', row.text)[0]}"),
+        # Without a fingerprint: the words before the first number name the threshold.
+        mark=row.fingerprint or _mark(origin, f"{row.status} {re.split('[0-9]', row.text)[0]}"),
         severity=row.severity,
+        justification=f"{waiver.reason} (until {waiver.expires})" if waiver else row.status,
     )
 
 
-def _result_mark(result: CheckResult, what: str) -> str:
-    return derived_fingerprint(f"{result.code}-{what}", result, Location(property_id=result.id))
+def _mark(origin: _Origin, what: str) -> str:
+    place = Location(property_id=origin.id)
+    return derived_fingerprint(f"{origin.code}-{what}", origin.subject, place)
 
 
 def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
@@ -237,10 +249,10 @@ def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
 
 
 def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifResult:
-    uri = relative_uri(entry.result.declared_at.file)
+    uri = relative_uri(entry.origin.place.file)
     physical = PhysicalLocation(
         artifact_location=ArtifactLocation(uri=uri, index=places.get(uri)),
-        region=Region(start_line=max(entry.result.declared_at.line, 1)),
+        region=Region(start_line=max(entry.origin.place.line, 1)),
     )
     suppressed = entry.status == "waived"
     return SarifResult(
@@ -252,7 +264,7 @@ def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifR
         locations=(
             SarifLocation(
                 physical_location=physical,
-                logical_locations=_logical_locations(entry.result.subject, entry.location),
+                logical_locations=_logical_locations(entry.origin.subject, entry.location),
             ),
         ),
         partial_fingerprints={FINGERPRINT: entry.mark},
@@ -261,10 +273,10 @@ def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifR
         ),
         properties={
             "gateStatus": entry.status,
-            "result": one_line(entry.result.id, 200),
+            "result": one_line(entry.origin.id, 200),
             "severity": entry.severity,
-            "subject": one_line(entry.result.subject, 200),
-            "verdict": entry.result.verdict,
+            "subject": one_line(entry.origin.subject, 200),
+            "verdict": entry.origin.verdict,
         },
     )
 
@@ -292,7 +304,7 @@ def _rules(report: AuditReport, entries: list[_Entry]) -> tuple[ReportingDescrip
     used: dict[str, list[_Entry]] = {}
     for entry in entries:
         used.setdefault(entry.rule, []).append(entry)
-    return tuple(_rule(rule, cards[used[rule][0].code], used[rule]) for rule in sorted(used))
+    return tuple(_rule(rule, cards[used[rule][0].origin.code], used[rule]) for rule in sorted(used))
 
 
 def _rule(rule: str, card: CheckCard, entries: list[_Entry]) -> ReportingDescriptor:

@@ -28,6 +28,9 @@ from auditor_reports.sanitise import encodable
 Status = Literal["fail", "open", "warn", "waived", "baseline", "below", "pass"]
 
 WORST_FIRST: tuple[Status, ...] = get_args(Status)
+# A fact of this name on a subject says why the subject was not opened.
+REFUSED_FACT = "refused"
+REFUSAL_CODE = "AUD101"
 VERDICTS_WORST_FIRST = (
     Verdict.VIOLATED,
     Verdict.ERROR,
@@ -48,16 +51,16 @@ STATUS_WORDS: dict[Status, str] = {
 
 def finding_fingerprint(result: CheckResult, finding: Finding) -> str:
     """The finding's fingerprint, derived where the runner stamped none."""
-    return finding.fingerprint or derived_fingerprint(result.code, result, finding.location)
+    return finding.fingerprint or derived_fingerprint(result.code, result.subject, finding.location)
 
 
-def derived_fingerprint(code: str, result: CheckResult, location: Location) -> str:
-    """A fingerprint of a code at a place in the result's subject, for any text whatever."""
+def derived_fingerprint(code: str, subject: str, location: Location) -> str:
+    """A fingerprint of a code at a place in a subject, for any text whatever."""
     place = {
         name: encodable(value) if isinstance(value, str) else value
         for name, value in location.model_dump().items()
     }
-    return fingerprint(encodable(code), encodable(result.subject), Location.model_validate(place))
+    return fingerprint(encodable(code), encodable(subject), Location.model_validate(place))
 
 
 class Standings:
@@ -89,14 +92,19 @@ class Standings:
         return next((status for status in WORST_FIRST if status in statuses), "fail")
 
     def beyond_findings(self, result: CheckResult) -> tuple[GateRow, ...]:
-        """Rows that fail or are open and say more than the verdict and the findings do.
+        """Rows that fail, are open or were waived and that no finding or reason tells of.
 
         Such as a metric that misses its threshold, or a sample too small to tell.
         """
         marks = {finding_fingerprint(result, finding) for finding in result.answer.findings}
-        told = ("fail",) if result.verdict.is_open else ("fail", "open", "warn")
+        # Of a result without an answer the open question is told by its verdict already.
+        quiet = ("open", "warn") if result.verdict.is_open else ()
         return tuple(
-            row for row in self.rows(result) if row.status in told and row.fingerprint not in marks
+            row
+            for row in self.rows(result)
+            if row.status in ("fail", "open", "warn", "waived")
+            and row.status not in quiet
+            and row.fingerprint not in marks
         )
 
     def waiver(self, result: CheckResult, finding: Finding) -> WaiverUse | None:
@@ -104,6 +112,15 @@ class Standings:
         if self.of_finding(result, finding) != "waived":
             return None
         return self._waivers.get(finding_fingerprint(result, finding))
+
+    def waiver_of(self, row: GateRow) -> WaiverUse | None:
+        """The waiver that took this row out of the gate, if there is one."""
+        return self._waivers.get(row.fingerprint) if row.status == "waived" else None
+
+    def waivers(self, result: CheckResult) -> tuple[WaiverUse, ...]:
+        """Every waiver used for this result, for findings and for thresholds."""
+        found = (self.waiver_of(row) for row in self.rows(result))
+        return tuple(waiver for waiver in found if waiver)
 
     def worst_first(self, results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
         """The results, the ones a reader must see first at the front; a total order."""
@@ -122,37 +139,72 @@ class Standings:
         )
 
 
+def loose_points(report: AuditReport) -> tuple[GateRow, ...]:
+    """What counts for the gate and belongs to no result, worst first.
+
+    A subject that was refused, a required check that the plan does not run, a
+    threshold that nothing measures.
+    """
+    known = {result.id for result in report.results}
+    refused = (
+        GateRow(
+            status="fail",
+            result=subject.name,
+            code=REFUSAL_CODE,
+            subject=subject.name,
+            severity=Severity.CRITICAL,
+            text=f"refused as unsafe to open: {subject.facts[REFUSED_FACT]}",
+        )
+        for subject in report.subjects
+        if REFUSED_FACT in subject.facts
+    )
+    rows = (row for row in report.gate.rows if row.result not in known and row.status != "pass")
+    return tuple(sorted((*refused, *rows), key=lambda row: WORST_FIRST.index(row.status)))
+
+
 def check_cards(report: AuditReport) -> tuple[CheckCard, ...]:
-    """The report's cards by code, with an empty one for a result whose card is missing."""
+    """A card for every code in the report, by code; an empty one where the report has none."""
     cards = {card.code: card for card in report.checks}
-    for result in report.results:
-        cards.setdefault(
-            result.code,
-            CheckCard(
-                code=result.code,
-                title=result.title,
-                version=result.version,
-                question="",
-                method="",
-                pass_does_not_mean="",
-            ),
+    titles = {result.code: result.title for result in report.results}
+    for row in loose_points(report):
+        titles.setdefault(row.code, "")
+    for code in titles.keys() - cards.keys():
+        cards[code] = CheckCard(
+            code=code,
+            title=titles[code],
+            version=0,
+            question="",
+            method="",
+            pass_does_not_mean="",
         )
     return tuple(cards[code] for code in sorted(cards))
 
 
 def gaps(report: AuditReport) -> tuple[str, ...]:
-    """What was not assessed: what the report names, and described checks that have no result."""
+    """What was not assessed: what the report names, and described checks that have no result.
+
+    Lines that only repeat a result without an answer are left to the open questions.
+    """
+    open_results = tuple(f"{r.id}: " for r in report.results if r.verdict.is_open)
+    named = tuple(text for text in report.not_assessed if not text.startswith(open_results))
     ran = {result.code for result in report.results}
-    return report.not_assessed + tuple(
-        f"{card.code} {card.title}: no result in this run"
-        for card in check_cards(report)
-        if card.code not in ran
+    missing = (
+        card
+        for card in report.checks
+        if card.code not in ran and not any(text.startswith(card.code) for text in named)
     )
+    return (*named, *(f"{card.code} {card.title}: no result in this run" for card in missing))
 
 
 def verdict_sentence(report: AuditReport) -> str:
     """What the gate decided, in one sentence; open questions are named even in a pass."""
     statuses = [row.status for row in report.gate.rows]
+    refused = sum(REFUSED_FACT in subject.facts for subject in report.subjects)
+    if refused:
+        what = _count(refused, "subject was refused", "subjects were refused")
+        return f"{what} as unsafe to open; nothing was executed."
+    if not report.results:
+        return "Nothing was audited."
     failing, unanswered = statuses.count("fail"), statuses.count("open")
     tolerated = statuses.count("warn")
     match report.gate.verdict:

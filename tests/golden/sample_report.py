@@ -587,7 +587,7 @@ def _gate(results: tuple[CheckResult, ...]) -> GateDecision:
         row("pass", 1, "holds"),
         row("pass", 2, "holds"),
         row("fail", 3, "critical finding, at or above high", 0),
-        row("fail", 4, "certified_share >= 0.95 asked of ci_lower, which is 0.845"),
+        _missed_threshold(results[4]),
         row("below", 4, "medium finding, below high", 0),
         row("open", 5, "required and without an answer"),
         row("pass", 6, "miss_rate <= 0.01 asked of ci_upper, which is 0.0014"),
@@ -595,6 +595,13 @@ def _gate(results: tuple[CheckResult, ...]) -> GateDecision:
         row("waived", 8, "waived until 2027-03-31", 0),
         row("baseline", 8, "known since the baseline", 1),
         row("warn", 9, "not applicable to this subject"),
+        GateRow(
+            status="open",
+            result="AUD205",
+            code="AUD205",
+            subject="",
+            text="the policy requires AUD205 and the plan does not run it",
+        ),
     )
     waived = results[8].answer.findings[0]
     return GateDecision(
@@ -603,7 +610,7 @@ def _gate(results: tuple[CheckResult, ...]) -> GateDecision:
         fail_on=Severity.HIGH,
         policy_digest=digest("policy"),
         rows=rows,
-        counts={"failed": 2, "inconclusive": 3, "passed": 4, "waived": 1},
+        counts={"failed": 2, "inconclusive": 4, "passed": 4, "waived": 1},
         waivers=(
             WaiverUse(
                 fingerprint=waived.fingerprint,
@@ -615,6 +622,20 @@ def _gate(results: tuple[CheckResult, ...]) -> GateDecision:
             ),
         ),
         notes=("waiver 'AUD205' matches nothing and can be removed",),
+    )
+
+
+def _missed_threshold(result: CheckResult) -> GateRow:
+    return GateRow(
+        status="fail",
+        result=result.id,
+        code=result.code,
+        subject=result.subject,
+        severity=Severity.HIGH,
+        fingerprint=fingerprint(
+            result.code, result.subject, Location(property_id="gate certified share >= ci_lower")
+        ),
+        text="certified share (ci lower) >= 0.95: measured 0.8448",
     )
 
 

@@ -69,6 +69,7 @@ def test_rules_and_levels_of_the_sample() -> None:
     assert found == [
         ("AUD201", "error"),
         ("AUD202-policy", "error"),
+        ("AUD205-inconclusive", "warning"),
         ("AUD203-inconclusive", "warning"),
         ("AUD303-inconclusive", "warning"),
         ("AUD402-inconclusive", "warning"),
@@ -86,7 +87,7 @@ def test_rule_index_points_at_the_rule() -> None:
 
 def test_every_result_points_at_a_line_of_the_plan() -> None:
     """A result without a physical location would make the whole file unreadable."""
-    lines = {result.declared_at.line for result in sample_report().results}
+    lines = {1, *(result.declared_at.line for result in sample_report().results)}
     for result in results_of(sample_report()):
         (location,) = result["locations"]
         physical = location["physicalLocation"]
@@ -110,6 +111,7 @@ def test_fingerprints_are_those_of_the_findings() -> None:
     """An alert stays the same alert after a retrain."""
     report = sample_report()
     stamped = {f.fingerprint for result in report.results for f in result.answer.findings}
+    stamped |= {row.fingerprint for row in report.gate.rows if row.fingerprint}
     found = [r["partialFingerprints"][FINGERPRINT] for r in results_of(report)]
     assert len(set(found)) == len(found)
     waived = report.gate.waivers[0].fingerprint

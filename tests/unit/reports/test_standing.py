@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from auditor.findings import AuditReport, GateRow, Severity, Verdict
-from auditor_reports.standing import Standings, check_cards, gaps, verdict_sentence
+from auditor_reports.standing import (
+    Standings,
+    check_cards,
+    gaps,
+    loose_points,
+    verdict_sentence,
+)
 from tests.golden.sample_report import sample_report
 
 
@@ -73,9 +79,7 @@ def test_missed_threshold_is_beyond_the_findings() -> None:
     """A row about a metric is told apart from the rows about findings."""
     report = sample_report()
     rows = Standings(report).beyond_findings(report.results[4])
-    assert [row.text for row in rows] == [
-        "certified_share >= 0.95 asked of ci_lower, which is 0.845"
-    ]
+    assert [row.text for row in rows] == ["certified share (ci lower) >= 0.95: measured 0.8448"]
 
 
 def test_waiver_belongs_to_the_waived_finding_only() -> None:
@@ -90,7 +94,29 @@ def test_missing_card_is_made_up_from_the_result() -> None:
     """A report without its cards still names every check."""
     report = sample_report()
     cards = check_cards(report.model_copy(update={"checks": ()}))
-    assert [card.code for card in cards] == sorted({result.code for result in report.results})
+    assert [card.code for card in cards] == sorted(
+        {"AUD205", *(result.code for result in report.results)}
+    )
+
+
+def test_rows_about_no_result_are_loose_points() -> None:
+    """A required check that was not run is kept although no result speaks of it."""
+    assert [row.code for row in loose_points(sample_report())] == ["AUD205"]
+
+
+def test_refused_subject_is_a_critical_loose_point() -> None:
+    """A subject that was not opened fails, also where the gate has no row about it."""
+    report = sample_report()
+    refused = report.subjects[0].model_copy(update={"facts": {"refused": "holds a pickle"}})
+    first = loose_points(report.model_copy(update={"subjects": (refused,)}))[0]
+    assert (first.status, first.subject, first.severity) == ("fail", refused.name, "critical")
+
+
+def test_repeated_open_results_are_no_gaps() -> None:
+    """A line that repeats an open result is told once, among the open questions."""
+    report = sample_report()
+    repeated = f"{report.results[5].id}: unknown, and so on"
+    assert gaps(report.model_copy(update={"not_assessed": (repeated, "other")})) == ("other",)
 
 
 def test_check_without_a_result_is_a_gap() -> None:
