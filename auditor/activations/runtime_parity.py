@@ -55,7 +55,8 @@ class Deviation:
             the bound is broken.
         worst_sample: Where the share is largest.
         worst_output: Which output that was.
-        same_argmax: Samples whose largest entry of the first output is at the same place.
+        same_argmax: Samples whose largest entry of the first output is at the same place;
+            None where that output has one entry only.
         samples: How many samples were compared.
     """
 
@@ -66,7 +67,7 @@ class Deviation:
     bound_share: float
     worst_sample: int
     worst_output: str
-    same_argmax: int
+    same_argmax: int | None
     samples: int
 
 
@@ -95,6 +96,7 @@ def compare_runtimes(
     *,
     cuda: bool = False,
     threads: int = 1,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> ParityReport:
     """Run every sample in every runtime and compare with float64.
 
@@ -104,6 +106,8 @@ def compare_runtimes(
         bound: What counts as agreement.
         cuda: Whether to run onnxruntime and torch on CUDA as well.
         threads: Threads inside one onnxruntime operator.
+        out_of_time: Asked before every sample but the first; true ends the comparison
+            with the samples so far.
 
     Raises:
         UnsupportedOperator: The torch executor cannot express an operator.
@@ -113,15 +117,22 @@ def compare_runtimes(
     if not samples:
         raise UnsupportedModel("no samples to compare runtimes on")
     names = [spec.name for spec in model.outputs]
-    reference = _collect(torch_runtime(model, torch.float64, "cpu"), samples)
     runtimes, providers = _runtimes(model, cuda=cuda, threads=threads)
-    answers = {name: _collect(runtime, samples) for name, runtime in runtimes.items()}
+    runtimes = {REFERENCE: torch_runtime(model, torch.float64, "cpu"), **runtimes}
+    answers: dict[str, list[Outputs]] = {name: [] for name in runtimes}
+    for index, sample in enumerate(samples):
+        if index and out_of_time():
+            break
+        for name, runtime in runtimes.items():
+            answers[name].append(runtime(sample))
+    reference = answers.pop(REFERENCE)
+    samples = samples[: len(reference)]
     deviations = tuple(
         measure_deviation(name, REFERENCE, answer, reference, names, bound)
         for name, answer in answers.items()
     )
     first = answers[ORT_OPTIMISED]
-    again = _collect(runtimes[ORT_OPTIMISED], samples)
+    again = [runtimes[ORT_OPTIMISED](sample) for sample in samples]
     return ParityReport(
         deviations=deviations,
         batch=_compare_batch(model, samples, first, names, bound, threads),
@@ -150,7 +161,7 @@ def measure_deviation(
             allowed = bound.absolute + bound.relative * scale
             share = difference / allowed if allowed else (np.inf if difference else 0.0)
             worst = max(worst, (float(share), -index, name))
-    same = sum(_same_argmax(a[0], b[0]) for a, b in zip(answers, reference, strict=True))
+    same = [_same_argmax(a[0], b[0]) for a, b in zip(answers, reference, strict=True)]
     return Deviation(
         runtime=runtime,
         against=against,
@@ -159,7 +170,7 @@ def measure_deviation(
         bound_share=worst[0],
         worst_sample=-worst[1],
         worst_output=worst[2],
-        same_argmax=same,
+        same_argmax=None if None in same else sum(map(bool, same)),
         samples=len(reference),
     )
 
@@ -214,10 +225,6 @@ def _compare_batch(
     return measure_deviation(ORT_BATCH, ORT_OPTIMISED, together, alone, names, bound)
 
 
-def _collect(runtime: Runtime, samples: Sequence[Sample]) -> list[Outputs]:
-    return [runtime(sample) for sample in samples]
-
-
 def _difference(value: Array, expected: Array) -> tuple[float, float]:
     """The largest difference and the scale; infinite where one is finite and one is not."""
     mine, theirs = np.asarray(value, np.float64).ravel(), np.asarray(expected, np.float64).ravel()
@@ -233,5 +240,5 @@ def _difference(value: Array, expected: Array) -> tuple[float, float]:
     return float(np.where(np.isfinite(gaps), gaps, np.inf).max()), scale
 
 
-def _same_argmax(value: Array, expected: Array) -> bool:
-    return bool(value.size) and int(value.argmax()) == int(expected.argmax())
+def _same_argmax(value: Array, expected: Array) -> bool | None:
+    return int(value.argmax()) == int(expected.argmax()) if expected.size > 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,13 +53,16 @@ class Params(CheckParams):
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Run all samples in all runtimes and compare with float64."""
+    deadline = time.monotonic() + context.time_limit_s
     model = OnnxModel.open(subject.path)
     cuda = context.device == "cuda"
     bound = Bound(params.absolute_tolerance, params.relative_tolerance)
     try:
         samples = _samples(model, params, context.seed)
         context.progress(0.2, f"{len(samples)} samples in every runtime")
-        report = compare_runtimes(model, samples, bound, cuda=cuda)
+        report = compare_runtimes(
+            model, samples, bound, cuda=cuda, out_of_time=lambda: time.monotonic() > deadline
+        )
     except (Unsupported, DeviceUnavailable) as error:
         return Answer(
             verdict=Verdict.UNKNOWN,
@@ -66,7 +70,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
             reason=str(error),
             facts={"bound": _bound_text(params)},
         )
-    return _answer(report, params, _cuda_note(cuda=cuda))
+    return _answer(report, params, len(samples), _cuda_note(cuda=cuda))
 
 
 def _samples(model: OnnxModel, params: Params, seed: int) -> list[Sample]:
@@ -84,7 +88,7 @@ def _cuda_note(*, cuda: bool) -> str:
     return "CUDA was not compared: there is no usable CUDA device here"
 
 
-def _answer(report: ParityReport, params: Params, cuda_note: str) -> Answer:
+def _answer(report: ParityReport, params: Params, wanted: int, cuda_note: str) -> Answer:
     measured = [*report.deviations, *([report.batch] if report.batch else [])]
     findings = tuple(
         _finding(deviation, params) for deviation in measured if deviation.bound_share > 1
@@ -105,9 +109,15 @@ def _answer(report: ParityReport, params: Params, cuda_note: str) -> Answer:
         "cuda": cuda_note or "compared",
         **{f"providers of {name}": used for name, used in report.providers.items()},
     }
+    late = (
+        "" if worst.samples == wanted else f"time was up after {worst.samples} of {wanted} samples"
+    )
+    unbroken = Verdict.UNKNOWN if late else Verdict.HOLDS
+    verdict = Verdict.VIOLATED if findings else unbroken
     return Answer(
-        verdict=Verdict.VIOLATED if findings else Verdict.HOLDS,
+        verdict=verdict,
         summary=summary,
+        reason=late if verdict is Verdict.UNKNOWN else "",
         metrics=tuple(metric for deviation in measured for metric in _metrics(deviation)),
         controls=(
             Control(
@@ -118,7 +128,7 @@ def _answer(report: ParityReport, params: Params, cuda_note: str) -> Answer:
         ),
         findings=findings,
         evidence=(_table(measured),),
-        limits_hit=(cuda_note,) if cuda_note else (),
+        limits_hit=tuple(note for note in (late, cuda_note) if note),
         facts=facts,
     )
 
@@ -131,33 +141,28 @@ def _bound_text(params: Params) -> str:
 
 
 def _metrics(deviation: Deviation) -> tuple[Metric, ...]:
-    name, samples = deviation.runtime, deviation.samples
-    against = f"against {deviation.against}"
-    return (
+    measures = [("absolute", deviation.absolute, "", "lower")]
+    measures.append(("ulps", deviation.ulps, "float32 ulps of the output scale", "lower"))
+    if deviation.same_argmax is not None:
+        share = deviation.same_argmax / deviation.samples
+        measures.append(("same_argmax", share, "share", "higher"))
+    return tuple(
         Metric(
-            name=f"{name}:absolute",
-            value=deviation.absolute,
-            sample_size=samples,
-            better="lower",
-            note=against,
-        ),
-        Metric(
-            name=f"{name}:ulps",
-            value=deviation.ulps,
-            unit="float32 ulps of the output scale",
-            sample_size=samples,
-            better="lower",
-            note=against,
-        ),
-        Metric(
-            name=f"{name}:same_argmax",
-            value=deviation.same_argmax / samples,
-            unit="share",
-            sample_size=samples,
-            better="higher",
-            note=against,
-        ),
+            name=f"{deviation.runtime}:{name}",
+            value=value,
+            unit=unit,
+            sample_size=deviation.samples,
+            better="higher" if better == "higher" else "lower",
+            note=f"against {deviation.against}",
+        )
+        for name, value, unit, better in measures
     )
+
+
+def _argmax_text(deviation: Deviation) -> str:
+    if deviation.same_argmax is None:
+        return "one output"
+    return f"{deviation.same_argmax} of {deviation.samples}"
 
 
 def _table(measured: Sequence[Deviation]) -> TableEvidence:
@@ -171,7 +176,7 @@ def _table(measured: Sequence[Deviation]) -> TableEvidence:
                 _finite(deviation.absolute),
                 _finite(deviation.ulps),
                 _finite(deviation.bound_share),
-                f"{deviation.same_argmax} of {deviation.samples}",
+                _argmax_text(deviation),
             )
             for deviation in measured
         ),
@@ -189,8 +194,8 @@ def _finding(deviation: Deviation, params: Params) -> Finding:
         description=(
             f"Against {deviation.against} output '{deviation.worst_output}' differs by "
             f"{deviation.bound_share:.3g} times the bound at sample {deviation.worst_sample}; "
-            f"the largest difference is {deviation.absolute:.3g}. The argmax is the same in "
-            f"{deviation.same_argmax} of {deviation.samples} samples."
+            f"the largest difference is {deviation.absolute:.3g}. Same argmax: "
+            f"{_argmax_text(deviation)}."
         ),
         remedy="Compare without graph optimisation and layer by layer, or state a wider bound.",
         location=Location(property_id=f"parity-{deviation.runtime}"),

@@ -95,6 +95,7 @@ class WalkSummary:
     initialisers: int = 0
     fields: int = 0
     has_graph: bool = False
+    operator_sets: int = 0
     ir_version: int = 0
     external: list[ExternalTensor] = field(default_factory=list)
 
@@ -121,6 +122,10 @@ def walk_model(path: Path, content: bytes, limits: Limits) -> WalkSummary:
     if not walk.summary.has_graph:
         raise walk.refusal(
             "not-a-model", "no graph in the file", None, "give the exported ONNX model"
+        )
+    if not walk.summary.operator_sets:  # they come last: a file cut between fields has none
+        raise walk.refusal(
+            "truncated", "no operator set is named", len(content), "fetch the file again"
         )
     walk.summary.ir_version = model.number("ir_version")
     return walk.summary
@@ -225,6 +230,8 @@ class _Walk:
                 )
         elif rule.kind == "Graph":
             self.summary.has_graph = True
+        elif rule.name == "opset_import":
+            self.summary.operator_sets += 1
 
     def _value(self, rule: FieldRule, wire: WireField, kept: MessageContent) -> None:
         length = wire.end - wire.start
@@ -326,6 +333,12 @@ class _Walk:
                 "dims-overflow",
                 f"dimensions {dims} ask for {size} bytes; the limit is {self.limits.tensor_bytes}",
                 "export the tensor with its real shape",
+            )
+        if kept.number("data_location") not in (0, _EXTERNAL):
+            raise refuse(
+                "malformed",
+                f"data location {kept.number('data_location')} does not exist",
+                "write the file again with its own exporter",
             )
         if kept.number("data_location") == _EXTERNAL or kept.entries:
             self._add_external(kept, name, place, size, bits)

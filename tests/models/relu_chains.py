@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def random_chain(seed: int, widths: Sequence[int]) -> Network:
     """Normal float32 weights; ReLU after every layer but the last."""
     random = np.random.default_rng(seed)
     layers = []
-    for number, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(pairwise(widths)):
         weight = (random.standard_normal((outputs, inputs)) / np.sqrt(inputs)).astype(np.float32)
         bias = (0.3 * random.standard_normal(outputs)).astype(np.float32)
         last = number == len(widths) - 2

@@ -54,12 +54,7 @@ def test_random_bytes_behind_a_known_beginning_always_get_an_inspection(
 
 
 def test_a_model_cut_at_any_offset_is_refused() -> None:
-    # The last field is the operator set, so a cut before it may leave a whole graph behind.
-    whole = [offset for offset in range(len(CONTENT)) if _accepts(CONTENT[:offset])]
-    for offset in whole:
-        parsed = onnx.load_from_string(CONTENT[:offset])
-        assert parsed.graph == onnx.load_from_string(CONTENT).graph
-    assert len(whole) <= 1
+    assert [offset for offset in range(len(CONTENT)) if _accepts(CONTENT[:offset])] == []
 
 
 def test_a_compressed_model_cut_at_any_offset_is_refused(tmp_path: Path) -> None:

@@ -90,6 +90,20 @@ def test_equal_values_that_are_not_finite_agree() -> None:
     assert measure_deviation("a", "b", values, values, ["y"], EXACT).bound_share == 0.0
 
 
+def test_a_single_output_has_no_argmax() -> None:
+    values = [[np.array([1.0])]]
+    assert measure_deviation("a", "b", values, values, ["y"], BOUND).same_argmax is None
+
+
+def test_a_comparison_out_of_time_keeps_the_samples_so_far() -> None:
+    model = OnnxModel.from_proto(dense_network([4, 2]))
+    asked = iter([False, False, True])
+    report = compare_runtimes(
+        model, probe_inputs(model.inputs), BOUND, out_of_time=lambda: next(asked)
+    )
+    assert {d.samples for d in (*report.deviations, report.repeat)} == {3}
+
+
 def test_no_samples_are_an_error() -> None:
     with pytest.raises(UnsupportedModel, match="no samples"):
         compare_runtimes(OnnxModel.from_proto(dense_network([4, 2])), [], BOUND)

@@ -71,6 +71,13 @@ def test_an_operator_torch_cannot_express_is_unknown_with_its_node(tmp_path: Pat
     assert "Einsum at node 'here'" in answer.reason
 
 
+def test_time_that_is_up_is_unknown_with_how_far_it_got(tmp_path: Path) -> None:
+    subject = make_subject(write_model(tmp_path, dense_network([3, 2])))
+    answer = CHECK.run(subject, Params(count=2), make_context(time_limit_s=0.0))
+    assert answer.verdict is Verdict.UNKNOWN
+    assert answer.reason == "time was up after 1 of 4 samples"
+
+
 def test_given_inputs_are_used(tmp_path: Path) -> None:
     inputs = tmp_path / "samples.npz"
     np.savez(inputs, inputs=np.ones((5, 64), np.float32), labels=np.zeros(5, np.int64))

@@ -30,28 +30,39 @@ def _tensor(**changes: Any) -> onnx.TensorProto:
     return onnx.TensorProto(**(fields | changes))
 
 
+def _with_location(value: int) -> bytes:
+    """A tensor whose data location is a number that 32 bits would cut down to EXTERNAL."""
+    tensor = _tensor(raw_data=bytes(8)).SerializeToString() + b"\x70" + _varint(value)
+    model = model_with_tensor(_tensor(raw_data=bytes(8)))
+    del model.graph.initializer[:]
+    graph = model.graph.SerializeToString() + _field(5, tensor)
+    model.ClearField("graph")
+    head: bytes = model.SerializeToString()
+    return head + _field(7, graph)
+
+
+def _varint(value: int) -> bytes:
+    parts = b""
+    while value >= 0x80:
+        parts, value = parts + bytes([value & 0x7F | 0x80]), value >> 7
+    return parts + bytes([value])
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A length-delimited field."""
+    return bytes([number << 3 | 2]) + _varint(len(data)) + data
+
+
 def test_counts_are_those_of_the_model() -> None:
     summary = walk_model(PATH, dense_network([3, 4, 2]).SerializeToString(), Limits())
     assert (summary.nodes, summary.initialisers, summary.ir_version) == (3, 4, 8)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        "float32",
-        "float64",
-        "float16",
-        "int8",
-        "uint8",
-        "int16",
-        "int32",
-        "int64",
-        "uint64",
-        "bool",
-        "complex64",
-        "complex128",
-    ],
-)
+WHOLE_TYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", 
+               "uint16", "uint32", "uint64", "bool", "complex64", "complex128"]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", WHOLE_TYPES)
 def test_raw_data_of_every_type_pass(dtype: str) -> None:
     tensor = numpy_helper.from_array(np.ones((3, 5), dtype), "t")
     walk_model(PATH, model_with_tensor(tensor).SerializeToString(), Limits())
@@ -88,12 +99,13 @@ def test_strings_pass() -> None:
         (_tensor(int64_data=[1, 2]), "data-length"),
         (_tensor(raw_data=bytes(8), float_data=[1.0, 2.0]), "data-length"),
         (_tensor(), "data-length"),
+        (_with_location(2**32 + 1), "malformed"),
         (_tensor(data_type=99, raw_data=bytes(8)), "unknown-dtype"),
         (_tensor(data_type=0, raw_data=bytes(8)), "unknown-dtype"),
     ],
 )
-def test_data_must_fit_dimensions(tensor: onnx.TensorProto, rule: str) -> None:
-    assert _rule(model_with_tensor(tensor)) == rule
+def test_data_must_fit_dimensions(tensor: onnx.TensorProto | bytes, rule: str) -> None:
+    assert _rule(tensor if isinstance(tensor, bytes) else model_with_tensor(tensor)) == rule
 
 
 def test_the_place_names_the_tensor() -> None:
@@ -155,14 +167,6 @@ def test_graphs_up_to_the_limit_pass() -> None:
 
 def test_deeper_graphs_are_refused() -> None:
     assert _rule(_nested(4), Limits(graph_depth=3)) == "nesting-limit"
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited field."""
-    head, length = bytes([number << 3 | 2]), len(data)
-    while length >= 0x80:
-        head, length = head + bytes([length & 0x7F | 0x80]), length >> 7
-    return head + bytes([length]) + data
 
 
 def test_deeply_nested_types_are_refused_and_not_a_recursion_error() -> None:
