@@ -65,10 +65,10 @@ def relax_relu(lower: Tensor, upper: Tensor) -> ReluRelaxation:
     return ReluRelaxation(adaptive, slope, intercept, unstable)
 
 
-def linear_activation(boxes: int, neurons: int, like: Tensor) -> ReluRelaxation:
-    """The relaxation of a layer without ReLU: the identity, exactly."""
-    ones = like.new_ones((boxes, neurons))
-    return ReluRelaxation(ones, ones, like.new_zeros(ones.shape), torch.zeros_like(ones).bool())
+def linear_activation(like: Tensor) -> ReluRelaxation:
+    """The relaxation of a layer without ReLU, [boxes, neurons]: the identity, exactly."""
+    ones, zeros = torch.ones_like(like), torch.zeros_like(like)
+    return ReluRelaxation(ones, ones, zeros, zeros.bool())
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def relaxation_of(net: BoundedNetwork, layer: int, bounds: LayerBounds) -> ReluR
     """The relaxation of one layer under its bounds."""
     if net.relus[layer]:
         return relax_relu(*bounds)
-    return linear_activation(*bounds[0].shape, like=bounds[0])
+    return linear_activation(bounds[0])
 
 
 def layer_bounds(net: BoundedNetwork, box: tuple[Tensor, Tensor]) -> list[LayerBounds]:

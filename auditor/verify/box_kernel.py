@@ -313,9 +313,7 @@ def _push_point(net, work, alpha):  # type: ignore[no-untyped-def]
                 fresh[j] = work.slope[k, j] * value + work.intercept[k, j]
         hidden, fresh = fresh, hidden
     for row in range(net.bounds.size):
-        work.row_values[row] = (
-            _dot(net.rows[row], hidden, net.widths[layers]) - net.bounds[row]
-        )
+        work.row_values[row] = _dot(net.rows[row], hidden, net.widths[layers]) - net.bounds[row]
 
 
 @njit(cache=True, nogil=True)
@@ -540,9 +538,7 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
         for case in range(open_case.size):
             if not open_case[case]:
                 continue
-            state = _examine_case(
-                net, work, case, lower, upper, box_lower, box_upper, steps
-            )
+            state = _examine_case(net, work, case, lower, upper, box_lower, box_upper, steps)
             if state == 2 and offer:
                 return 2, unstable, repeat + 1
             if state != 1:
@@ -572,13 +568,19 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
 
 @njit(cache=True, nogil=True)
 def _choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
-    """The input with most blame that still can be halved, else the widest; -1 if none."""
+    """The input with most blame that still can be halved, else the widest; -1 if none.
+
+    Sides below 2**-24 of the whole are not halved: there a margin is so close to a tie
+    that only exact arithmetic decides.
+    """
     best, best_score = -1, -1.0
     for i in range(box_lower.size):
         middle = 0.5 * box_lower[i] + 0.5 * box_upper[i]
         if not box_lower[i] < middle < box_upper[i]:
             continue
         width = (box_upper[i] - box_lower[i]) / work.base_width[i]
+        if width < 6e-8:
+            continue
         # Without any instability the widths decide; else they only break ties.
         score = work.blame[i] + 1e-12 * width
         if score > best_score:
@@ -616,7 +618,14 @@ def explore(net, work, stack, top, budget, steps, leaf_depth, leaf_unstable, off
         box_lower, box_upper = stack.box_lower[slot], stack.box_upper[slot]
         depth = stack.depth[slot]
         state, unstable, boxes = _examine_box(
-            net, work, lower, upper, stack.open_case[slot], box_lower, box_upper, steps,
+            net,
+            work,
+            lower,
+            upper,
+            stack.open_case[slot],
+            box_lower,
+            box_upper,
+            steps,
             stack.tried[slot] < offers,
         )
         counters[0] += boxes

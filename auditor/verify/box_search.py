@@ -219,9 +219,13 @@ def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
     depth, width = network.bias.shape
     inputs, forms = problem.network.num_inputs, len(problem.bounds) + len(problem.cases)
     base = problem.upper - problem.lower
-    square = [np.zeros((depth, width)) for _ in range(6)]
     return KernelWork(
-        *square,
+        alpha=np.zeros((depth, width)),
+        slope=np.zeros((depth, width)),
+        intercept=np.zeros((depth, width)),
+        trial_alpha=np.zeros((depth, width)),
+        lam_at=np.zeros((depth, width)),
+        post=np.zeros((depth, width)),
         live=np.zeros((depth, width), dtype=np.int64),
         live_count=np.zeros(depth, dtype=np.int64),
         lam=np.zeros(width),

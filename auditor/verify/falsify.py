@@ -88,7 +88,8 @@ class Falsifier:
                 return move
 
             best = self._walk(best, cases, step, 2 * STEPS)
-        return best[0]
+        deepest: Float64 = best[0]
+        return deepest
 
     def _hits(self, points: Float64) -> Iterator[tuple[int, Float64]]:
         """The deepest point of each case it violates, in plain floats."""
@@ -111,7 +112,8 @@ class Falsifier:
             aim = np.maximum(np.abs(value), 1e-6)[:, None]
             with np.errstate(divide="ignore", invalid="ignore"):
                 move = 1.5 * aim * gradient * scale**2 / length
-            return np.clip(np.where(length > 0, move, 0.0), -2 * scale, 2 * scale)
+            limited: Float64 = np.clip(np.where(length > 0, move, 0.0), -2 * scale, 2 * scale)
+            return limited
 
         return self._walk(points, cases, step, STEPS)
 
@@ -120,7 +122,8 @@ class Falsifier:
 
         def step(_: Float64, gradient: Float64, number: int, which: Indices) -> Float64:
             del which
-            return 0.3 * 0.9**number * radius * np.sign(gradient)
+            move: Float64 = 0.3 * 0.9**number * radius * np.sign(gradient)
+            return move
 
         return self._walk(self._starts(len(cases)), cases, step, SIGN_STEPS)
 
@@ -145,9 +148,7 @@ class Falsifier:
             if not len(moving):
                 break
             move = step(value, gradient, number, moving)
-            points[moving] = np.clip(
-                points[moving] - move, self.problem.lower, self.problem.upper
-            )
+            points[moving] = np.clip(points[moving] - move, self.problem.lower, self.problem.upper)
         return best
 
     def _starts(self, count: int) -> Float64:

@@ -89,9 +89,7 @@ def _problem(network: Network, cases: tuple[UnsafeCase, ...]) -> Problem:
         cases=cases,
         lower=lower,
         upper=upper,
-        rows=np.array([row for row, _ in rows], dtype=np.float64).reshape(
-            -1, network.num_outputs
-        ),
+        rows=np.array([row for row, _ in rows], dtype=np.float64).reshape(-1, network.num_outputs),
         bounds=np.array([bound for _, bound in rows], dtype=np.float64),
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )

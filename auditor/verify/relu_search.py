@@ -149,7 +149,7 @@ class ReluSearch:
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
         unstable = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
         eye = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
-        for chunk in unstable.split(max(1, self.batch // 2)):
+        for chunk in torch.split(unstable, max(1, self.batch // 2)):
             if not len(chunk):
                 continue
             weights = torch.cat([eye[chunk], -eye[chunk]])[None]
@@ -251,7 +251,7 @@ class _Tree:
 
     def _bound(self, nodes: Nodes, steps: int) -> tuple[list[ReluRelaxation], Tensor, Improved]:
         """Bounds of nodes, and which of them are empty because phases contradict bounds."""
-        phases = nodes.phases.split(self.search_.hidden, dim=1)
+        phases = torch.split(nodes.phases, self.search_.hidden, dim=1)
         bounds: list[LayerBounds] = []
         empty = torch.zeros(len(nodes), dtype=torch.bool, device=nodes.depth.device)
         for (low, high), phase in zip(self.search_.bounds, phases, strict=True):
@@ -260,8 +260,8 @@ class _Tree:
             empty |= (lower > upper).any(dim=1)
             bounds.append((lower, upper))
         start = Multipliers(
-            [each[:, None, :] for each in nodes.slopes.split(self.search_.hidden, dim=1)],
-            [each[:, None, :] for each in nodes.betas.split(self.search_.hidden, dim=1)],
+            [each[:, None, :] for each in torch.split(nodes.slopes, self.search_.hidden, dim=1)],
+            [each[:, None, :] for each in torch.split(nodes.betas, self.search_.hidden, dim=1)],
             nodes.weights[:, None, :],
         )
         relaxations = self._relaxations(bounds)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -171,8 +170,9 @@ class _Run:
                 self.statistics,
                 self.deadline,
                 min(boxes, self.limits.max_boxes),
-                lambda point: self.judge.accepts_point(problem, point, self.seed)
-                or self._is_disproved(),
+                lambda point: (
+                    self.judge.accepts_point(problem, point, self.seed) or self._is_disproved()
+                ),
                 self.progress,
             )
 
@@ -191,8 +191,9 @@ class _Run:
             return search.run(
                 self.limits,
                 self.deadline,
-                lambda point: self.judge.accepts_point(problem, point, self.seed)
-                or self._is_disproved(),
+                lambda point: (
+                    self.judge.accepts_point(problem, point, self.seed) or self._is_disproved()
+                ),
                 self.progress,
             )
 
@@ -202,9 +203,7 @@ class _Run:
         for leaf in leaves:
             bounds = list(zip(leaf.neuron_lower, leaf.neuron_upper, strict=True))
             box = tuple(map(_exact, leaf.lower)), tuple(map(_exact, leaf.upper))
-            answers = [
-                self._ask_z3(problem, case, box, bounds) for case in leaf.open_cases
-            ]
+            answers = [self._ask_z3(problem, case, box, bounds) for case in leaf.open_cases]
             if self.judge.confirmed or self._is_disproved():
                 return "a witness was found"
             if not any(answers):
@@ -310,13 +309,11 @@ def _exact(value: float) -> Fraction:
     return Fraction(float(value))
 
 
-def _without_trivial_cases(
-    problems: Sequence[Problem], vacuity: Vacuity
-) -> tuple[Problem, ...]:
+def _without_trivial_cases(problems: Sequence[Problem], vacuity: Vacuity) -> tuple[Problem, ...]:
     """Problems without the cases that no outputs can satisfy."""
     if not vacuity.trivial:
         return tuple(problems)
-    kept = []
+    kept: list[Problem] = []
     for problem in problems:
         cases = tuple(case for case in problem.cases if case not in vacuity.trivial)
         if cases:
@@ -324,4 +321,4 @@ def _without_trivial_cases(
                 "", cases, "", "", problem.network.num_inputs, problem.network.num_outputs
             )
             kept.extend(problems_of(problem.network, prop))
-    return tuple(replace(problem) for problem in kept)
+    return tuple(kept)

@@ -151,10 +151,7 @@ def push_through(
         relaxation = relaxations[k]
         free = relaxation.unstable[:, None, :]
         below = torch.where(free, slopes[k], relaxation.lower_slope[:, None, :]) * value
-        above = (
-            relaxation.upper_slope[:, None, :] * value
-            + relaxation.upper_intercept[:, None, :]
-        )
+        above = relaxation.upper_slope[:, None, :] * value + relaxation.upper_intercept[:, None, :]
         hidden = torch.where(forms.at_layers[k] >= 0, below, above)
     return tuple(values)
 

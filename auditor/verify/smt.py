@@ -252,9 +252,7 @@ class _Query:
         slope = neuron.upper / (neuron.upper - neuron.lower)
         slope = Fraction(-((-slope.numerator * _CHORD_STEPS) // slope.denominator), _CHORD_STEPS)
         self.solver.add(variable >= 0, variable >= form)
-        self.solver.add(
-            variable <= self._number(slope) * form - self._number(slope * neuron.lower)
-        )
+        self.solver.add(variable <= self._number(slope) * form - self._number(slope * neuron.lower))
         self.solver.add(z3.Implies(phase, z3.And(variable == form, form >= 0)))
         self.solver.add(z3.Implies(z3.Not(phase), z3.And(variable == 0, form <= 0)))
 

@@ -31,9 +31,7 @@ class Chain:
         """The same elements in the same order under another shape."""
         return replace(self, shape=shape)
 
-    def affine(
-        self, weight: Float64, bias: Float64, shape: tuple[int, ...], name: str
-    ) -> Chain:
+    def affine(self, weight: Float64, bias: Float64, shape: tuple[int, ...], name: str) -> Chain:
         """This tensor after an affine map of its flat elements."""
         layer = AffineLayer(weight, bias, relu=False, name=name)
         return Chain((*self.layers[:-1], *_joined(self.layers[-1:], layer)), shape)
@@ -146,7 +144,9 @@ def exact_product(first: Float64, second: Float64) -> Float64 | None:
     if product.size > _MAX_EXACT_TERMS:
         return None
     triples = zip(first.flat, second.flat, product.flat, strict=True)
-    exact = all(Fraction(float(a)) * Fraction(float(b)) == Fraction(float(p)) for a, b, p in triples)
+    exact = all(
+        Fraction(float(a)) * Fraction(float(b)) == Fraction(float(p)) for a, b, p in triples
+    )
     return product if exact else None
 
 

@@ -103,9 +103,7 @@ class Network:
     def __post_init__(self) -> None:
         if not self.layers:
             raise UnsupportedModel("the network has no layer", way_out="give at least one")
-        for number, (first, second) in enumerate(
-            zip(self.layers, self.layers[1:], strict=False)
-        ):
+        for number, (first, second) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
             if first.num_outputs != second.num_inputs:
                 raise UnsupportedModel(
                     f"{first.num_outputs} outputs meet {second.num_inputs} inputs",

@@ -142,7 +142,8 @@ def _reshape(view: NodeView) -> Value:
         raise view.refusal("no target shape")
     keep_zero = bool(view.attributes.get("allowzero", 0))
     target = [
-        value.shape[position] if size == 0 and not keep_zero and position < len(value.shape)
+        value.shape[position]
+        if size == 0 and not keep_zero and position < len(value.shape)
         else size
         for position, size in enumerate(wanted)
     ]
@@ -320,7 +321,9 @@ def _gemm(view: NodeView) -> Value:
     if rows != 1:
         raise view.refusal(f"{rows} rows at once")
     weight = matrix if attributes.get("transB", 0) else matrix.T
-    alpha, beta = (np.float64(attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+    alpha, beta = (
+        np.array(attributes.get(key, 1.0), dtype=np.float64) for key in ("alpha", "beta")
+    )
     weight = _exact(view, exact_product(weight, alpha)) if alpha != 1 else weight
     bias = np.zeros(weight.shape[0])
     if view.optional(2) is not None:
@@ -339,7 +342,7 @@ def _times(
 ) -> Chain:
     if weight.shape[1] != value.size:
         raise view.refusal(f"{value.size} elements meet a matrix for {weight.shape[1]}")
-    check_matrix_size(*weight.shape, view.name)
+    check_matrix_size(weight.shape[0], weight.shape[1], view.name)
     return value.affine(np.ascontiguousarray(weight), bias, shape, view.name)
 
 

@@ -1,6 +1,6 @@
 """Properties of a network: what should hold for every input of a set.
 
-    prop = load_property(Path("safe.yaml"), num_inputs=5, num_outputs=5)
+prop = load_property(Path("safe.yaml"), num_inputs=5, num_outputs=5)
 """
 
 from auditor.verify.property.cases import Property, UnsafeCase, UnsafeRow

@@ -73,8 +73,7 @@ class UnsafeCase:
     def contains(self, inputs: Sequence[Fraction]) -> bool:
         """Whether the input lies in the (closed) box."""
         return all(
-            low <= x <= high
-            for low, x, high in zip(self.lower, inputs, self.upper, strict=True)
+            low <= x <= high for low, x, high in zip(self.lower, inputs, self.upper, strict=True)
         )
 
     def violated_by(self, outputs: Sequence[Fraction]) -> bool:
@@ -126,9 +125,7 @@ class Property:
         return tuple(c for c in self.cases if c.contains(inputs) and c.violated_by(outputs))
 
 
-def describe_cases(
-    cases: Sequence[UnsafeCase], names: Sequence[str], *, negated: bool
-) -> str:
+def describe_cases(cases: Sequence[UnsafeCase], names: Sequence[str], *, negated: bool) -> str:
     """The output conditions of cases as one line: violation, or positive statement."""
     inner, outer = (" or ", " and ") if negated else (" and ", " or ")
     parts: list[str] = []

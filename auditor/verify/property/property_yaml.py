@@ -31,8 +31,9 @@ def _decimal(value: object) -> Fraction:
 
 
 def _integer(value: object) -> object:
-    digits = isinstance(value, str) and value.isascii() and value.isdecimal()
-    return int(value) if digits and len(str(value)) <= 9 else value
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 9:
+        return int(value)
+    return value
 
 
 Exact = Annotated[Fraction, BeforeValidator(_decimal)]
@@ -132,9 +133,7 @@ class PropertyFile(_Part):
     then: list[Condition] = Field(min_length=1)
 
 
-def parse_property_yaml(
-    text: str, *, source: str, num_inputs: int, num_outputs: int
-) -> Property:
+def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs: int) -> Property:
     """Read the text of a YAML property.
 
     Raises:

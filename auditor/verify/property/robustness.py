@@ -69,8 +69,7 @@ def robustness_property(
         name=name or f"robust-class-{label}-radius-{number_text(exact_radius)}",
         cases=cases,
         text=f"for every input {where}: {names[label]} is the largest output",
-        violation_text=f"some input {where} has another output at least as large as "
-        f"{names[label]}",
+        violation_text=f"some input {where} has another output at least as large as {names[label]}",
         num_inputs=len(lower),
         num_outputs=num_outputs,
         output_names=names,

@@ -150,11 +150,11 @@ class _Reader:
         for match in _TOKEN.finditer(self.text):
             position = match.end()
             token, offset = match.group(), match.start()
-            if token == "(":  # noqa: S105 - a parenthesis, not a password
+            if token == "(":
                 if len(stack) >= MAX_DEPTH:
                     raise InvalidText(self._place(offset), f"nested deeper than {MAX_DEPTH}")
                 stack.append(Node(offset))
-            elif token == ")":  # noqa: S105 - a parenthesis, not a password
+            elif token == ")":
                 if not stack:
                     raise InvalidText(self._place(offset), "')' without '('; remove it")
                 node = stack.pop()
@@ -334,8 +334,7 @@ class _Reader:
     def _bound(self, atom: Atom, box: _Box) -> None:
         if atom.strict:
             raise UnsupportedProperty(
-                f"{self._place(atom.offset)}: a strict bound of an input is not read; "
-                "use <= or >="
+                f"{self._place(atom.offset)}: a strict bound of an input is not read; use <= or >="
             )
         ((name, value),) = atom.form.coefficients.items()
         index, end = int(name[2:]), -atom.form.constant / value
