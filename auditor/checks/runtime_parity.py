@@ -43,7 +43,7 @@ class Params(CheckParams):
     Without them canonical probes are used."""
     count: int = Field(default=64, ge=1)
     """How many samples or random probes."""
-    absolute_tolerance: float = Field(default=1e-6, ge=0)
+    absolute_tolerance: float = Field(default=1e-5, ge=0)
     """Part of the bound that does not depend on the outputs."""
     relative_tolerance: float = Field(default=1e-4, ge=0)
     """Part of the bound per unit of the sample's largest output."""

@@ -58,7 +58,7 @@ def test_counts_are_those_of_the_model() -> None:
     assert (summary.nodes, summary.initialisers, summary.ir_version) == (3, 4, 8)
 
 
-WHOLE_TYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", 
+WHOLE_TYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8",
                "uint16", "uint32", "uint64", "bool", "complex64", "complex128"]  # fmt: skip
 
 
