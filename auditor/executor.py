@@ -81,7 +81,7 @@ class Executor(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     connection: Connection
@@ -172,6 +172,8 @@ class LocalExecutor:
         busy = [worker for worker in self._running if worker.unit]
         ready = wait([worker.connection for worker in busy], timeout=_POLL_S)
         for worker in busy:
+            if worker not in self._running:  # cancelled while an outcome was being looked at
+                continue
             outcome = self._receive(worker) if worker.connection in ready else None
             outcome = outcome or self._enforce_limits(worker)
             if outcome:

@@ -128,6 +128,21 @@ def test_cancelled_units_end_as_cancelled(executor: LocalExecutor) -> None:
     }  # fmt: skip
 
 
+def test_everything_can_be_cancelled_from_inside_the_loop() -> None:
+    """What a time cap does: cancel all that is left as soon as one unit has ended."""
+    executor = LocalExecutor(workers=2)
+    names = ["first", *"abcd"]
+    for name in names:
+        executor.submit(WorkUnit(name, sleep, 0.0 if name == "first" else 60.0))
+    seen = {}
+    for outcome in executor.as_completed():
+        seen[outcome.id] = outcome.status
+        for name in names:
+            executor.cancel(name)
+    executor.close()
+    assert seen == {"first": "done"} | dict.fromkeys("abcd", "cancelled")
+
+
 def test_workers_use_the_threads_they_are_given() -> None:
     executor = LocalExecutor(threads=3)
     before = os.environ.get("OMP_NUM_THREADS")
