@@ -19,6 +19,7 @@ from auditor_reports.standing import (
     Standings,
     gaps,
     loose_points,
+    own_name,
     verdict_sentence,
 )
 
@@ -134,16 +135,19 @@ def _open_questions(report: AuditReport, standings: Standings) -> Iterator[str]:
         if row.status in ("open", "warn"):
             yield f"- {mark} {escape_markdown(row.code)}: {escape_markdown(row.text)}"
     for result in standings.worst_first(report.results):
-        title = (
-            f"{escape_markdown(result.code)} {escape_markdown(result.title)}, "
-            f"{escape_markdown(result.subject)}"
-        )
+        title = f"{_check_name(result)}, {escape_markdown(result.subject)}"
         if result.verdict.is_open:
             reason = escape_markdown(result.answer.reason)
             yield f"- {_MARKS[result.verdict]} {title}: {result.verdict}, {reason}"
         for row in standings.beyond_findings(result):
             if row.status in ("open", "warn"):
                 yield f"- {mark} {title}: {escape_markdown(row.text)}"
+
+
+def _check_name(result: CheckResult) -> str:
+    """Code and title, and the name the plan gave the check."""
+    name = own_name(result)
+    return escape_markdown(f"{result.code} {result.title}" + (f" [{name}]" if name else ""))
 
 
 def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
@@ -191,7 +195,7 @@ def _results(report: AuditReport, standings: Standings) -> Iterator[str]:
     for result in standings.worst_first(report.results)[:_SHOWN]:
         cells = (
             f"{_MARKS[result.verdict]} {result.verdict}",
-            f"{escape_markdown(result.code)} {escape_markdown(result.title)}",
+            _check_name(result),
             escape_markdown(result.subject),
             escape_markdown(result.answer.summary),
             STATUS_WORDS[standings.of_result(result)],
@@ -203,7 +207,7 @@ def _results(report: AuditReport, standings: Standings) -> Iterator[str]:
 
 def _reproduction(report: AuditReport) -> Iterator[str]:
     yield (
-        f"auditor {escape_markdown(report.environment.auditor)}, seed {report.seed}, "
+        f"{escape_markdown(f'auditor {report.environment.auditor}')}, seed {report.seed}, "
         f"finished {moment(report.timing.finished)}, policy {code_span(report.gate.policy_digest)}"
     )
     yield ""

@@ -26,6 +26,7 @@ from auditor_reports.standing import (
     finding_fingerprint,
     gaps,
     loose_points,
+    own_name,
     verdict_sentence,
 )
 
@@ -55,6 +56,11 @@ class ResultView:
         """The verdict of the result."""
         return self.result.verdict
 
+    @property
+    def name(self) -> str:
+        """The name the plan gave the check, often empty."""
+        return own_name(self.result)
+
 
 @dataclass(frozen=True)
 class CheckView:
@@ -74,12 +80,13 @@ class Point:
         result: Anchor of the result it belongs to; empty where it belongs to none.
         anchor: The place to go to, the finding's own where there is one.
         mark: The verdict whose mark stands beside it.
+        check: Code, and the name the plan gave the check.
     """
 
     result: str
     anchor: str
     mark: Verdict
-    code: str
+    check: str
     subject: str
     text: str
     severity: Severity | None = None
@@ -219,7 +226,7 @@ def _point(view: ResultView, mark: Verdict, text: str, finding: FindingView | No
         result=view.anchor,
         anchor=finding.anchor if finding else view.anchor,
         mark=mark,
-        code=view.result.code,
+        check=f"{view.result.code} {view.name}".strip(),
         subject=view.result.subject,
         text=text,
         severity=finding.finding.severity if finding else None,

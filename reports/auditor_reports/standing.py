@@ -139,6 +139,12 @@ class Standings:
         )
 
 
+def own_name(result: CheckResult) -> str:
+    """The name the plan gave this check, empty where it is only code and subject."""
+    name = result.id.removesuffix(f":{result.subject}")
+    return "" if name == result.code else name
+
+
 def loose_points(report: AuditReport) -> tuple[GateRow, ...]:
     """What counts for the gate and belongs to no result, worst first.
 

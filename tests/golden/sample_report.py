@@ -202,12 +202,13 @@ def result(
     parameters: dict[str, object] | None = None,
     data: dict[str, str] | None = None,
     traceback: str = "",
+    name: str = "",
 ) -> CheckResult:
     """A stamped result, the `number`th of the run."""
     card = next(card for card in CARDS if card.code == code)
     return CheckResult.model_validate(
         {
-            "id": f"{code}-{subject}-{number}",
+            "id": f"{name or code}:{subject}",
             "code": code,
             "title": card.title,
             "version": card.version,
@@ -355,6 +356,7 @@ def _witness_result() -> CheckResult:
             ),
         ),
         seconds=64.0,
+        name="stays-zero",
         parameters={"property": "properties/stays-zero.yaml", "restarts": 20, "norm": "inf"},
         data={"samples": digest("samples")},
     )
@@ -436,6 +438,7 @@ def _robustness_result() -> CheckResult:
             limits_hit=("search: 7 of 200 samples stopped at 30 s",),
         ),
         seconds=812.0,
+        name="robust-0.05",
         parameters={"radius": 0.05, "samples": 200, "time_per_sample_s": 30},
         data={"samples": digest("samples")},
     )

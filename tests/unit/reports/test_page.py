@@ -21,9 +21,9 @@ def test_anchors_are_harmless_and_unique() -> None:
 def test_failing_points_are_findings_and_missed_thresholds() -> None:
     """Both are listed, findings with their anchor."""
     failing = arrange(sample_report()).failing
-    assert [(point.code, point.anchor == point.result) for point in failing] == [
-        ("AUD201", False),
-        ("AUD202", True),
+    assert [(point.check, point.anchor == point.result) for point in failing] == [
+        ("AUD201 stays-zero", False),
+        ("AUD202 robust-0.05", True),
     ]
 
 
@@ -37,7 +37,7 @@ def test_every_question_without_an_answer_is_open() -> None:
 def test_required_check_that_was_not_run_is_open() -> None:
     """What the policy asks for and nobody answers is a gap, though it has no result."""
     (loose,) = [point for point in arrange(sample_report()).open if not point.result]
-    assert (loose.code, loose.anchor) == ("AUD205", "gate")
+    assert (loose.check, loose.anchor) == ("AUD205", "gate")
 
 
 def test_every_result_is_under_its_check() -> None:

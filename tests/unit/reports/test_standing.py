@@ -10,6 +10,7 @@ from auditor_reports.standing import (
     check_cards,
     gaps,
     loose_points,
+    own_name,
     verdict_sentence,
 )
 from tests.golden.sample_report import sample_report
@@ -97,6 +98,12 @@ def test_missing_card_is_made_up_from_the_result() -> None:
     assert [card.code for card in cards] == sorted(
         {"AUD205", *(result.code for result in report.results)}
     )
+
+
+def test_own_name_is_what_the_plan_adds() -> None:
+    """Code and subject are no name of their own."""
+    names = [own_name(result) for result in sample_report().results[2:5]]
+    assert names == ["", "stays-zero", "robust-0.05"]
 
 
 def test_rows_about_no_result_are_loose_points() -> None:
