@@ -151,6 +151,17 @@ class DeviceUnavailable(ConfigurationError):
         super().__init__(f"device '{device}' is not available: {reason}; use --device auto or cpu")
 
 
+class FileChanged(OperationFailed):
+    """A file is no longer the one that was looked at when the run began."""
+
+    def __init__(self, path: Path | str, expected: str, actual: str) -> None:
+        self.path, self.expected, self.actual = Path(path), expected, actual
+        super().__init__(
+            f"{path} changed during the run: {expected[:19]}... became {actual[:19]}...; "
+            "run again when nothing writes to it"
+        )
+
+
 class PropertyMismatch(ConfigurationError):
     """A property written for another network: sizes do not agree."""
 

@@ -35,7 +35,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         return _refused(inspection.refusal, facts)
     context.progress(0.2, "opening")
     try:
-        model = OnnxModel.open(subject.path)
+        model = OnnxModel.open(subject.path, expected_digest=subject.digest)
     except RefusedModel as refusal:
         return _refused(refusal, facts)
     facts |= _facts(model)

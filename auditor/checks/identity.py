@@ -32,7 +32,7 @@ class Params(CheckParams):
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Compute both digests and compare what there is to compare with."""
-    model = OnnxModel.open(subject.path)
+    model = OnnxModel.open(subject.path, expected_digest=subject.digest)
     facts = {"file_digest": model.digest}
     findings: list[Finding] = []
     compared: list[str] = []

@@ -54,7 +54,7 @@ class Params(CheckParams):
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Run all samples in all runtimes and compare with float64."""
     deadline = time.monotonic() + context.time_limit_s
-    model = OnnxModel.open(subject.path)
+    model = OnnxModel.open(subject.path, expected_digest=subject.digest)
     cuda = context.device == "cuda"
     bound = Bound(params.absolute_tolerance, params.relative_tolerance)
     try:

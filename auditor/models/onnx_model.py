@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from auditor.errors import RefusedModel
+from auditor.errors import FileChanged, RefusedModel
 from auditor.models.digest import combine_digests
 from auditor.models.external_data import ExternalFiles, open_external, slice_tensor
 from auditor.models.limits import Limits
@@ -102,10 +102,18 @@ class OnnxModel:
     external_files: tuple[str, ...] = ()
 
     @staticmethod
-    def open(path: Path | str, *, limits: Limits | None = None) -> OnnxModel:
+    def open(
+        path: Path | str, *, expected_digest: str = "", limits: Limits | None = None
+    ) -> OnnxModel:
         """Open a model file, plain or gzip-compressed.
 
+        Args:
+            path: The file.
+            expected_digest: What `file_digest` said earlier; empty for no expectation.
+            limits: See `Limits`.
+
         Raises:
+            FileChanged: The digest of what was read is not the expected one.
             FileMissing: There is nothing at the path.
             RefusedModel: The pre-flight or the ONNX checker refuses it.
         """
@@ -114,6 +122,8 @@ class OnnxModel:
         proto = _parse(vetted)
         with open_external(Path(path), vetted.external, limits) as files:
             digest, external_bytes = _inline_external(vetted, proto, files)
+        if expected_digest and digest != expected_digest:
+            raise FileChanged(path, expected_digest, digest)
         _check(Path(path), proto)
         return OnnxModel(
             path=Path(path),

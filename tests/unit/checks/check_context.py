@@ -6,6 +6,7 @@ from pathlib import Path
 
 from auditor.check import CheckContext, Subject
 from auditor.findings import BlobRef
+from auditor.models.digest import file_digest
 
 
 class NoEvidence:
@@ -22,5 +23,5 @@ def make_context(device: str = "cpu", *, time_limit_s: float = 60.0) -> CheckCon
 
 
 def make_subject(path: Path) -> Subject:
-    """A subject whose digest nobody looks at."""
-    return Subject(name="model", path=path, kind="onnx", digest="sha256:" + "0" * 64)
+    """The file as a subject, as the runner would describe it."""
+    return Subject(name="model", path=path, kind="onnx", digest=file_digest(path))

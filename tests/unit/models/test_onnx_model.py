@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from auditor.errors import FileMissing, RefusedModel
+from auditor.errors import FileChanged, FileMissing, RefusedModel
+from auditor.models.digest import file_digest
 from auditor.models.onnx_model import NonFinite, OnnxModel, TensorSpec
 from tests.models.onnx_networks import dense_network, make_model, model_with_tensor, write_model
 
@@ -87,6 +88,15 @@ def test_a_graph_the_checker_rejects_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileMissing):
         OnnxModel.open(tmp_path / "absent.onnx")
+
+
+def test_a_file_that_was_replaced_since_it_was_digested_is_an_error(tmp_path: Path) -> None:
+    path = write_model(tmp_path, dense_network([3, 2], seed=1))
+    digest = file_digest(path)
+    assert OnnxModel.open(path, expected_digest=digest).digest == digest
+    write_model(tmp_path, dense_network([3, 2], seed=2))
+    with pytest.raises(FileChanged, match="changed during the run"):
+        OnnxModel.open(path, expected_digest=digest)
 
 
 def test_data_files_are_part_of_size_and_digest(tmp_path: Path) -> None:
