@@ -246,7 +246,11 @@ def run_unit(work: tuple[Unit, Path], progress: Callable[[float, str], None]) ->
     )
     try:
         params = check.params.model_validate(unit.parameters)
-        return UnitAnswer(check.run(unit.subject, params, context))
+        answer = check.run(unit.subject, params, context)
+        if file_digest(unit.subject.path) != unit.subject.digest:
+            reason = f"{unit.subject.path} changed while the audit ran; run it again"
+            return UnitAnswer(_open(Verdict.ERROR, reason))
+        return UnitAnswer(answer)
     except Unsupported as error:
         return UnitAnswer(_open(Verdict.UNKNOWN, str(error)))
     except RefusedInput as error:

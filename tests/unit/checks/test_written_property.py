@@ -1,0 +1,85 @@
+"""AUD201 on a network whose answer is known: y = |x|."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auditor.checks.written_property import CHECK, Params, prepare
+from auditor.errors import ConfigurationError, PropertyMismatch, UnsupportedOperator
+from auditor.findings import Answer, ImageEvidence, Severity, Verdict, WitnessEvidence
+from tests.models.tiny import absolute_value, array, relu_network
+from tests.unit.checks.check_context import make_context, make_subject
+
+TEXT = "version: 1\nid: p\ninputs: {{box: {{lower: {lower}, upper: {upper}}}}}\nthen:\n  - {then}\n"
+
+
+def write(folder: Path, then: str, lower: str = "-1", upper: str = "1") -> Path:
+    (folder / "model.onnx").write_bytes(absolute_value().SerializeToString())
+    path = folder / "p.yaml"
+    path.write_text(TEXT.format(lower=lower, upper=upper, then=then))
+    return path
+
+
+def run(folder: Path, then: str, **params: object) -> Answer:
+    fields = {"property": write(folder, then), **params}
+    subject = make_subject(folder / "model.onnx")
+    return CHECK.run(subject, Params.model_validate(fields), make_context())
+
+
+def test_what_is_true_by_construction_holds(tmp_path: Path) -> None:
+    answer = run(tmp_path, "at_least: {output: 0, value: 0}")
+    assert (answer.verdict, answer.findings) == (Verdict.HOLDS, ())
+
+
+def test_what_is_false_is_violated_with_a_replayed_witness(tmp_path: Path) -> None:
+    answer = run(tmp_path, "at_most: {output: 0, value: 0.75}", severity="critical")
+    (finding,) = answer.findings
+    (witness,) = finding.evidence
+    assert (answer.verdict, finding.severity) == (Verdict.VIOLATED, Severity.CRITICAL)
+    assert isinstance(witness, WitnessEvidence)
+    assert abs(witness.inputs[0]) > 0.75
+    assert [replay.outputs for replay in witness.replays] == [(abs(witness.inputs[0]),)] * 2
+    assert [replay.optimised for replay in witness.replays] == [False, True]
+    assert witness.margin == pytest.approx(abs(witness.inputs[0]) - 0.75)
+
+
+def test_a_tie_at_the_bound_is_judged_by_the_statement(tmp_path: Path) -> None:
+    """|x| <= 1 on [-1, 1] is attained and holds."""
+    assert run(tmp_path, "at_most: {output: 0, value: 1}").verdict is Verdict.HOLDS
+
+
+def test_a_picture_is_shown_where_the_input_is_one(tmp_path: Path) -> None:
+    answer = run(tmp_path, "at_most: {output: 0, value: 0.75}", image_shape=(1, 1))
+    pictures = answer.findings[0].evidence[1]
+    assert isinstance(pictures, ImageEvidence)
+    assert pictures.images[0].pixels == (0.0,)
+
+
+def test_no_time_is_unknown_with_a_reason(tmp_path: Path) -> None:
+    path = write(tmp_path, "at_least: {output: 0, value: -0.001}")
+    params = Params(property=path)
+    answer = CHECK.run(make_subject(tmp_path / "model.onnx"), params, make_context(time_limit_s=0))
+    assert answer.verdict is Verdict.UNKNOWN
+    assert answer.reason
+
+
+def test_prepare_finds_a_property_for_another_size(tmp_path: Path) -> None:
+    path = write(tmp_path, "at_least: {output: 0, value: 0}", lower="[0, 0]", upper="[1, 1]")
+    with pytest.raises(PropertyMismatch, match="speaks of 2 inputs, the model has 1"):
+        prepare(make_subject(tmp_path / "model.onnx"), Params(property=path))
+
+
+def test_prepare_finds_an_unsupported_operator(tmp_path: Path) -> None:
+    path = write(tmp_path, "at_least: {output: 0, value: 0}")
+    network = relu_network([(array([[1]]), array([0]))], last="Erf")
+    (tmp_path / "model.onnx").write_bytes(network.SerializeToString())
+    with pytest.raises(UnsupportedOperator, match="Erf at node 'the_erf'"):
+        prepare(make_subject(tmp_path / "model.onnx"), Params(property=path))
+
+
+def test_prepare_finds_a_picture_of_another_size(tmp_path: Path) -> None:
+    path = write(tmp_path, "at_least: {output: 0, value: 0}")
+    with pytest.raises(ConfigurationError, match="image_shape 8x8 is not a picture"):
+        prepare(make_subject(tmp_path / "model.onnx"), Params(property=path, image_shape=(8, 8)))
