@@ -9,29 +9,23 @@ The written specification is `specs/sarif.md`.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from auditor.findings import (
     AuditReport,
     CheckCard,
-    CheckResult,
-    Finding,
-    GateRow,
     Location,
     Severity,
-    SourceLine,
 )
 from auditor_reports.number_text import iso_moment
 from auditor_reports.sanitise import one_line
+from auditor_reports.sarif_entries import Entry, sarif_entries
 from auditor_reports.sarif_models import (
     Artifact,
     ArtifactLocation,
     AutomationDetails,
     Invocation,
-    Level,
     LogicalLocation,
     Message,
     Notification,
@@ -48,14 +42,8 @@ from auditor_reports.sarif_models import (
     ToolComponent,
 )
 from auditor_reports.standing import (
-    WORST_FIRST,
-    Standings,
-    Status,
     check_cards,
-    derived_fingerprint,
-    finding_fingerprint,
     gaps,
-    loose_points,
 )
 
 # GitHub keeps 5,000 of 25,000 results and its text and behaviour disagree: stay below half.
@@ -71,33 +59,6 @@ _SECURITY_SEVERITY = {
 _LOGICAL_KINDS = {"expert": "module", "layer": "module", "node": "function"}
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """Where a SARIF result comes from: a result of the report, or the plan as a whole."""
-
-    code: str
-    subject: str
-    verdict: str
-    id: str
-    place: SourceLine
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One SARIF result to be, before rules are numbered."""
-
-    rule: str
-    level: Level
-    text: str
-    origin: _Origin
-    status: Status
-    mark: str
-    location: Location = field(default_factory=Location)
-    severity: Severity | None = None
-    justification: str = ""
-    passes: bool = False
-
-
 def render_sarif(
     report: AuditReport, *, include_suppressed: bool = False, include_passed: bool = False
 ) -> bytes:
@@ -109,7 +70,9 @@ def render_sarif(
             scanning ignores suppressions and would open alerts for them.
         include_passed: Also write passed checks, with `kind: pass`.
     """
-    entries = sorted(_entries(report, include_suppressed, include_passed), key=_rank)
+    entries = sarif_entries(
+        report, include_suppressed=include_suppressed, include_passed=include_passed
+    )
     log = SarifLog(runs=(_run(report, entries[:MAX_RESULTS], len(entries)),))
     plain = log.model_dump(mode="json", by_alias=True, exclude_none=True)
     return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
@@ -129,92 +92,7 @@ def relative_uri(path: str) -> str:
     return "/".join(quote(part, safe="") for part in parts) or "unnamed"
 
 
-def _entries(
-    report: AuditReport, include_suppressed: bool, include_passed: bool
-) -> Iterator[_Entry]:
-    """What is written: first what belongs to no result, then result by result."""
-    standings = Standings(report)
-    plan = SourceLine(file=report.plan_file, line=1)
-    for row in loose_points(report):
-        origin = _Origin(row.code, row.subject, row.status, row.result, plan)
-        yield _row_entry(standings, origin, row)
-    for result in standings.worst_first(report.results):
-        origin = _Origin(result.code, result.subject, result.verdict, result.id, result.declared_at)
-        entries = list(_entries_of(standings, result, origin))
-        yield from (e for e in entries if e.status != "waived" or include_suppressed)
-        status = standings.of_result(result)
-        if status == "pass" and include_passed:
-            text = result.answer.summary
-            mark = _mark(origin, "pass")
-            yield _Entry(result.code, "none", text, origin, status, mark, passes=True)
-
-
-def _entries_of(standings: Standings, result: CheckResult, origin: _Origin) -> Iterator[_Entry]:
-    """Findings, the open question, and rows of the gate beyond them."""
-    for finding in result.answer.findings:
-        yield _finding_entry(standings, result, finding, origin)
-    if result.verdict.is_open:
-        yield _Entry(
-            rule=f"{result.code}-inconclusive",
-            level="warning",
-            text=f"No answer ({result.verdict}): {result.answer.reason}",
-            origin=origin,
-            status=standings.of_result(result),
-            mark=_mark(origin, "inconclusive"),
-        )
-    for row in standings.beyond_findings(result):
-        yield _row_entry(standings, origin, row)
-
-
-def _rank(entry: _Entry) -> tuple[int, int]:
-    """Sorts the worst first; entries of one rank keep the order of their results."""
-    severity = entry.severity.rank if entry.severity else Severity.HIGH.rank
-    return WORST_FIRST.index(entry.status), severity
-
-
-def _finding_entry(
-    standings: Standings, result: CheckResult, finding: Finding, origin: _Origin
-) -> _Entry:
-    waiver = standings.waiver(result, finding)
-    status = standings.of_finding(result, finding)
-    remedy = f" Remedy: {finding.remedy}" if finding.remedy else ""
-    return _Entry(
-        rule=result.code,
-        level="error" if finding.severity.at_least(Severity.HIGH) else "warning",
-        text=f"{finding.title}: {finding.description}{remedy}",
-        origin=origin,
-        status=status,
-        mark=finding_fingerprint(result, finding),
-        location=finding.location,
-        severity=finding.severity,
-        justification=f"{waiver.reason} (until {waiver.expires})" if waiver else status,
-    )
-
-
-def _row_entry(standings: Standings, origin: _Origin, row: GateRow) -> _Entry:
-    """A row of the gate that is no finding: a missed threshold, or too little to tell."""
-    unanswered = row.status in ("open", "warn")
-    mild = row.severity is not None and not row.severity.at_least(Severity.HIGH)
-    waiver = standings.waiver_of(row)
-    return _Entry(
-        rule=f"{row.code}-inconclusive" if unanswered else f"{row.code}-policy",
-        level="warning" if mild or unanswered else "error",
-        text=row.text,
-        origin=origin,
-        status=row.status,
-        # Without a fingerprint: the words before the first number name the threshold.
-        mark=row.fingerprint or _mark(origin, f"{row.status} {re.split('[0-9]', row.text)[0]}"),
-        severity=row.severity,
-        justification=f"{waiver.reason} (until {waiver.expires})" if waiver else row.status,
-    )
-
-
-def _mark(origin: _Origin, what: str) -> str:
-    place = Location(property_id=origin.id)
-    return derived_fingerprint(f"{origin.code}-{what}", origin.subject, place)
-
-
-def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
+def _run(report: AuditReport, entries: list[Entry], total: int) -> Run:
     rules = _rules(report, entries)
     numbers = {rule.id: number for number, rule in enumerate(rules)}
     artifacts = _artifacts(report)
@@ -248,7 +126,7 @@ def _run(report: AuditReport, entries: list[_Entry], total: int) -> Run:
     )
 
 
-def _result(entry: _Entry, rule_index: int, places: Mapping[str, int]) -> SarifResult:
+def _result(entry: Entry, rule_index: int, places: Mapping[str, int]) -> SarifResult:
     uri = relative_uri(entry.origin.place.file)
     physical = PhysicalLocation(
         artifact_location=ArtifactLocation(uri=uri, index=places.get(uri)),
@@ -299,15 +177,15 @@ def _logical_locations(subject: str, location: Location) -> tuple[LogicalLocatio
     return tuple(found)
 
 
-def _rules(report: AuditReport, entries: list[_Entry]) -> tuple[ReportingDescriptor, ...]:
+def _rules(report: AuditReport, entries: list[Entry]) -> tuple[ReportingDescriptor, ...]:
     cards = {card.code: card for card in check_cards(report)}
-    used: dict[str, list[_Entry]] = {}
+    used: dict[str, list[Entry]] = {}
     for entry in entries:
         used.setdefault(entry.rule, []).append(entry)
     return tuple(_rule(rule, cards[used[rule][0].origin.code], used[rule]) for rule in sorted(used))
 
 
-def _rule(rule: str, card: CheckCard, entries: list[_Entry]) -> ReportingDescriptor:
+def _rule(rule: str, card: CheckCard, entries: list[Entry]) -> ReportingDescriptor:
     suffix = {f"{card.code}-inconclusive": ": no answer", f"{card.code}-policy": ": policy missed"}
     properties: dict[str, object] = {"tags": ["model-audit", card.code[:4] + "xx"]}
     severities = [entry.severity for entry in entries if entry.severity]

@@ -1,4 +1,4 @@
-"""Reports made hostile: every free text replaced, and as large as one likes."""
+"""The sample report changed: every text hostile, as large as one likes, a threshold waived."""
 
 from __future__ import annotations
 
@@ -45,6 +45,23 @@ HOSTILE_TEXTS = {
 def poisoned(text: str) -> AuditReport:
     """The sample report with every free text replaced by `text`."""
     return AuditReport.model_validate(_replace(sample_report().model_dump(), text))
+
+
+def with_waived_threshold() -> AuditReport:
+    """The sample report, the threshold missed by `robust-0.05` waived until the year's end."""
+    report = sample_report()
+    (missed,) = [row for row in report.gate.rows if row.text.startswith("certified share")]
+    waiver = report.gate.waivers[0].model_copy(
+        update={"fingerprint": missed.fingerprint, "expires": "2026-12-31"}
+    )
+    rows = (
+        row.model_copy(update={"status": "waived"}) if row is missed else row
+        for row in report.gate.rows
+    )
+    gate = report.gate.model_copy(
+        update={"rows": tuple(rows), "waivers": (*report.gate.waivers, waiver)}
+    )
+    return report.model_copy(update={"gate": gate})
 
 
 def enlarged(count: int) -> AuditReport:

@@ -11,7 +11,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from auditor.findings import AuditReport
 from auditor_reports.junit import render_junit
 from tests.golden.sample_report import sample_report
-from tests.unit.reports.hostile_report import HOSTILE_TEXTS, poisoned
+from tests.unit.reports.hostile_report import HOSTILE_TEXTS, poisoned, with_waived_threshold
 
 
 def read_back(report: AuditReport, folder: Path) -> Any:
@@ -56,6 +56,19 @@ def test_waiver_names_its_last_day(tmp_path: Path) -> None:
         if case.result
     }
     assert messages["AUD401.support-assistant"] == "waived until 2027-03-31"
+
+
+def test_waived_threshold_is_no_failure(tmp_path: Path) -> None:
+    """A waiver covers numbers that miss their threshold like findings."""
+    (case,) = [
+        case
+        for suite in read_back(with_waived_threshold(), tmp_path)
+        for case in suite
+        if case.classname == "AUD202.digit-classifier"
+    ]
+    assert [(type(each), each.message) for each in case.result] == [
+        (Skipped, "waived until 2026-12-31")
+    ]
 
 
 def test_suites_are_families_and_counts_add_up(tmp_path: Path) -> None:

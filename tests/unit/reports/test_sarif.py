@@ -12,7 +12,12 @@ import pytest
 from auditor.findings import AuditReport, CheckResult, SourceLine
 from auditor_reports.sarif import FINGERPRINT, MAX_RESULTS, relative_uri, render_sarif
 from tests.golden.sample_report import sample_report
-from tests.unit.reports.hostile_report import HOSTILE_TEXTS, enlarged, poisoned
+from tests.unit.reports.hostile_report import (
+    HOSTILE_TEXTS,
+    enlarged,
+    poisoned,
+    with_waived_threshold,
+)
 
 SCHEMA = Path(__file__).parents[4] / "shared/data/schemas/sarif-schema-2.1.0.json"
 
@@ -142,6 +147,15 @@ def test_waived_finding_is_written_only_on_request() -> None:
     (waived,) = [r for r in results_of(report, include_suppressed=True) if "suppressions" in r]
     assert waived["partialFingerprints"][FINGERPRINT] == report.gate.waivers[0].fingerprint
     assert "public domain" in waived["suppressions"][0]["justification"]
+
+
+def test_waived_threshold_is_written_only_on_request() -> None:
+    """A waiver covers numbers that miss their threshold like findings."""
+    report = with_waived_threshold()
+    assert "AUD202-policy" not in {result["ruleId"] for result in results_of(report)}
+    suppressed = results_of(report, include_suppressed=True)
+    (waived,) = [result for result in suppressed if result["ruleId"] == "AUD202-policy"]
+    assert "until 2026-12-31" in waived["suppressions"][0]["justification"]
 
 
 def test_passed_check_is_written_only_on_request() -> None:
