@@ -246,15 +246,13 @@ def run_unit(work: tuple[Unit, Path], progress: Callable[[float, str], None]) ->
     )
     try:
         params = check.params.model_validate(unit.parameters)
-        answer = check.run(unit.subject, params, context)
-        if file_digest(unit.subject.path) != unit.subject.digest:
-            reason = f"{unit.subject.path} changed while the audit ran; run it again"
-            return UnitAnswer(_open(Verdict.ERROR, reason))
-        return UnitAnswer(answer)
+        return UnitAnswer(check.run(unit.subject, params, context))
     except Unsupported as error:
         return UnitAnswer(_open(Verdict.UNKNOWN, str(error)))
     except RefusedInput as error:
         return UnitAnswer(_open(Verdict.SKIPPED, str(error)))
+    except AuditorError as error:
+        return UnitAnswer(_open(Verdict.ERROR, str(error)))
     except Exception as error:  # noqa: BLE001 - a check's crash is a result
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         return UnitAnswer(_open(Verdict.ERROR, reason), traceback.format_exc())

@@ -89,7 +89,7 @@ def prepare(subject: Subject, params: Params) -> None:
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Certify or falsify each sample at each radius, and draw the curve."""
-    opened = open_subject(subject.path, context.device)
+    opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
     samples = _load(params, opened)
     trials = measure_robustness(
         opened,

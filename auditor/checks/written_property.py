@@ -52,7 +52,7 @@ def prepare(subject: Subject, params: Params) -> None:
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Verify the property; a violation counts only when it was replayed."""
-    opened = open_subject(subject.path, context.device)
+    opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
     prop = read_property(params.property, opened.network)
     outcome = verify(
         opened.network,

@@ -45,15 +45,21 @@ class OnnxSubject(NamedTuple):
     replayers: tuple[RuntimeReplayer, ...]
 
 
-def open_subject(path: Path, device: str = "cpu") -> OnnxSubject:
+def open_subject(path: Path, device: str = "cpu", *, expected_digest: str = "") -> OnnxSubject:
     """Open a model, read its network, and start the runtimes that replay witnesses.
+
+    Args:
+        path: The ONNX file.
+        device: Where the runtimes run.
+        expected_digest: What `file_digest` said earlier; empty for no expectation.
 
     Raises:
         FileMissing, RefusedModel: The file is not there or not safe to open.
+        FileChanged: The file is no longer the expected one.
         UnsupportedOperator: Operators the verifier cannot express, with their nodes.
         UnsupportedModel: Weights that are not finite, several inputs, and the like.
     """
-    model = OnnxModel.open(path)
+    model = OnnxModel.open(path, expected_digest=expected_digest)
     network = network_from_onnx(model.proto)
     sessions = (model.session(device, optimised=optimised) for optimised in (False, True))
     return OnnxSubject(model, network, tuple(RuntimeReplayer(session) for session in sessions))

@@ -113,4 +113,4 @@ def test_a_model_that_changed_since_it_was_digested_gets_no_verdict(tmp_path: Pa
     changed = run_unit((unit, tmp_path / "evidence"), lambda share, text: None)
     assert whole.answer.verdict is Verdict.HOLDS
     assert (changed.answer.verdict, changed.traceback) == (Verdict.ERROR, "")
-    assert "model.onnx changed while the audit ran" in changed.answer.reason
+    assert "model.onnx" in changed.answer.reason
