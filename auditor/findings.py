@@ -262,7 +262,9 @@ def fingerprint(code: str, subject: str, location: Location) -> str:
     Line numbers, metric values and model digests are left out on purpose.
     """
     place = location.model_copy(update={"line": None}).path
-    return hashlib.sha256("\x1f".join((code, subject, place)).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        "\x1f".join((code, subject, place)).encode(errors="backslashreplace")
+    ).hexdigest()[:32]
 
 
 class Answer(Record):

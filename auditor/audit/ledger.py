@@ -19,6 +19,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from auditor.errors import AuditorError, OperationFailed, OutputNotWritable
+from auditor.files import write_atomically
 from auditor.findings import BlobRef, Record
 
 FORMAT = 1
@@ -215,23 +216,3 @@ class EvidenceFolder:
         """Where the bytes with this digest lie."""
         plain = digest.removeprefix("sha256:")
         return self.folder / plain[:2] / plain
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        OperationFailed: The disk refused; nothing is left behind.
-    """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OperationFailed(f"cannot write {target}: {error.strerror}") from None

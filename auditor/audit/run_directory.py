@@ -16,11 +16,12 @@ import yaml
 from pydantic import ValidationError
 
 from auditor.audit.gate import Acceptance, decide
-from auditor.audit.ledger import Entry, Ledger, read_entries, write_atomically
+from auditor.audit.ledger import Entry, Ledger, read_entries
 from auditor.audit.plan import Plan
 from auditor.audit.policy import Policy
 from auditor.audit.units import UnitRecord
 from auditor.errors import ConfigurationError, FileMissing, OutputNotWritable
+from auditor.files import write_atomically
 from auditor.findings import (
     Answer,
     AuditReport,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auditor.audit.run_directory import assemble_report, make_folder, open_run, plan_of
+from auditor.files import write_atomically
 from auditor.findings import AuditReport
 from auditor_cli.options import read_acceptance, read_policy
 from auditor_cli.output import Output
 from auditor_reports.github import render_annotations
-from auditor_reports.registry import WRITERS, render, write_atomic
+from auditor_reports.registry import WRITERS, render
 
 
 def load_gated_run(
@@ -31,12 +32,12 @@ def write_reports(report: AuditReport, folder: Path, formats: Sequence[str]) -> 
     """Write the named formats into the folder, always with `audit.json`; returns the files."""
     make_folder(folder)
     rendered = [
-        (folder / writer.suffix_filename, render(writer.name, report))
+        (folder / writer.filename, render(writer.name, report))
         for writer in WRITERS
         if writer.name in formats or writer.name == "json"
     ]
     for path, content in rendered:
-        write_atomic(path, content)
+        write_atomically(path, content)
     return [path for path, _ in rendered]
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from auditor.errors import OutputNotWritable, UnknownName
+from auditor.errors import UnknownName
 from auditor.findings import AuditReport
 from auditor_reports.audit_json import render_json
 from auditor_reports.html import render_html
@@ -23,13 +20,13 @@ class Writer:
 
     Attributes:
         name: What the user asks for, for example `html`.
-        suffix_filename: Name of the file in a run directory.
+        filename: Name of the file in a run directory.
         media_type: Its media type.
         render: Pure function of the report: same report, same bytes.
     """
 
     name: str
-    suffix_filename: str
+    filename: str
     media_type: str
     render: Callable[[AuditReport], bytes]
 
@@ -62,33 +59,3 @@ def render(name: str, report: AuditReport) -> bytes:
         UnknownName: There is no such format.
     """
     return writer(name).render(report)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        OutputNotWritable: The folder is missing, full or write-protected.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise OutputNotWritable(path, error.strerror or str(error)) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes the file private; a report gets what the user's umask says.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputNotWritable(path, error.strerror or str(error)) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

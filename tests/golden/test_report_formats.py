@@ -19,7 +19,7 @@ SCHEMA = Path(__file__).parents[2] / "specs/auditor_specs/schemas/audit.schema.j
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
 def test_format_is_unchanged(writer: Writer, golden: Golden) -> None:
     """Each format of the sample report is what it was."""
-    golden(Path("reports") / writer.suffix_filename, writer.render(sample_report()))
+    golden(Path("reports") / writer.filename, writer.render(sample_report()))
 
 
 def test_annotations_are_unchanged(golden: Golden) -> None:

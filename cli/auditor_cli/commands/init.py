@@ -9,9 +9,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from auditor.audit.ledger import write_atomically
 from auditor.audit.plan import load_plan
 from auditor.errors import ConfigurationError, FileMissing
+from auditor.files import write_atomically
 from auditor_cli.options import FILE, json_option
 from auditor_cli.output import Output
 

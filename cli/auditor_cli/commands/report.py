@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from auditor.errors import ConfigurationError, UnknownName
+from auditor.files import write_atomically
 from auditor_cli.options import (
     gate_options,
     json_option,
@@ -14,7 +15,7 @@ from auditor_cli.options import (
 )
 from auditor_cli.output import Output
 from auditor_cli.reporting import load_gated_run, write_reports
-from auditor_reports.registry import WRITERS, render, write_atomic, writer
+from auditor_reports.registry import WRITERS, render, writer
 
 FORMATS = [w.name for w in WRITERS]
 
@@ -45,7 +46,7 @@ def command(
     report = load_gated_run(run, policy_file, waiver_file, baseline, fail_on)
     written = write_reports(report, run, formats or FORMATS) if formats or not targets else []
     for name, path in chosen:
-        write_atomic(path, render(name, report))
+        write_atomically(path, render(name, report))
         written.append(path)
     for path in written:
         output.data(str(path))

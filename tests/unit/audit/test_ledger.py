@@ -15,9 +15,8 @@ from auditor.audit.ledger import (
     LedgerDamaged,
     RunInUse,
     read_entries,
-    write_atomically,
 )
-from auditor.errors import OperationFailed, OutputNotWritable
+from auditor.errors import OutputNotWritable
 
 BODIES: list[dict[str, JsonValue]] = [
     {"name": "first", "value": 0.1},
@@ -108,21 +107,3 @@ def test_evidence_is_stored_once_under_its_digest(tmp_path: Path) -> None:
     assert store.path(first.digest).read_bytes() == b"pixels"
     files = [path for path in (tmp_path / "evidence").rglob("*") if path.is_file()]
     assert files == [store.path(first.digest)]
-
-
-def test_an_atomic_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "report.html"
-    write_atomically(target, b"old")
-    write_atomically(target, b"new")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [
-        ("report.html", b"new")
-    ]
-
-
-def test_an_atomic_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "folder"
-    target.mkdir()
-    (target / "inside").touch()
-    with pytest.raises(OperationFailed, match="cannot write"):
-        write_atomically(target, b"content")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -1,0 +1,40 @@
+"""Writing files so that nobody ever reads half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from auditor.errors import OperationFailed, OutputNotWritable
+
+# What the user can mend by choosing another place; all else is the machine's failure.
+_WRONG_PLACE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
+    errno.EEXIST, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file, and its folder if need be, so that a reader sees all of it or the old one.
+
+    Raises:
+        OutputNotWritable: The place cannot be written.
+        OperationFailed: The disk failed or is full. In both cases nothing is left behind.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = error.strerror or str(error)
+        if error.errno in _WRONG_PLACE:
+            raise OutputNotWritable(target, reason) from None
+        raise OperationFailed(f"cannot write {target}: {reason}; mend that and run again") from None
