@@ -45,6 +45,7 @@ class OnnxRuntimeReplay:
         self.label = "onnxruntime, optimised" if optimised else "onnxruntime, as written"
 
     def __call__(self, inputs: np.ndarray, /) -> np.ndarray:
+        """Outputs of one flat input."""
         feed = {self.network.input_name: inputs.reshape(self.network.input_shape)}
         return np.asarray(self.session.run(None, feed)[0])
 

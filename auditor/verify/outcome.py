@@ -26,7 +26,7 @@ class Limits:
     max_boxes: int = 2_000_000
     z3_rlimit: int = 2_000_000
     z3_queries: int = 64
-    falsifier_evaluations: int = 200_000
+    falsifier_evaluations: int = 100_000
     witness_attempts: int = 16
 
     def __post_init__(self) -> None:

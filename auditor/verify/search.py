@@ -153,6 +153,8 @@ class _Run:
             return self._decide_whole_with_z3(problem, share)
         if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
             return self._search_relus(problem, falsifier, share)
+        # The first box search on a machine compiles its kernel, which takes a while.
+        self.progress(0.0, "preparing the search")
         search = BoxSearch(problem, share)
         end = self._search_boxes(problem, search, FIRST_BOXES)
         if not end.finished and not self.judge.is_over:
@@ -185,7 +187,7 @@ class _Run:
             if search.bound_roots(self.statistics, self.deadline):
                 return ""
         # A point of a wide network costs far more than one of a small network.
-        if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 4):
+        if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
             return "a witness was found"
         with self._timed("branching"):
             return search.run(

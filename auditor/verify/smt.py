@@ -241,6 +241,9 @@ class _Query:
         reason = self.solver.reason_unknown()
         if "interrupt" in reason:
             raise KeyboardInterrupt
+        if used >= rlimit:
+            # Z3 itself only says "canceled".
+            reason = f"the resource limit of {rlimit} is reached"
         return SmtAnswer("unknown", None, used, self.unstable, reason)
 
     def _add_relu(self, neuron: _Unstable) -> None:

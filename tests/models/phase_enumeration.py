@@ -39,7 +39,7 @@ def _minimum_on_region(
         rows.append(signs[:, None] * matrix)
         ends.append(-signs * offset)
         matrix, offset = phase[:, None] * matrix, phase * offset
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     infinite = highspy.kHighsInf
     for low, high, cost in zip(lower, upper, matrix[0], strict=True):

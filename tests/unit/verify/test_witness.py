@@ -1,0 +1,65 @@
+"""A witness counts only when exact arithmetic and every replay agree."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.verify.property import UnsafeCase, UnsafeRow
+from auditor.verify.witness import examine, snap_to_float32
+from tests.models.relu_chains import absorbing_network, distance_network, float32_runtime
+
+NETWORK = distance_network([0.0], 0.0)
+BELOW = UnsafeCase((Fraction(-1),), (Fraction(1),), (UnsafeRow((Fraction(1),), Fraction(1, 2)),))
+
+
+def test_exact_outputs_margin_and_replay_are_recorded() -> None:
+    witness = examine(NETWORK, BELOW, np.array([0.25], np.float32), [float32_runtime(NETWORK)])
+    assert witness.confirmed
+    assert witness.margin == 0.25
+    assert witness.exact_outputs == witness.outputs == (0.25,)
+    assert [replay.label for replay in witness.replays] == ["float32"]
+
+
+def test_one_replay_that_holds_is_enough_to_reject() -> None:
+    def holding(inputs: NDArray[np.float32], /) -> NDArray[np.floating]:
+        return np.array([7.0])
+
+    witness = examine(
+        NETWORK, BELOW, np.array([0.25], np.float32), [float32_runtime(NETWORK), holding]
+    )
+    assert not witness.confirmed
+    assert "not as executed (replay 2)" in witness.disagreement
+
+
+def test_outputs_that_are_not_finite_do_not_violate() -> None:
+    def broken(inputs: NDArray[np.float32], /) -> NDArray[np.floating]:
+        return np.array([-np.inf])
+
+    assert not examine(NETWORK, BELOW, np.array([0.25], np.float32), [broken]).confirmed
+
+
+def test_a_violation_only_as_executed_is_called_so() -> None:
+    network = absorbing_network()
+    above = UnsafeCase(
+        (Fraction(0),), (Fraction(1),), (UnsafeRow((Fraction(-1),), Fraction(-1, 4)),)
+    )
+    witness = examine(network, above, np.array([1.0], np.float32), [float32_runtime(network)])
+    assert not witness.exact_violates
+    assert "not in exact arithmetic" in witness.disagreement
+
+
+def test_snapping_stays_inside_the_exact_box() -> None:
+    tenth = Fraction(1, 10)
+    case = UnsafeCase((tenth, tenth), (Fraction(1), Fraction(1)), ())
+    snapped = snap_to_float32(np.array([0.1, 2.0]), case)
+    assert not isinstance(snapped, int)
+    assert case.contains([Fraction(float(value)) for value in snapped])
+
+
+def test_snapping_names_the_input_without_a_float32() -> None:
+    third = Fraction(1, 3)
+    case = UnsafeCase((Fraction(0), third), (Fraction(1), third), ())
+    assert snap_to_float32(np.array([0.5, 1 / 3]), case) == 1
