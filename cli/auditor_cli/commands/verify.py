@@ -1,58 +1,191 @@
-"""`auditor verify`: one property of one ONNX model, without a plan."""
+"""`auditor verify`: properties of ONNX models, without a plan."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.markup import escape
 
+from auditor.errors import ConfigurationError
+from auditor.files import write_atomically
 from auditor.findings import Verdict
 from auditor_cli.exit_codes import ExitCode
-from auditor_cli.options import FILE, json_option, quiet_option
+from auditor_cli.options import FILE, FOLDER, json_option, quiet_option
 from auditor_cli.output import STYLES, Output
+from auditor_reports.sanitise import one_line
+
+if TYPE_CHECKING:
+    from auditor.executor import Outcome
+    from auditor.verify.instances import Instance, InstanceResult
 
 CODES = {Verdict.HOLDS: ExitCode.PASSED, Verdict.VIOLATED: ExitCode.FAILED}
+# An instance stops by itself at its limit; its process is killed this much later.
+GRACE_S = 30.0
 
 
 @click.command(name="verify")
-@click.argument("model", type=FILE)
-@click.argument("property_file", metavar="PROPERTY", type=FILE)
+@click.argument("model", type=FILE, required=False)
+@click.argument("property_file", metavar="PROPERTY", type=FILE, required=False)
+@click.option("--instances", type=FILE, help="A VNN-COMP instances.csv instead of one property.")
+@click.option("--out", type=FOLDER, default=Path("auditor-verify"), show_default=True,
+              help="With --instances: folder of the results; resumes.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), envvar="AUDITOR_WORKERS",
+              help="With --instances: how many run at once (default: the processors).")  # fmt: skip
 @click.option("--time", "time_s", type=click.FloatRange(min=0, min_open=True), default=300.0,
-              show_default=True, envvar="AUDITOR_MAX_TIME", help="Wall-clock seconds.")  # fmt: skip
+              show_default=True, envvar="AUDITOR_MAX_TIME",
+              help="Wall-clock seconds of one property.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               envvar="AUDITOR_SEED", help="Seed of the falsifier.")  # fmt: skip
 @json_option
 @quiet_option
 def command(
-    model: Path, property_file: Path, time_s: float, seed: int, as_json: bool, quiet: bool
+    model: Path | None,
+    property_file: Path | None,
+    instances: Path | None,
+    out: Path,
+    workers: int | None,
+    time_s: float,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
-    """Verify PROPERTY (VNN-LIB or YAML) of MODEL (ONNX).
+    """Verify PROPERTY (VNN-LIB or YAML) of MODEL (ONNX), or many with --instances.
 
-    Exits 0 when it holds, 1 when it is violated, 3 when there is no answer.
+    Exits 0 when it holds, 1 when it is violated, 3 when there is no answer; with
+    --instances 1 when one is violated, else 3 when one is open.
     """
+    output = Output(as_json, quiet)
+    if instances is not None:
+        if model is not None:
+            raise ConfigurationError("give MODEL and PROPERTY, or --instances, not both")
+        return _verify_many(instances, out, workers or os.cpu_count() or 1, time_s, output)
+    if model is None or property_file is None:
+        raise ConfigurationError("MODEL and PROPERTY are needed, or --instances FILE")
+    return _verify_one(model, property_file, time_s, seed, output)
+
+
+def _verify_one(model: Path, property_file: Path, time_s: float, seed: int, output: Output) -> int:
     from auditor.verify.onnx_subject import verify_file
 
-    output = Output(as_json, quiet)
     prop, outcome = verify_file(model, property_file, time_limit_s=time_s, seed=seed)
     output.styled(str(outcome.verdict), STYLES[outcome.verdict])
     if outcome.verdict.is_open:
         output.warn(f"no answer: {outcome.reason}")
-    if not quiet:
+    if not output.quiet:
         output.data(f"property: {prop.text}")
         output.data(f"would be violated where: {prop.violation_text}")
         output.data(outcome.statistics.how_far)
     witness = outcome.witness
-    if witness and outcome.verdict is Verdict.VIOLATED:
-        output.data(f"witness: {[float(v) for v in witness.inputs]}")
-        output.data(f"outputs: {[float(v) for v in witness.outputs]}")
+    inputs = [float(value) + 0.0 for value in witness.inputs] if witness else None
+    outputs = list(map(float, witness.outputs)) if witness else None
+    if outcome.verdict is Verdict.VIOLATED:
+        output.data(f"witness: {inputs}")
+        output.data(f"outputs: {outputs}")
     output.record({
         "verdict": outcome.verdict.value,
         "reason": outcome.reason,
         "property": prop.text,
         "violation": prop.violation_text,
-        "witness": [float(v) for v in witness.inputs] if witness else None,
-        "outputs": [float(v) for v in witness.outputs] if witness else None,
+        "witness": inputs,
+        "outputs": outputs,
         "statistics": asdict(outcome.statistics),
     })  # fmt: skip
     return CODES.get(outcome.verdict, ExitCode.INCONCLUSIVE)
+
+
+def _verify_many(path: Path, out: Path, workers: int, time_s: float, output: Output) -> int:
+    """Verify what has no answer yet, keep each answer as it comes, write the tables."""
+    from auditor.audit.ledger import Ledger
+    from auditor.audit.run_directory import make_folder
+    from auditor.verify.instances import InstanceResult, read_instances
+
+    wanted = {instance.key: instance for instance in read_instances(path, time_limit_s=time_s)}
+    make_folder(out)
+    with Ledger(out / "instances.jsonl") as ledger:
+        known = [InstanceResult.model_validate(entry.body) for entry in ledger.entries]
+        done = {result.key: result for result in known if result.key in wanted}
+        missing = [instance for key, instance in wanted.items() if key not in done]
+        output.log(f"{len(wanted)} instances, {len(done)} known from before")
+        for result in _run_instances(missing, workers, output):
+            ledger.append("result", result.model_dump(mode="json"))
+            done[result.key] = result
+    results = [done[key] for key in wanted]
+    _write_vnncomp(results, path.resolve().parent.name, out)
+    return _show_many(results, out, output)
+
+
+def _run_instances(
+    missing: Sequence[Instance], workers: int, output: Output
+) -> Iterator[InstanceResult]:
+    from auditor.executor import LocalExecutor, WorkUnit
+    from auditor.verify.instances import InstanceResult, verify_instance
+
+    waiting = {instance.key: instance for instance in missing}
+    executor = LocalExecutor(workers)
+    try:
+        for key, instance in waiting.items():
+            limit = instance.time_limit_s + GRACE_S
+            executor.submit(WorkUnit(key, verify_instance, instance, time_limit_s=limit))
+        for number, outcome in enumerate(executor.as_completed(), start=1):
+            result = outcome.value
+            if not isinstance(result, InstanceResult):
+                result = _without_answer(waiting[outcome.id], outcome)
+            how = f"{result.verdict} ({result.seconds:.2f} s)"
+            output.log(f"[{number}/{len(waiting)}] {result.name}: {how}")
+            yield result
+    finally:
+        executor.close()
+
+
+def _without_answer(instance: Instance, outcome: Outcome) -> InstanceResult:
+    """What is kept of an instance whose worker was stopped or died."""
+    from auditor.verify.instances import InstanceResult
+
+    stopped = outcome.status in ("timeout", "memory")
+    return InstanceResult(
+        name=instance.name,
+        key=instance.key,
+        verdict=Verdict.UNKNOWN if stopped else Verdict.ERROR,
+        reason=outcome.detail.strip().splitlines()[-1],
+        known=instance.known,
+        seconds=round(outcome.seconds, 4),
+        subproblems=0,
+    )
+
+
+def _write_vnncomp(results: Sequence[InstanceResult], category: str, out: Path) -> None:
+    from auditor.verify.instances import counterexample_name, counterexample_text, vnncomp_results
+
+    write_atomically(out / "results.csv", vnncomp_results(results, category).encode())
+    for result in results:
+        if result.verdict is Verdict.VIOLATED:
+            target = out / "counterexamples" / counterexample_name(result)
+            write_atomically(target, counterexample_text(result).encode())
+
+
+def _show_many(results: Sequence[InstanceResult], out: Path, output: Output) -> int:
+    rows = [
+        (
+            f"[{STYLES[r.verdict]}]{r.verdict}[/]", r.known or "-", f"{r.seconds:.2f}",
+            escape(one_line(r.name)), "contradiction" if r.contradicts else "",
+        )
+        for r in results
+    ]  # fmt: skip
+    output.table(("verdict", "known", "seconds", "instance", ""), rows)
+    for result in results:
+        output.record(result.model_dump(mode="json") | {"contradicts": result.contradicts})
+    verdicts = [result.verdict for result in results]
+    decided = sum(not verdict.is_open for verdict in verdicts)
+    output.data(
+        f"{decided} of {len(results)} decided, {verdicts.count(Verdict.VIOLATED)} violated, "
+        f"{sum(r.contradicts for r in results)} contradictions, "
+        f"{sum(r.seconds for r in results):.1f} s in all; results in {out}"
+    )
+    if Verdict.VIOLATED in verdicts:
+        return ExitCode.FAILED
+    return ExitCode.PASSED if decided == len(results) else ExitCode.INCONCLUSIVE
