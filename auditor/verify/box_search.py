@@ -1,7 +1,8 @@
 """Branch and bound over input boxes: prepares the compiled kernel and drives it.
 
-For networks with few varying inputs. The kernel works in slices of a fixed number of
-boxes; between slices the clock, the progress and Ctrl-C get their turn.
+For networks with few varying inputs. The kernel works in slices of boxes; between slices
+the clock, the progress and Ctrl-C get their turn. How boxes are sliced does not change
+what is done with them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from auditor.verify.rounding import error_factor
 MAX_VARYING_INPUTS = 20
 MAX_CELLS = 20_000_000
 POLYAK_STEPS = 5
-SLICE = 500
+FIRST_SLICE = 16
+SLICE_S = 0.1
 STACK_SLOTS = 400
 LEAF_UNSTABLE = 10
 MAX_OPEN_LEAVES = 256
@@ -127,16 +129,22 @@ class BoxSearch:
         progress: Callable[[float, str], None],
     ) -> SearchEnd:
         leaf_depth = 12 * max(1, self.problem.varying)
+        slice_boxes = FIRST_SLICE
         while self.top > 0:
             if self.counters[0] >= max_boxes:
                 return self._end(f"the limit of {max_boxes} sub-problems is reached")
-            if time.monotonic() >= deadline:
+            started = time.monotonic()
+            if started >= deadline:
                 return self._end(f"the time limit of {limits.time_s:g} s is reached")
-            budget = min(max_boxes, self.counters[0] + SLICE)
+            budget = min(max_boxes, self.counters[0] + slice_boxes)
             status, self.top = explore(
                 self.network, self.work, self.stack, self.top, float(budget), POLYAK_STEPS,
                 leaf_depth, LEAF_UNSTABLE, OFFERS, self.counters,
             )  # fmt: skip
+            if time.monotonic() - started < SLICE_S:
+                slice_boxes *= 2
+            else:
+                slice_boxes = max(1, slice_boxes // 2)
             if status == CANDIDATE and is_witness(self.work.point.copy()):
                 return self._end("a witness was found")
             if status == LEFT_OVER:

@@ -4,7 +4,8 @@ Each case is a tree of its own. A node fixes the phases of some neurons; its bou
 from backward passes with slopes and phase multipliers improved together (beta-CROWN,
 Wang et al. 2021, 2103.06624) over root bounds of the hidden layers. The neuron to split
 is the one whose two phases both promise most, in the spirit of BaBSR (Bunel et al. 2020,
-1909.06588).
+1909.06588). Each node keeps its own box, contracted by the violation's linear form and
+by the phases of the first layer, whose bounds are then computed anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from auditor.verify.bounds import (
     layer_bounds,
     relaxation_of,
 )
+from auditor.verify.contraction import contract_boxes
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
@@ -36,10 +38,10 @@ from auditor.verify.slope_search import (
 
 HIDDEN_STEPS = 12
 ROOT_STEPS = 40
-NODE_STEPS = 12
+NODE_STEPS = 6
 BATCH_CELLS = 400_000
 HIDDEN_TARGET = 0.5
-MAX_NODES = 200_000
+MAX_NODE_CELLS = 100_000_000
 IsWitness = Callable[[Float64], bool]
 
 
@@ -53,6 +55,8 @@ class Nodes:
         betas: Multipliers of phases to start from, [nodes, neurons].
         weights: Row weights to start from, [nodes, rows].
         depth: Splits above each node, [nodes].
+        lower: Lower ends of each node's box, [nodes, inputs].
+        upper: Upper ends.
     """
 
     phases: Tensor
@@ -60,29 +64,25 @@ class Nodes:
     betas: Tensor
     weights: Tensor
     depth: Tensor
+    lower: Tensor
+    upper: Tensor
 
     def __len__(self) -> int:
         return len(self.depth)
 
     def pick(self, index: Tensor | slice) -> Nodes:
         """Some of the nodes."""
-        return Nodes(
-            self.phases[index],
-            self.slopes[index],
-            self.betas[index],
-            self.weights[index],
-            self.depth[index],
-        )
+        return Nodes(*(part[index] for part in self._parts()))
 
     def followed_by(self, other: Nodes) -> Nodes:
         """These nodes and then others."""
-        return Nodes(
-            torch.cat([self.phases, other.phases]),
-            torch.cat([self.slopes, other.slopes]),
-            torch.cat([self.betas, other.betas]),
-            torch.cat([self.weights, other.weights]),
-            torch.cat([self.depth, other.depth]),
-        )
+        pairs = zip(self._parts(), other._parts(), strict=True)
+        return Nodes(*(torch.cat(pair) for pair in pairs))
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return (
+            self.phases, self.slopes, self.betas, self.weights, self.depth, self.lower, self.upper
+        )  # fmt: skip
 
 
 class ReluSearch:
@@ -185,7 +185,7 @@ class _Tree:
         self.nodes = self._root()
 
     def _root(self) -> Nodes:
-        box, count = self.search_.box[0], sum(self.search_.hidden)
+        (box, upper), count = self.search_.box, sum(self.search_.hidden)
         relaxations = self._relaxations(self.search_.bounds)
         slopes = torch.cat([r.lower_slope for r in relaxations], dim=1)
         return Nodes(
@@ -194,6 +194,8 @@ class _Tree:
             betas=torch.zeros_like(slopes),
             weights=box.new_full((1, self.rows), 1.0 / max(1, self.rows)),
             depth=torch.zeros(1, dtype=torch.int64, device=box.device),
+            lower=box.clone(),
+            upper=upper.clone(),
         )
 
     def _relaxations(self, bounds: Sequence[LayerBounds]) -> list[ReluRelaxation]:
@@ -227,8 +229,8 @@ class _Tree:
                 return f"the limit of {limits.max_boxes} sub-problems is reached"
             if time.monotonic() >= deadline:
                 return f"the time limit of {limits.time_s:g} s is reached"
-            if len(self.nodes) > MAX_NODES:
-                return f"more than {MAX_NODES} sub-problems wait"
+            if self.nodes.lower.numel() > MAX_NODE_CELLS:
+                return f"{len(self.nodes)} sub-problems wait, too many for the memory"
             cut = max(0, len(self.nodes) - self.search_.batch)
             batch, self.nodes = self.nodes.pick(slice(cut, None)), self.nodes.pick(slice(0, cut))
             relaxations, empty, improved = self._bound(batch, NODE_STEPS)
@@ -243,6 +245,11 @@ class _Tree:
             keep = torch.nonzero(~refuted & splittable).ravel()
             if len(keep):
                 self._remember(batch, improved.multipliers)
+                batch.lower, batch.upper = contract_boxes(
+                    (batch.lower, batch.upper),
+                    improved.forms.coefficients[:, 0],
+                    improved.forms.constant[:, 0],
+                )
                 self._split(batch.pick(keep), scores[keep].argmax(dim=1))
             share = sum(self.statistics.decided_share.values())
             progress(share, f"{self.statistics.boxes} sub-problems")
@@ -253,8 +260,9 @@ class _Tree:
         """Bounds of nodes, and which of them are empty because phases contradict bounds."""
         phases = torch.split(nodes.phases, self.search_.hidden, dim=1)
         bounds: list[LayerBounds] = []
-        empty = torch.zeros(len(nodes), dtype=torch.bool, device=nodes.depth.device)
-        for (low, high), phase in zip(self.search_.bounds, phases, strict=True):
+        empty = (nodes.lower > nodes.upper).any(dim=1)
+        known = [self._first_layer(nodes), *self.search_.bounds[1:]]
+        for (low, high), phase in zip(known, phases, strict=True):
             lower = torch.where(phase > 0, low.clamp(min=0.0), low)
             upper = torch.where(phase < 0, high.clamp(max=0.0), high)
             empty |= (lower > upper).any(dim=1)
@@ -266,10 +274,21 @@ class _Tree:
         )
         relaxations = self._relaxations(bounds)
         improved = improve_bounds(
-            self.net, self.layer, relaxations, phases, self.search_.box, start, steps,
+            self.net, self.layer, relaxations, phases, (nodes.lower, nodes.upper),
+            start, steps,
             mix_rows=self.rows > 1,
         )  # fmt: skip
         return relaxations, empty, improved
+
+    def _first_layer(self, nodes: Nodes) -> LayerBounds:
+        """Interval bounds of the first layer over each node's box, within the root's."""
+        low, high = self.search_.bounds[0]
+        center = 0.5 * nodes.lower + 0.5 * nodes.upper
+        radius = 0.5 * nodes.upper - 0.5 * nodes.lower
+        slack = 4.0 * self.net.factor * self.net.magnitudes[0] + self.net.floor
+        middle = center @ self.net.weights[0].T + self.net.biases[0]
+        spread = radius @ self.net.weights[0].abs().T + slack
+        return torch.fmax(low, middle - spread), torch.fmin(high, middle + spread)
 
     def _remember(self, nodes: Nodes, multipliers: Multipliers) -> None:
         nodes.slopes = torch.cat([each[:, 0] for each in multipliers.slopes], dim=1)
@@ -293,8 +312,24 @@ class _Tree:
         for phase in (-1, 1):
             phases = nodes.phases.clone()
             phases[torch.arange(len(nodes), device=neurons.device), neurons] = phase
-            child = Nodes(phases, nodes.slopes, nodes.betas, nodes.weights, nodes.depth + 1)
+            lower, upper = self._contracted(nodes, neurons, phase)
+            child = Nodes(
+                phases, nodes.slopes, nodes.betas, nodes.weights, nodes.depth + 1, lower, upper
+            )
             self.nodes = self.nodes.followed_by(child)
+
+    def _contracted(self, nodes: Nodes, neurons: Tensor, phase: int) -> tuple[Tensor, Tensor]:
+        """Node boxes under `phase * z >= 0`, where the neuron is in the first layer."""
+        width = self.search_.hidden[0]
+        index = neurons.clamp(max=width - 1)
+        weight, bias = self.net.weights[0][index], self.net.biases[0][index]
+        error = self.net.factor * self.net.magnitudes[0][index] + self.net.floor
+        shrunk = contract_boxes((nodes.lower, nodes.upper), -phase * weight, -phase * bias - error)
+        first = (neurons < width)[:, None]
+        return (
+            torch.where(first, shrunk[0], nodes.lower),
+            torch.where(first, shrunk[1], nodes.upper),
+        )
 
 
 def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> Tensor:
