@@ -67,32 +67,51 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
 
 def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Params) -> Answer:
     evidence = _evidence(opened, prop, outcome, params)
-    found: tuple[Finding, ...] = ()
-    if outcome.verdict is Verdict.VIOLATED:
-        found = (
-            Finding(
-                title=f"{prop.name} is violated",
-                severity=params.severity,
-                description=f"An input exists for which: {prop.violation_text}",
-                remedy="Look at the witness; retrain, restrict the input, or correct the property.",
-                location=Location(property_id=prop.name),
-                evidence=evidence,
-            ),
-        )
-        evidence = ()
+    finding = _finding(prop, outcome, params, evidence)
+    verdict, reason = outcome.verdict, outcome.reason
+    if finding and verdict is Verdict.HOLDS:
+        # Proved of the reals and broken as executed: neither answer alone would be true.
+        verdict = Verdict.UNKNOWN
+        reason = f"proved in real arithmetic, and violated as executed; {reason}"
     return Answer(
-        verdict=outcome.verdict,
+        verdict=verdict,
         summary=f"{prop.name}: {prop.text}",
-        reason=outcome.reason if outcome.verdict.is_open else "",
+        reason=reason if verdict.is_open else "",
         metrics=statistics_metrics(outcome.statistics),
-        findings=found,
-        evidence=evidence,
+        findings=(finding,) if finding else (),
+        evidence=() if finding else evidence,
         facts={
             "property": prop.text,
             "violated where": prop.violation_text,
             "semantics": "real arithmetic of the stored weights; bounds rounded outward",
             "reason": outcome.reason,
         },
+    )
+
+
+def _finding(
+    prop: Property, outcome: Outcome, params: Params, evidence: tuple[Evidence, ...]
+) -> Finding | None:
+    """What is wrong: a violation, or arithmetic and runtime that disagree about one."""
+    witness = outcome.witness
+    if outcome.verdict is Verdict.VIOLATED:
+        title = f"{prop.name} is violated"
+        description = f"An input exists for which: {prop.violation_text}"
+    elif witness is not None and any(replay.violates for replay in witness.replays):
+        title = f"{prop.name} is violated as executed, and not in exact arithmetic"
+        description = witness.disagreement
+    elif witness is not None and witness.exact_violates:
+        title = f"{prop.name} is violated in exact arithmetic, and not as executed"
+        description = witness.disagreement
+    else:
+        return None
+    return Finding(
+        title=title,
+        severity=params.severity,
+        description=description,
+        remedy="Look at the witness; retrain, restrict the input, or correct the property.",
+        location=Location(property_id=prop.name),
+        evidence=evidence,
     )
 
 

@@ -32,12 +32,15 @@ class Falsifier:
 
     Attributes:
         evaluations: Network evaluations spent so far, one per input tried.
+        closest: The case and input nearest to a violation so far, None before any try.
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
         self.random = np.random.default_rng(seed)
         self.evaluations = 0
+        self.closest: tuple[int, Float64] | None = None
+        self._closest_value = np.inf
         self._batches = 0
 
     def try_obvious_points(self) -> Iterator[tuple[int, Float64]]:
@@ -97,6 +100,9 @@ class Falsifier:
         self.evaluations += len(points)
         for case in range(values.shape[1]):
             index = int(np.argmin(values[:, case]))
+            if values[index, case] < self._closest_value:
+                self._closest_value = float(values[index, case])
+                self.closest = case, points[index].copy()
             if values[index, case] <= 0:
                 yield case, points[index]
 

@@ -53,6 +53,10 @@ class WitnessJudge:
         deeper = Falsifier(problem, seed).deepen(case, point)
         return any(self._examine(problem, case, each) for each in (deeper, point))
 
+    def replay(self, problem: Problem, case: int, point: Float64) -> None:
+        """Run an input that violates nothing in floats, to see whether runtimes agree."""
+        self._examine(problem, case, point)
+
     def accepts_point(self, problem: Problem, point: Float64, seed: int) -> bool:
         """Examine an input for every case it violates in plain floats."""
         if self.is_over:

@@ -118,6 +118,7 @@ class _Run:
             return self._witnessed()
         if open_problems:
             return self._unknown(open_problems[0])
+        self._replay_closest(problems, falsifiers)
         return Outcome(
             Verdict.HOLDS, self._reason_for_holding(vacuity), self.judge.disputed, self.statistics
         )
@@ -143,6 +144,12 @@ class _Run:
                 if self._is_disproved():
                     return True
         return False
+
+    def _replay_closest(self, problems: Sequence[Problem], falsifiers: Sequence[Falsifier]) -> None:
+        """Run the inputs nearest to a violation, since a runtime rounds and a proof does not."""
+        for problem, falsifier in zip(problems, falsifiers, strict=True):
+            if falsifier.closest is not None and self.judge.replayers:
+                self.judge.replay(problem, *falsifier.closest)
 
     def _accept(self, problem: Problem, candidates: Iterator[tuple[int, Float64]]) -> bool:
         return self.judge.accepts_any(problem, candidates, self.seed)

@@ -95,6 +95,9 @@ def _verify_one(model: Path, property_file: Path, time_s: float, seed: int, outp
         "outputs": outputs,
         "statistics": asdict(outcome.statistics),
     })  # fmt: skip
+    if outcome.verdict is Verdict.HOLDS and witness is not None:
+        output.warn(f"no pass: {witness.disagreement}")
+        return ExitCode.INCONCLUSIVE
     return CODES.get(outcome.verdict, ExitCode.INCONCLUSIVE)
 
 

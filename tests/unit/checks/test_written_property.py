@@ -57,6 +57,25 @@ def test_a_picture_is_shown_where_the_input_is_one(tmp_path: Path) -> None:
     assert pictures.images[0].pixels == (0.0,)
 
 
+def test_what_holds_in_the_reals_and_breaks_as_executed_is_a_finding_not_a_pass(
+    tmp_path: Path,
+) -> None:
+    """y = relu(2^26) + relu(x) - relu(2^26) is x in the reals and 0 in float32."""
+    big = float(2**26)
+    layers = [
+        (array([[0], [1], [0]]), array([big, 0, big])),
+        (array([[1, 1, -1]]), array([0])),
+    ]
+    (tmp_path / "model.onnx").write_bytes(relu_network(layers).SerializeToString())
+    text = TEXT.format(lower="0.6", upper="1", then="at_least: {output: 0, value: 0.5}")
+    (tmp_path / "p.yaml").write_text(text)
+    params = Params(property=tmp_path / "p.yaml")
+    answer = CHECK.run(make_subject(tmp_path / "model.onnx"), params, make_context())
+    assert answer.verdict is Verdict.UNKNOWN
+    (finding,) = answer.findings
+    assert finding.title == "p is violated as executed, and not in exact arithmetic"
+
+
 def test_no_time_is_unknown_with_a_reason(tmp_path: Path) -> None:
     path = write(tmp_path, "at_least: {output: 0, value: -0.001}")
     params = Params(property=path)
