@@ -20,10 +20,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from auditor.verify.compilation import compiled
 
 # Reassociation and contraction are covered by the error term; nothing else is allowed.
-_FAST = {"contract", "reassoc", "nsz"}
+_FAST = ("contract", "reassoc", "nsz")
 
 FINISHED, PAUSED, CANDIDATE, LEFT_OVER = 0, 1, 2, 3
 
@@ -102,7 +103,7 @@ class KernelWork(NamedTuple):
     base_width: Any
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _combine(weight, live, coefficient, count, columns, out):  # type: ignore[no-untyped-def]
     """`out[:columns] = sum_q coefficient[q] * weight[live[q], :columns]`, four rows at once."""
     for j in range(columns):
@@ -124,7 +125,7 @@ def _combine(weight, live, coefficient, count, columns, out):  # type: ignore[no
         q += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _dot(first, second, count):  # type: ignore[no-untyped-def]
     total = 0.0
     for j in range(count):
@@ -132,7 +133,7 @@ def _dot(first, second, count):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _backward(net, work, alpha, first, record):  # type: ignore[no-untyped-def]
     """Pass the form in `work.lam` over h of layer `first` down to the input.
 
@@ -168,7 +169,7 @@ def _backward(net, work, alpha, first, record):  # type: ignore[no-untyped-def]
     return constant, magnitude
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _over_box(lam, box_lower, box_upper, count):  # type: ignore[no-untyped-def]
     """Minimum of `lam . x` over the box, and the sum of absolute terms."""
     value = 0.0
@@ -181,7 +182,7 @@ def _over_box(lam, box_lower, box_upper, count):  # type: ignore[no-untyped-def]
     return value, magnitude
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _relax(lower, upper, k, work, net):  # type: ignore[no-untyped-def]
     """Choose the linear relaxation of each neuron of layer k; False if none can exist."""
     count = 0
@@ -209,7 +210,7 @@ def _relax(lower, upper, k, work, net):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Tighten bounds of all unstable neurons, layer by layer, and collect blame.
 
@@ -256,7 +257,7 @@ def _bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: igno
     return unstable
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _row_bound(net, work, row, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Certified lower bound of one row's excess; its form is kept for contraction."""
     inputs = net.widths[0]
@@ -273,7 +274,7 @@ def _row_bound(net, work, row, box_lower, box_upper):  # type: ignore[no-untyped
     return constant + value - net.factor * size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _project_to_simplex(values, first, last):  # type: ignore[no-untyped-def]
     """Nearest point of the probability simplex, in place (Michelot 1986; needs no sort)."""
     threshold = -np.inf
@@ -291,7 +292,7 @@ def _project_to_simplex(values, first, last):  # type: ignore[no-untyped-def]
         values[i] = max(0.0, values[i] - threshold)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _push_point(net, work, alpha):  # type: ignore[no-untyped-def]
     """Values of all neurons at `work.point`, through the linear pieces just used.
 
@@ -319,7 +320,7 @@ def _push_point(net, work, alpha):  # type: ignore[no-untyped-def]
         work.row_values[row] = _dot(net.rows[row], hidden, net.widths[layers]) - net.bounds[row]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _mixed_bound(net, work, first, last, box_lower, box_upper, form):  # type: ignore[no-untyped-def]
     """Certified lower bound of the nu-mixture of a case's rows; keeps a better form."""
     inputs = net.widths[0]
@@ -352,7 +353,7 @@ def _mixed_bound(net, work, first, last, box_lower, box_upper, form):  # type: i
     return bound
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _row_gradient(work, first, last):  # type: ignore[no-untyped-def]
     """Turn row values into a direction within the simplex; returns its squared length.
 
@@ -376,7 +377,7 @@ def _row_gradient(work, first, last):  # type: ignore[no-untyped-def]
     return norm
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _improve(net, work, case, lower, upper, box_lower, box_upper, steps):  # type: ignore[no-untyped-def]
     """Polyak steps on slopes and row multipliers together; True when refuted.
 
@@ -429,7 +430,7 @@ def _improve(net, work, case, lower, upper, box_lower, box_upper, steps):  # typ
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _excess_at_point(net, work, case):  # type: ignore[no-untyped-def]
     """Largest row excess of the network itself at `work.point`, in plain floats."""
     layers = net.widths.size - 1
@@ -451,7 +452,7 @@ def _excess_at_point(net, work, case):  # type: ignore[no-untyped-def]
     return worst
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Shrink a box to where `forms[form] . x + constants[form] <= 0` can hold.
 
@@ -490,7 +491,7 @@ def _contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _examine_case(net, work, case, lower, upper, box_lower, box_upper, steps):  # type: ignore[no-untyped-def]
     """Try to refute one case on the box: 1 refuted, 0 open, 2 a candidate at `point`."""
     best, best_row = -np.inf, net.starts[case]
@@ -510,7 +511,7 @@ def _examine_case(net, work, case, lower, upper, box_lower, box_upper, steps):  
     return 2 if _excess_at_point(net, work, case) <= 0.0 else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _contract_case(net, work, case):  # type: ignore[no-untyped-def]
     """Contract the box in `work` by every form of a case; False when nothing is left."""
     for _ in range(2):
@@ -523,7 +524,7 @@ def _contract_case(net, work, case):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps, offer):  # type: ignore[no-untyped-def]
     """Bound, refute, contract one box until it stops shrinking.
 
@@ -569,7 +570,7 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
     return 0, unstable, 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """The input with most blame that still can be halved, else the widest; -1 if none.
 
@@ -591,7 +592,7 @@ def _choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _copy_box(stack, source, target):  # type: ignore[no-untyped-def]
     """Copy a slot of the stack; plain loops compile in a fraction of a slice's time."""
     for i in range(stack.box_lower.shape[1]):
@@ -606,7 +607,7 @@ def _copy_box(stack, source, target):  # type: ignore[no-untyped-def]
     stack.tried[target] = stack.tried[source]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def explore(net, work, stack, top, budget, steps, leaf_depth, leaf_unstable, offers, counters):  # type: ignore[no-untyped-def]
     """Work on the stack depth first until it is empty or something needs attention.
 
