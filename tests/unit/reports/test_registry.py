@@ -1,7 +1,6 @@
-"""Formats are found by name, and files are written whole or not at all."""
+"""Formats are found by name."""
 
 from __future__ import annotations
-
 
 import pytest
 
