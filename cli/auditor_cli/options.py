@@ -16,40 +16,51 @@ from auditor.findings import Severity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option whose help names its environment variable."""
+    return click.option(*names, show_envvar="envvar" in settings, **settings)
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Only JSON lines on stdout.")
-quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, envvar="AUDITOR_QUIET", help="No progress, no tables."
+json_option = option("--json", "as_json", is_flag=True, help="Only JSON lines on stdout.")
+quiet_option = option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    envvar="AUDITOR_QUIET",
+    show_envvar=True,
+    help="No progress, no tables.",
 )
 
 
 def gate_options(function: F) -> F:
     """`--policy --waivers --baseline --fail-on`."""
-    for option in reversed((
-        click.option("--policy", "policy_file", type=FILE, envvar="AUDITOR_POLICY",
+    for decorate in reversed((
+        option("--policy", "policy_file", type=FILE, envvar="AUDITOR_POLICY",
                      help="Policy file used instead of the plan's policy."),
-        click.option("--waivers", "waiver_file", type=FILE, envvar="AUDITOR_WAIVERS",
+        option("--waivers", "waiver_file", type=FILE, envvar="AUDITOR_WAIVERS",
                      help="Waiver file: findings accepted until a date."),
-        click.option("--baseline", type=click.Path(path_type=Path), envvar="AUDITOR_BASELINE",
+        option("--baseline", type=click.Path(path_type=Path), envvar="AUDITOR_BASELINE",
                      help="Earlier run (folder or audit.json): its findings do not gate again."),
-        click.option("--fail-on", type=click.Choice([s.value for s in Severity]),
+        option("--fail-on", type=click.Choice([s.value for s in Severity]),
                      envvar="AUDITOR_FAIL_ON", help="Lowest severity that fails (default: high)."),
     )):  # fmt: skip
-        function = option(function)
+        function = decorate(function)
     return function
 
 
 def soften_options(function: F) -> F:
     """`--exit-zero --allow-inconclusive`."""
-    for option in reversed((
-        click.option("--exit-zero", is_flag=True, envvar="AUDITOR_EXIT_ZERO",
+    for decorate in reversed((
+        option("--exit-zero", is_flag=True, envvar="AUDITOR_EXIT_ZERO",
                      help="Exit 0 where the gate says 1 or 3."),
-        click.option("--allow-inconclusive", is_flag=True, envvar="AUDITOR_ALLOW_INCONCLUSIVE",
+        option("--allow-inconclusive", is_flag=True, envvar="AUDITOR_ALLOW_INCONCLUSIVE",
                      help="Exit 0 where the gate says 3."),
     )):  # fmt: skip
-        function = option(function)
+        function = decorate(function)
     return function
 
 

@@ -18,6 +18,7 @@ from auditor_cli.options import (
     FOLDER,
     gate_options,
     json_option,
+    option,
     parse_settings,
     quiet_option,
     read_acceptance,
@@ -33,27 +34,27 @@ MAX_DEFAULT_WORKERS = 4
 
 @click.command(name="run")
 @click.argument("plan")
-@click.option("--out", type=FOLDER, envvar="AUDITOR_OUT",
+@option("--out", type=FOLDER, envvar="AUDITOR_OUT",
               help="Folder of the run (default: auditor-runs/NAME).")  # fmt: skip
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+@option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Value of a plan variable.")  # fmt: skip
-@click.option("--check", "only", multiple=True, metavar="CODE",
+@option("--check", "only", multiple=True, metavar="CODE",
               help="Run only this check (code or id); the others stay open.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would run and how long; write nothing.")
-@click.option("--extend", is_flag=True, help="Go on in a folder whose plan has changed.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), envvar="AUDITOR_DEVICE",
+@option("--dry-run", is_flag=True, help="Say what would run and how long; write nothing.")
+@option("--extend", is_flag=True, help="Go on in a folder whose plan has changed.")
+@option("--device", type=click.Choice(["auto", "cpu", "cuda"]), envvar="AUDITOR_DEVICE",
               help="Where models run (default: the plan's).")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), envvar="AUDITOR_SEED",
+@option("--seed", type=click.IntRange(0, 2**31 - 1), envvar="AUDITOR_SEED",
               help="Seed used instead of the plan's.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), envvar="AUDITOR_WORKERS",
+@option("--workers", type=click.IntRange(1), envvar="AUDITOR_WORKERS",
               help="Checks run at the same time (default: processors, at most 4).")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
+@option("--threads", type=click.IntRange(1), default=1, show_default=True,
               envvar="AUDITOR_THREADS", help="Threads of each check.")  # fmt: skip
-@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+@option("--max-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               envvar="AUDITOR_MAX_TIME", help="Stop after this long; the run resumes.")  # fmt: skip
 @gate_options
 @soften_options
-@click.option("--progress", type=click.Choice(["auto", "rich", "plain", "none"]), default="auto",
+@option("--progress", type=click.Choice(["auto", "rich", "plain", "none"]), default="auto",
               envvar="AUDITOR_PROGRESS", help="How progress is shown on stderr.")  # fmt: skip
 @json_option
 @quiet_option

@@ -15,7 +15,7 @@ from auditor.errors import ConfigurationError
 from auditor.files import write_atomically
 from auditor.findings import Verdict
 from auditor_cli.exit_codes import ExitCode
-from auditor_cli.options import FILE, FOLDER, json_option, quiet_option
+from auditor_cli.options import FILE, FOLDER, json_option, option, quiet_option
 from auditor_cli.output import STYLES, Output
 from auditor_reports.sanitise import one_line
 
@@ -31,15 +31,15 @@ GRACE_S = 30.0
 @click.command(name="verify")
 @click.argument("model", type=FILE, required=False)
 @click.argument("property_file", metavar="PROPERTY", type=FILE, required=False)
-@click.option("--instances", type=FILE, help="A VNN-COMP instances.csv instead of one property.")
-@click.option("--out", type=FOLDER, default=Path("auditor-verify"), show_default=True,
+@option("--instances", type=FILE, help="A VNN-COMP instances.csv instead of one property.")
+@option("--out", type=FOLDER, default=Path("auditor-verify"), show_default=True,
               help="With --instances: folder of the results; resumes.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), envvar="AUDITOR_WORKERS",
+@option("--workers", type=click.IntRange(1), envvar="AUDITOR_WORKERS",
               help="With --instances: how many run at once (default: the processors).")  # fmt: skip
-@click.option("--time", "time_s", type=click.FloatRange(min=0, min_open=True), default=300.0,
+@option("--time", "time_s", type=click.FloatRange(min=0, min_open=True), default=300.0,
               show_default=True, envvar="AUDITOR_MAX_TIME",
               help="Wall-clock seconds of one property.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
+@option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               envvar="AUDITOR_SEED", help="Seed of the falsifier.")  # fmt: skip
 @json_option
 @quiet_option
