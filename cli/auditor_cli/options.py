@@ -31,7 +31,6 @@ quiet_option = option(
     "--quiet",
     is_flag=True,
     envvar="AUDITOR_QUIET",
-    show_envvar=True,
     help="No progress, no tables.",
 )
 
