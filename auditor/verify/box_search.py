@@ -95,6 +95,18 @@ class BoxSearch:
         self.counters = np.zeros(7)
         self.leaves: list[Leaf] = []
 
+    def prepare(self) -> None:
+        """Compile the kernel, or load it from its cache, without searching."""
+        self._explore(0, 0.0)
+
+    def _explore(self, top: int, budget: float) -> tuple[int, int]:
+        leaf_depth = 12 * max(1, self.problem.varying)
+        status, top = explore(
+            self.network, self.work, self.stack, top, budget, POLYAK_STEPS,
+            leaf_depth, LEAF_UNSTABLE, OFFERS, self.counters,
+        )  # fmt: skip
+        return status, top
+
     def run(
         self,
         limits: Limits,
@@ -128,7 +140,6 @@ class BoxSearch:
         is_witness: Callable[[Float64], bool],
         progress: Callable[[float, str], None],
     ) -> SearchEnd:
-        leaf_depth = 12 * max(1, self.problem.varying)
         slice_boxes = FIRST_SLICE
         while self.top > 0:
             if self.counters[0] >= max_boxes:
@@ -137,10 +148,7 @@ class BoxSearch:
             if started >= deadline:
                 return self._end(f"the time limit of {limits.time_s:g} s is reached")
             budget = min(max_boxes, self.counters[0] + slice_boxes)
-            status, self.top = explore(
-                self.network, self.work, self.stack, self.top, float(budget), POLYAK_STEPS,
-                leaf_depth, LEAF_UNSTABLE, OFFERS, self.counters,
-            )  # fmt: skip
+            status, self.top = self._explore(self.top, float(budget))
             if time.monotonic() - started < SLICE_S:
                 slice_boxes *= 2
             else:

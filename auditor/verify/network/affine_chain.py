@@ -10,22 +10,18 @@ from numpy.typing import NDArray
 
 from auditor.errors import UnsupportedModel
 from auditor.verify.network.chain import AffineLayer, Float64
+from auditor.verify.network.symbolic import Symbolic
 
 MAX_MATRIX = 60_000_000
 _MAX_EXACT_TERMS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Symbolic):
     """A tensor of a model: the layers that lead to it, and its shape."""
 
     layers: tuple[AffineLayer, ...]
     shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
 
     def reshaped(self, shape: tuple[int, ...]) -> Chain:
         """The same elements in the same order under another shape."""

@@ -19,15 +19,15 @@ from onnx import helper, numpy_helper
 
 from auditor.errors import UnsupportedModel
 from auditor.verify.network.affine_chain import (
-    Chain,
     check_matrix_size,
     exact_product,
     exact_sum,
 )
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.symbolic import Symbolic
 
 Constant = NDArray[Any]
-Value = Chain | Constant
+Value = Symbolic | Constant
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class NodeView:
     def constant(self, index: int) -> Constant:
         """An argument that must be a constant."""
         value = self.argument(index)
-        if isinstance(value, Chain):
+        if isinstance(value, Symbolic):
             raise self.refusal(f"argument {index} depends on the input")
         return value
 
@@ -74,11 +74,12 @@ class NodeView:
         return UnsupportedModel(
             f"{self.node.op_type}: {problem}",
             place=f"node '{self.name}'",
-            way_out="only chains of affine maps and ReLUs are handled",
+            way_out="this form of the operator is not handled",
         )
 
 
-def _float64(view: NodeView, array: Constant) -> Float64:
+def float64_of(view: NodeView, array: Constant) -> Float64:
+    """A constant of floats as float64."""
     if not np.issubdtype(array.dtype, np.floating):
         raise view.refusal(f"a constant of type {array.dtype} where floats are expected")
     return array.astype(np.float64)
@@ -90,14 +91,14 @@ def _identity(view: NodeView) -> Value:
 
 def _dropout(view: NodeView) -> Value:
     training = view.optional(2)
-    if isinstance(training, Chain) or (training is not None and training.any()):
+    if isinstance(training, Symbolic) or (training is not None and training.any()):
         raise view.refusal("training mode")
     return view.argument(0)
 
 
 def _relu(view: NodeView) -> Value:
     value = view.argument(0)
-    return value.rectified(view.name) if isinstance(value, Chain) else np.maximum(value, 0)
+    return value.rectified(view.name) if isinstance(value, Symbolic) else np.maximum(value, 0)
 
 
 def _constant(view: NodeView) -> Value:
@@ -121,7 +122,7 @@ def _constant(view: NodeView) -> Value:
 def _cast(view: NodeView) -> Value:
     value, target = view.argument(0), view.attributes.get("to")
     wide = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-    if isinstance(value, Chain):
+    if isinstance(value, Symbolic):
         if target not in wide:
             raise view.refusal("a cast that changes values")
         return value
@@ -147,10 +148,11 @@ def _reshape(view: NodeView) -> Value:
         else size
         for position, size in enumerate(wanted)
     ]
-    return _with_shape(view, value, target)
+    return with_shape(view, value, target)
 
 
-def _with_shape(view: NodeView, value: Value, target: Sequence[int]) -> Value:
+def with_shape(view: NodeView, value: Value, target: Sequence[int]) -> Value:
+    """The same elements under another shape, in which one size may be -1."""
     size = value.size
     known = int(np.prod([part for part in target if part != -1], dtype=object))
     if list(target).count(-1) == 1 and known > 0 and size % known == 0:
@@ -159,7 +161,7 @@ def _with_shape(view: NodeView, value: Value, target: Sequence[int]) -> Value:
     if known != size or min(target, default=1) < 0:
         raise view.refusal(f"shape {list(value.shape)} cannot become {list(target)}")
     shape = tuple(target)
-    return value.reshaped(shape) if isinstance(value, Chain) else value.reshape(shape)
+    return value.reshaped(shape) if isinstance(value, Symbolic) else value.reshape(shape)
 
 
 def _flatten(view: NodeView) -> Value:
@@ -168,7 +170,7 @@ def _flatten(view: NodeView) -> Value:
     axis = axis + len(value.shape) if axis < 0 else axis
     rows = int(np.prod(value.shape[:axis], dtype=object))
     columns = int(np.prod(value.shape[axis:], dtype=object))
-    return _with_shape(view, value, [rows, columns])
+    return with_shape(view, value, [rows, columns])
 
 
 def _squeeze(view: NodeView) -> Value:
@@ -177,7 +179,7 @@ def _squeeze(view: NodeView) -> Value:
     axes = view.integers(1, "axes")
     dropped = {axis % rank for axis in axes} if axes is not None else set(range(rank))
     kept = [n for i, n in enumerate(value.shape) if not (i in dropped and n == 1)]
-    return _with_shape(view, value, kept)
+    return with_shape(view, value, kept)
 
 
 def _unsqueeze(view: NodeView) -> Value:
@@ -186,7 +188,7 @@ def _unsqueeze(view: NodeView) -> Value:
     rank = len(value.shape) + len(axes)
     added = {axis % rank for axis in axes}
     rest = iter(value.shape)
-    return _with_shape(view, value, [1 if i in added else next(rest) for i in range(rank)])
+    return with_shape(view, value, [1 if i in added else next(rest) for i in range(rank)])
 
 
 def _transpose(view: NodeView) -> Value:
@@ -195,7 +197,7 @@ def _transpose(view: NodeView) -> Value:
     order = tuple(view.attributes.get("perm", range(rank - 1, -1, -1)))
     if sorted(order) != list(range(rank)):
         raise view.refusal(f"permutation {list(order)} of {rank} dimensions")
-    if not isinstance(value, Chain):
+    if not isinstance(value, Symbolic):
         return np.transpose(value, order)
     positions = np.arange(value.size).reshape(value.shape).transpose(order)
     return value.permuted(positions.ravel(), positions.shape, view.name)
@@ -214,19 +216,20 @@ def _gather(view: NodeView) -> Value:
     return np.asarray(np.take(data, indices, axis=axis))
 
 
-def _spread(view: NodeView, chain: Chain, constant: Constant) -> Float64:
+def spread(view: NodeView, chain: Symbolic, constant: Constant) -> Float64:
     """A constant broadcast to the chain's shape, flat."""
     if constant.ndim > len(chain.shape) and constant.size == 1:
         constant = constant.reshape(())
     try:
-        return np.broadcast_to(_float64(view, constant), chain.shape).ravel()
+        return np.broadcast_to(float64_of(view, constant), chain.shape).ravel()
     except ValueError:
         raise view.refusal(
             f"constant of shape {list(constant.shape)} does not fit {list(chain.shape)}"
         ) from None
 
 
-def _exact(view: NodeView, result: Float64 | None) -> Float64:
+def exact_or_refused(view: NodeView, result: Float64 | None) -> Float64:
+    """The result of arithmetic on constants; None says that it would have rounded."""
     if result is None:
         raise view.refusal("arithmetic on constants that would round")
     return result
@@ -235,75 +238,75 @@ def _exact(view: NodeView, result: Float64 | None) -> Float64:
 def _constants_sum(view: NodeView, first: Constant, second: Constant, sign: int) -> Value:
     if np.issubdtype(first.dtype, np.integer):
         return np.asarray(first + sign * second)
-    one, two = np.broadcast_arrays(_float64(view, first), sign * _float64(view, second))
-    return _exact(view, exact_sum(one, two))
+    one, two = np.broadcast_arrays(float64_of(view, first), sign * float64_of(view, second))
+    return exact_or_refused(view, exact_sum(one, two))
 
 
 def _add(view: NodeView) -> Value:
     first, second = view.argument(0), view.argument(1)
-    if isinstance(first, Chain) and isinstance(second, Chain):
+    if isinstance(first, Symbolic) and isinstance(second, Symbolic):
         raise view.refusal("two branches of the graph meet")
-    if isinstance(first, Chain) and not isinstance(second, Chain):
-        return first.plus(_spread(view, first, second), view.name)
-    if isinstance(second, Chain) and not isinstance(first, Chain):
-        return second.plus(_spread(view, second, first), view.name)
+    if isinstance(first, Symbolic) and not isinstance(second, Symbolic):
+        return first.plus(spread(view, first, second), view.name)
+    if isinstance(second, Symbolic) and not isinstance(first, Symbolic):
+        return second.plus(spread(view, second, first), view.name)
     return _constants_sum(view, view.constant(0), view.constant(1), 1)
 
 
 def _sub(view: NodeView) -> Value:
     first, second = view.argument(0), view.argument(1)
-    if isinstance(first, Chain) and isinstance(second, Chain):
+    if isinstance(first, Symbolic) and isinstance(second, Symbolic):
         raise view.refusal("two branches of the graph meet")
-    if isinstance(first, Chain) and not isinstance(second, Chain):
-        return first.plus(-_spread(view, first, second), view.name)
-    if isinstance(second, Chain) and not isinstance(first, Chain):
+    if isinstance(first, Symbolic) and not isinstance(second, Symbolic):
+        return first.plus(-spread(view, first, second), view.name)
+    if isinstance(second, Symbolic) and not isinstance(first, Symbolic):
         negated = second.scaled(np.full(second.size, -1.0), view.name)
-        return negated.plus(_spread(view, second, first), view.name)
+        return negated.plus(spread(view, second, first), view.name)
     return _constants_sum(view, view.constant(0), view.constant(1), -1)
 
 
 def _mul(view: NodeView) -> Value:
     first, second = view.argument(0), view.argument(1)
-    if isinstance(first, Chain) and isinstance(second, Chain):
+    if isinstance(first, Symbolic) and isinstance(second, Symbolic):
         raise view.refusal("two parts that depend on the input are multiplied")
-    if isinstance(first, Chain) and not isinstance(second, Chain):
-        return first.scaled(_spread(view, first, second), view.name)
-    if isinstance(second, Chain) and not isinstance(first, Chain):
-        return second.scaled(_spread(view, second, first), view.name)
+    if isinstance(first, Symbolic) and not isinstance(second, Symbolic):
+        return first.scaled(spread(view, first, second), view.name)
+    if isinstance(second, Symbolic) and not isinstance(first, Symbolic):
+        return second.scaled(spread(view, second, first), view.name)
     one, two = view.constant(0), view.constant(1)
     if np.issubdtype(one.dtype, np.integer):
         return np.asarray(one * two)
-    return _exact(view, exact_product(_float64(view, one), _float64(view, two)))
+    return exact_or_refused(view, exact_product(float64_of(view, one), float64_of(view, two)))
 
 
 def _div(view: NodeView) -> Value:
-    value, divisor = view.argument(0), _float64(view, view.constant(1))
-    if not isinstance(value, Chain):
+    value, divisor = view.argument(0), float64_of(view, view.constant(1))
+    if not isinstance(value, Symbolic):
         raise view.refusal("constants divided by each other")
     mantissa, _ = np.frexp(divisor)
     if not (np.abs(mantissa) == 0.5).all():
         # 1/255 is no float: the quotient could not be kept exactly.
         raise view.refusal("a divisor that is not a power of two")
-    return value.scaled(_spread(view, value, 1.0 / divisor), view.name)
+    return value.scaled(spread(view, value, 1.0 / divisor), view.name)
 
 
 def _neg(view: NodeView) -> Value:
     value = view.argument(0)
-    if not isinstance(value, Chain):
+    if not isinstance(value, Symbolic):
         return np.negative(value)
     return value.scaled(np.full(value.size, -1.0), view.name)
 
 
 def _matmul(view: NodeView) -> Value:
     first, second = view.argument(0), view.argument(1)
-    if isinstance(first, Chain) and not isinstance(second, Chain):
-        matrix = _float64(view, second)
+    if isinstance(first, Symbolic) and not isinstance(second, Symbolic):
+        matrix = float64_of(view, second)
         if matrix.ndim != 2 or not first.shape or first.shape[-1] != first.size:
             raise view.refusal(f"shapes {list(first.shape)} and {list(matrix.shape)}")
         shape = (*first.shape[:-1], matrix.shape[1])
         return _times(view, first, matrix.T, np.zeros(matrix.shape[1]), shape)
-    if isinstance(second, Chain) and not isinstance(first, Chain):
-        matrix = _float64(view, first)
+    if isinstance(second, Symbolic) and not isinstance(first, Symbolic):
+        matrix = float64_of(view, first)
         column = second.shape in ((second.size,), (second.size, 1))
         if matrix.ndim != 2 or not column:
             raise view.refusal(f"shapes {list(matrix.shape)} and {list(second.shape)}")
@@ -313,9 +316,9 @@ def _matmul(view: NodeView) -> Value:
 
 
 def _gemm(view: NodeView) -> Value:
-    value, matrix = view.argument(0), _float64(view, view.constant(1))
+    value, matrix = view.argument(0), float64_of(view, view.constant(1))
     attributes = view.attributes
-    if not isinstance(value, Chain) or len(value.shape) != 2 or matrix.ndim != 2:
+    if not isinstance(value, Symbolic) or len(value.shape) != 2 or matrix.ndim != 2:
         raise view.refusal("expected the input part times a constant matrix")
     rows, columns = value.shape[::-1] if attributes.get("transA", 0) else value.shape
     if rows != 1:
@@ -324,22 +327,22 @@ def _gemm(view: NodeView) -> Value:
     alpha, beta = (
         np.array(attributes.get(key, 1.0), dtype=np.float64) for key in ("alpha", "beta")
     )
-    weight = _exact(view, exact_product(weight, alpha)) if alpha != 1 else weight
+    weight = exact_or_refused(view, exact_product(weight, alpha)) if alpha != 1 else weight
     bias = np.zeros(weight.shape[0])
     if view.optional(2) is not None:
-        given = _float64(view, view.constant(2))
+        given = float64_of(view, view.constant(2))
         if given.size not in (1, len(bias)) or given.shape[:-1] not in ((), (1,)):
             raise view.refusal(f"bias of shape {list(given.shape)}")
         given = np.broadcast_to(given.ravel(), bias.shape)
-        bias = _exact(view, exact_product(given, beta)) if beta != 1 else given.copy()
+        bias = exact_or_refused(view, exact_product(given, beta)) if beta != 1 else given.copy()
     if columns != weight.shape[1]:
         raise view.refusal(f"shapes {list(value.shape)} and {list(matrix.shape)}")
     return _times(view, value, weight, bias, (1, len(bias)))
 
 
 def _times(
-    view: NodeView, value: Chain, weight: Float64, bias: Float64, shape: tuple[int, ...]
-) -> Chain:
+    view: NodeView, value: Symbolic, weight: Float64, bias: Float64, shape: tuple[int, ...]
+) -> Symbolic:
     if weight.shape[1] != value.size:
         raise view.refusal(f"{value.size} elements meet a matrix for {weight.shape[1]}")
     check_matrix_size(weight.shape[0], weight.shape[1], view.name)
