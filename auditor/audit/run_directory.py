@@ -6,7 +6,7 @@ that was interrupted: what has no answer yet is listed as skipped, never left ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import unified_diff
 from pathlib import Path
@@ -177,7 +177,7 @@ def assemble_report(
     """
     entry = _stored_plan(folder, entries)
     committed = committed_results(entries)
-    results = [committed.get(unit.key) or _not_run(unit, entry.started) for unit in entry.units]
+    results = [_result_of(unit, committed, entry.started) for unit in entry.units]
     missing = [unit.id for unit in entry.units if unit.key not in committed]
     finished = max([entry.started, *(result.timing.finished for result in results)])
     return AuditReport(
@@ -224,6 +224,16 @@ def _validate(model: type[R], body: object) -> R:
             f"the run's ledger was written by another version of auditor ({problem}); run the "
             "audit again in a new folder"
         ) from None
+
+
+def _result_of(
+    unit: UnitRecord, committed: Mapping[str, CheckResult], started: datetime
+) -> CheckResult:
+    """The unit's result, stamped as the plan says now: its line may have moved."""
+    if unit.key not in committed:
+        return _not_run(unit, started)
+    stamps = {name: getattr(unit, name) for name in UnitRecord.model_fields}
+    return committed[unit.key].model_copy(update=stamps)
 
 
 def _not_run(unit: UnitRecord, when: datetime) -> CheckResult:

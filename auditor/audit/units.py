@@ -152,9 +152,10 @@ def _units_of(
                 f"models, '{name}' is {subject.kind}; narrow its 'subjects'"
             )
         base = spec.id or spec.check
+        unit_id = base if len(subjects) == 1 else f"{base}:{name}"
         recorded = params.model_dump(mode="json")
         record = UnitRecord(
-            id=base if len(subjects) == 1 else f"{base}:{name}",
+            id=unit_id,
             code=check.code,
             title=check.title,
             version=check.version,
@@ -165,7 +166,9 @@ def _units_of(
             parameters=recorded,
             data_digests=data_digests,
             declared_at=line,
-            key=_key(check, subject, recorded, data_digests, plan.seed, limits, environment),
+            key=_key(
+                unit_id, check, subject, recorded, data_digests, plan.seed, limits, environment
+            ),
         )
         yield Unit(
             record, subject, absolute.model_dump(mode="json"), limits, plan.seed,
@@ -174,6 +177,7 @@ def _units_of(
 
 
 def _key(
+    unit_id: str,
     check: Check[Any],
     subject: Subject,
     recorded: Mapping[str, JsonValue],
@@ -183,6 +187,8 @@ def _key(
     environment: Environment,
 ) -> str:
     depends_on = {
+        # Two uses of one check stay two results, whatever they have in common.
+        "id": unit_id,
         "subject": subject.digest,
         "check": [check.code, check.version],
         # A data file counts by its content, not by where it lies.

@@ -300,6 +300,6 @@ CHECK = Check(
     kinds=("onnx",),
     params=Params,
     run=run,
-    estimate_s=lambda params: 0.1 * params.count * len(params.all_radii),
+    estimate_s=lambda params: 0.05 * params.count * len(params.all_radii),
     prepare=prepare,
 )

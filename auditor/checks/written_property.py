@@ -164,6 +164,6 @@ CHECK = Check(
     kinds=("onnx",),
     params=Params,
     run=run,
-    estimate_s=lambda params: 5.0,
+    estimate_s=lambda params: 1.0,
     prepare=prepare,
 )

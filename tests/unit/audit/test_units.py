@@ -78,6 +78,14 @@ def test_the_key_does_not_change_with_names_and_titles(tmp_path: Path) -> None:
     assert key(resolve(tmp_path)) == key(resolve(tmp_path, renamed))
 
 
+def test_two_uses_of_one_check_have_two_keys(tmp_path: Path) -> None:
+    twice = (
+        PLAN + "  - check: AUD201\n    id: again\n    params: {property: p.yaml, max_boxes: 10}\n"
+    )
+    first, second = resolve(tmp_path, twice)[1:]
+    assert first.record.key != second.record.key
+
+
 def test_a_missing_data_file_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"file of AUD201 \(property\) not found"):
         resolve(tmp_path, PLAN.replace("p.yaml", "q.yaml"))
