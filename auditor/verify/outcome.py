@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from auditor.errors import ConfigurationError
 from auditor.findings import Verdict
@@ -30,10 +30,10 @@ class Limits:
     witness_attempts: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("time_s", "max_boxes", "z3_rlimit", "z3_queries", "falsifier_evaluations"):
-            value = getattr(self, name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if not value >= 0:
-                raise ConfigurationError(f"limit {name} is {value}; use 0 or more")
+                raise ConfigurationError(f"limit {each.name} is {value}; use 0 or more")
 
 
 @dataclass

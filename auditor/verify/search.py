@@ -169,7 +169,7 @@ class _Run:
         # Compiling once per machine is not part of anybody's time limit.
         self.deadline += time.monotonic() - started
         end = self._search_boxes(problem, search, FIRST_BOXES)
-        if not end.finished and not self.judge.is_over:
+        if not end.finished and not (self.judge.confirmed or self._is_disproved()):
             # A long search is ahead: many cheap starts first, they are worth seconds.
             if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations):
                 return "a witness was found"
