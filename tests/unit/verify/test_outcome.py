@@ -11,7 +11,7 @@ from auditor.verify.outcome import Limits, Statistics
 @pytest.mark.parametrize("name", ["time_s", "max_boxes", "z3_rlimit", "witness_attempts"])
 def test_negative_limits_are_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        Limits(**{name: -1})  # type: ignore[arg-type]
+        Limits(**{name: -1})
 
 
 def test_a_limit_that_is_not_a_number_is_refused() -> None:
