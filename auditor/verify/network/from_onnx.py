@@ -1,13 +1,14 @@
-"""Reading an ONNX graph as a chain of affine maps and ReLUs, exactly.
+"""Reading an ONNX graph as a chain of affine maps and ReLUs, or as a graph of them.
 
 Operators that cannot be expressed are collected first and reported together, before
 any work. Constants are folded where folding only moves numbers or is exact. A
-dynamic batch dimension counts as 1. Graphs in which two branches meet are refused.
+dynamic batch dimension counts as 1. A model without branches and convolutions becomes a
+chain, which every engine understands; any other becomes a graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -17,48 +18,111 @@ from onnx import numpy_helper
 from auditor.errors import UnsupportedModel, UnsupportedOperator
 from auditor.verify.network.affine_chain import Chain
 from auditor.verify.network.chain import Network
+from auditor.verify.network.graph import GraphNetwork, as_chain
+from auditor.verify.network.graph_activations import ACTIVATIONS
+from auditor.verify.network.graph_arithmetic import ARITHMETIC
+from auditor.verify.network.graph_convolutions import CONVOLUTIONS
+from auditor.verify.network.graph_pooling import POOLING
+from auditor.verify.network.graph_selection import SELECTION
+from auditor.verify.network.graph_tensor import GraphTensor, finished
 from auditor.verify.network.operators import OPERATORS, NodeView, Value
+from auditor.verify.network.symbolic import Symbolic
+
+Operator = Callable[[NodeView], Value | tuple[Value, ...]]
+GRAPH_OPERATORS: Mapping[str, Operator] = {
+    **OPERATORS,
+    **ACTIVATIONS,
+    **ARITHMETIC,
+    **CONVOLUTIONS,
+    **POOLING,
+    **SELECTION,
+}
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 MAX_ELEMENTS = 100_000_000
 
 
-def network_from_onnx(proto: onnx.ModelProto) -> Network:
+def read_network(proto: onnx.ModelProto) -> Network | GraphNetwork:
     """The network that an ONNX model defines over the real numbers.
 
     Args:
         proto: A model whose tensors are inside the protobuf (no external data).
 
+    Returns:
+        A chain where the model is one and its layers fit, else a graph.
+
     Raises:
         UnsupportedOperator: Operators that cannot be expressed, all at once.
         UnsupportedModel: A shape, type or value that cannot be handled.
     """
-    graph = proto.graph
-    _refuse_unsupported(graph)
+    _refuse_unsupported(proto.graph, GRAPH_OPERATORS)
+    if all(node.op_type in OPERATORS for node in proto.graph.node):
+        try:
+            return network_from_onnx(proto)
+        except UnsupportedModel:
+            pass  # the general form may do, and has the clearer message if it does not
+    graph = graph_from_onnx(proto)
+    return as_chain(graph) or graph
+
+
+def network_from_onnx(proto: onnx.ModelProto) -> Network:
+    """The model as a chain of affine maps and ReLUs; see `read_network`.
+
+    Raises:
+        UnsupportedOperator: Operators that cannot be expressed, all at once.
+        UnsupportedModel: A shape, type or value that cannot be handled, or branches.
+    """
+    _refuse_unsupported(proto.graph, OPERATORS)
+    name, shape, final = _run(proto.graph, OPERATORS, lambda shape: Chain((), shape))
+    if not isinstance(final, Chain):
+        raise UnsupportedModel(
+            f"output '{proto.graph.output[0].name}' does not depend on the input"
+        )
+    if not final.layers:
+        zeros = np.zeros(final.size)
+        final = final.affine(np.eye(final.size), zeros, final.shape, "identity")
+    return Network(final.layers, input_name=name, input_shape=shape)
+
+
+def graph_from_onnx(proto: onnx.ModelProto) -> GraphNetwork:
+    """The model as a graph of linear maps and ReLUs; see `read_network`."""
+    _refuse_unsupported(proto.graph, GRAPH_OPERATORS)
+    name, shape, final = _run(proto.graph, GRAPH_OPERATORS, GraphTensor.of_input)
+    if not isinstance(final, GraphTensor):
+        raise UnsupportedModel(
+            f"output '{proto.graph.output[0].name}' does not depend on the input"
+        )
+    return finished(final, name, shape)
+
+
+def _run(
+    graph: onnx.GraphProto,
+    operators: Mapping[str, Operator],
+    start: Callable[[tuple[int, ...]], Symbolic],
+) -> tuple[str, tuple[int, ...], Value]:
+    """Carry the input through every node: its name, its shape, and the output."""
     values: dict[str, Value] = {}
     for tensor in graph.initializer:
         values[tensor.name] = _constant(tensor)
     if graph.sparse_initializer:
         raise UnsupportedModel("sparse initialisers", way_out="store the weights densely")
     name, shape = _input(graph, values)
-    values[name] = Chain((), shape)
+    values[name] = start(shape)
     for index, node in enumerate(graph.node):
         view = NodeView(node, node_name(node, index), _arguments(node, index, values))
-        result = OPERATORS[node.op_type](view)
-        if not isinstance(result, Chain):
-            _refuse_not_finite(result, view.name)
-        values[node.output[0]] = result
+        result = operators[node.op_type](view)
+        results = result if isinstance(result, tuple) else (result,)
+        for output, value in zip(node.output, results, strict=False):
+            if not isinstance(value, Symbolic):
+                _refuse_not_finite(value, view.name)
+            values[output] = value
     if len(graph.output) != 1:
         raise UnsupportedModel(
             f"{len(graph.output)} outputs", way_out="keep only the output the property is about"
         )
-    final = values.get(graph.output[0].name)
-    if not isinstance(final, Chain):
-        raise UnsupportedModel(f"output '{graph.output[0].name}' does not depend on the input")
-    if not final.layers:
-        zeros = np.zeros(final.size)
-        final = final.affine(np.eye(final.size), zeros, final.shape, "identity")
-    return Network(final.layers, input_name=name, input_shape=shape)
+    if graph.output[0].name not in values:
+        raise UnsupportedModel(f"output '{graph.output[0].name}' is given by no node")
+    return name, shape, values[graph.output[0].name]
 
 
 def node_name(node: onnx.NodeProto, index: int) -> str:
@@ -66,14 +130,14 @@ def node_name(node: onnx.NodeProto, index: int) -> str:
     return node.name or f"#{index} -> {next(iter(node.output), '')}"
 
 
-def _refuse_unsupported(graph: onnx.GraphProto) -> None:
+def _refuse_unsupported(graph: onnx.GraphProto, operators: Mapping[str, Operator]) -> None:
     unsupported = [
         (f"{node.domain}::{node.op_type}" if node.domain else node.op_type, node_name(node, index))
         for index, node in enumerate(graph.node)
-        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx")
+        if node.op_type not in operators or node.domain not in ("", "ai.onnx")
     ]
     if unsupported:
-        raise UnsupportedOperator(unsupported, sorted(OPERATORS))
+        raise UnsupportedOperator(unsupported, sorted(operators))
 
 
 def _constant(tensor: onnx.TensorProto) -> NDArray[np.generic]:

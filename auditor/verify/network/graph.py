@@ -165,7 +165,7 @@ def as_chain(graph: GraphNetwork) -> Network | None:
 
 def _dense(linear: DenseMap | GatherMap) -> Float64:
     if isinstance(linear, DenseMap):
-        return np.kron(np.eye(linear.blocks), linear.weight)
+        return np.asarray(np.kron(np.eye(linear.blocks), linear.weight), dtype=np.float64)
     weight = np.zeros((linear.num_outputs, linear.num_inputs))
     rows = np.flatnonzero(linear.index >= 0)
     weight[rows, linear.index[rows]] = 1.0

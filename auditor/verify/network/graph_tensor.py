@@ -99,25 +99,20 @@ class GraphTensor(Symbolic):
         """See `Symbolic`."""
         return self.gathered(np.arange(self.size), self.shape, name, factors)
 
-    def permuted(
-        self, order: NDArray[np.int64], shape: tuple[int, ...], name: str
-    ) -> GraphTensor:
+    def permuted(self, order: NDArray[np.int64], shape: tuple[int, ...], name: str) -> GraphTensor:
         """See `Symbolic`."""
         return self.gathered(order, shape, name)
 
     def rectified(self, name: str) -> GraphTensor:
         """See `Symbolic`."""
-        layer = GraphLayer(
-            (Term(self.layer, identity_map(self.size)),), np.zeros(self.size), True, name
-        )
-        return replace(self, layer=self.builder.add(layer))
+        plain = self.mapped(identity_map(self.size), None, self.shape, name)
+        self.builder.layers[plain.layer] = replace(self.builder.layers[plain.layer], relu=True)
+        return plain
 
     def minus(self, other: GraphTensor, name: str) -> GraphTensor:
         """The difference of two tensors of one shape."""
         negated = GatherMap(np.arange(other.size), other.size, np.full(other.size, -1.0))
-        return combined(
-            ((self, identity_map(self.size)), (other, negated)), None, self.shape, name
-        )
+        return combined(((self, identity_map(self.size)), (other, negated)), None, self.shape, name)
 
     def maximum(self, other: GraphTensor, name: str) -> GraphTensor:
         """The larger of two tensors of one shape: b + relu(a - b)."""
@@ -131,10 +126,12 @@ def combined(
     name: str,
 ) -> GraphTensor:
     """A new layer: the sum of linear images of tensors plus a bias."""
+    if any(tensor.softmax for tensor, _ in parts):
+        raise UnsupportedModel("a softmax that is not the last layer", place=f"node '{name}'")
     builder = parts[0][0].builder
     terms = tuple(Term(tensor.layer, linear) for tensor, linear in parts)
     width = parts[0][1].num_outputs
-    layer = GraphLayer(terms, np.zeros(width) if bias is None else bias, False, name)
+    layer = GraphLayer(terms, np.zeros(width) if bias is None else np.array(bias), False, name)
     return GraphTensor(builder, builder.add(layer), shape)
 
 
@@ -153,9 +150,7 @@ def finished(tensor: GraphTensor, input_name: str, input_shape: tuple[int, ...])
     layers = list(tensor.builder.layers)
     output = tensor.layer
     if output == INPUT:
-        layers.append(
-            GraphLayer((Term(INPUT, identity_map(tensor.size)),), np.zeros(tensor.size))
-        )
+        layers.append(GraphLayer((Term(INPUT, identity_map(tensor.size)),), np.zeros(tensor.size)))
         output = len(layers) - 1
     layers = _merged(layers[: output + 1])
     return GraphNetwork(

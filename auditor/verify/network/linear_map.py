@@ -43,7 +43,7 @@ class DenseMap:
     @property
     def longest_sum(self) -> int:
         """Most products added up for one output, or for one input on the way back."""
-        return max(self.weight.shape)
+        return int(max(self.weight.shape))
 
 
 @dataclass(frozen=True, eq=False)
