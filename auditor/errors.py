@@ -115,6 +115,15 @@ class RefusedModel(RefusedInput):
         super().__init__(f"refused {path}{where}: {problem} [{rule}]; {way_out}")
 
 
+class CertificateRejected(RefusedInput):
+    """A certificate does not prove what it is shown for; the record counts from 0."""
+
+    def __init__(self, problem: str, *, record: int | None = None) -> None:
+        self.problem, self.record = problem, record
+        where = "" if record is None else f" at record {record}"
+        super().__init__(f"certificate rejected{where}: {problem}; write it anew")
+
+
 class UnsupportedOperator(Unsupported):
     """ONNX operators that an engine cannot express, all of them, with their nodes."""
 

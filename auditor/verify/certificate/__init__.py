@@ -1,0 +1,5 @@
+"""Certificates of `holds`: the format, its producer, and a checker that shares no bounds.
+
+The checker is `checker`, `records`, `statement` and `forms`; nothing else of the
+verifier is loaded for checking except the readers of files.
+"""

@@ -1,0 +1,241 @@
+"""What a certificate has to prove, read from the model and the property themselves.
+
+The network is read from the ONNX graph by a reader of its own for dense affine maps and
+ReLUs; affine maps between two ReLUs are joined in exact rationals. The unsafe rows of the
+property become the last layer, `C y - d`, and the input box a grid of integers with dyadic
+ends around the exact box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import flint
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from auditor.errors import UnsupportedModel, UnsupportedOperator
+from auditor.models.onnx_model import OnnxModel
+from auditor.verify.certificate.forms import (
+    BOX_BITS,
+    INPUT_BITS,
+    FixedLayer,
+    Float64,
+    Forms,
+    fixed_layer,
+    form_bits,
+    rows_of,
+)
+from auditor.verify.property import Property, UnsafeCase
+
+OPERATORS = (
+    "Add", "Constant", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape", "Sub",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class AffineMap:
+    """An exact affine map: weight is None (identity), float64, or an fmpq_mat."""
+
+    weight: Any
+    bias: list[Any]
+
+    def after(self, weight: Any, bias: Sequence[Any]) -> AffineMap:
+        """`weight @ (this) + bias`; weight is float64 or an fmpq_mat."""
+        moved = list(bias)
+        if any(self.bias):
+            image = _rational(weight) * flint.fmpq_mat(len(self.bias), 1, self.bias)
+            moved = [image[row, 0] + value for row, value in enumerate(bias)]
+        if self.weight is None:
+            return AffineMap(weight, moved)
+        return AffineMap(_rational(weight) * _rational(self.weight), moved)
+
+    def floats(self) -> tuple[Float64, Float64]:
+        """Weight and bias, each entry rounded to the nearest float64."""
+        weight = np.eye(len(self.bias)) if self.weight is None else self.weight
+        if not isinstance(weight, np.ndarray):
+            entries = [float(Fraction(int(q.p), int(q.q))) for q in weight.entries()]
+            weight = np.array(entries).reshape(weight.nrows(), weight.ncols())
+        return weight, np.array([float(Fraction(int(q.p), int(q.q))) for q in self.bias])
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One input box with the cases that share it, ready for bounds.
+
+    Attributes:
+        layers: Hidden layers (a ReLU follows each), then the unsafe rows of all cases.
+        rows: Both signs of every row of each layer as forms, see `rows_of`.
+        ends: Integer upper end of each input on the box grid; the lower ends are 0.
+        starts: First row of each case, and the number of rows.
+        origin: The grid's zero, and `step` its unit, per input.
+    """
+
+    layers: list[FixedLayer]
+    rows: list[Forms]
+    ends: Float64
+    starts: list[int]
+    origin: list[Fraction]
+    step: list[Fraction]
+
+    @property
+    def widths(self) -> list[int]:
+        """Neurons of each hidden layer."""
+        return [len(layer.digits) for layer in self.layers[:-1]]
+
+
+def regions(maps: Sequence[AffineMap], prop: Property) -> list[Region]:
+    """The regions of a property in the order of its cases; empty boxes are left out."""
+    groups: dict[tuple[tuple[Fraction, ...], tuple[Fraction, ...]], list[UnsafeCase]] = {}
+    for case in prop.cases:
+        if not case.is_empty:
+            groups.setdefault((case.lower, case.upper), []).append(case)
+    return [_region(maps, cases) for cases in groups.values()]
+
+
+def _region(maps: Sequence[AffineMap], cases: Sequence[UnsafeCase]) -> Region:
+    origin, step, ends = _grid(cases[0])
+    rows = [row for case in cases for row in case.rows]
+    coefficients = [_fmpq(value) for row in rows for value in row.coefficients]
+    outputs = len(maps[-1].bias)
+    matrix = flint.fmpq_mat(len(rows), outputs, coefficients)
+    exact = [*maps[:-1], maps[-1].after(matrix, [-_fmpq(row.bound) for row in rows])]
+    # The input is `origin + 2**BOX_BITS step * h` with h in [0, 1].
+    start = AffineMap(None, [_fmpq(value) for value in origin])
+    first = start.after(exact[0].weight, exact[0].bias) if exact[0].weight is not None else (
+        AffineMap(np.eye(len(origin)), [a + b for a, b in zip(start.bias, exact[0].bias,
+                                                              strict=True)])
+    )  # fmt: skip
+    floats = [first.floats(), *(each.floats() for each in exact[1:])]
+    scale = np.array([float(value * 2**BOX_BITS) for value in step])
+    floats[0] = (floats[0][0] * scale, floats[0][1])
+    bits = [INPUT_BITS, *(form_bits(len(bias)) for _, bias in floats[:-1])]
+    layers = [fixed_layer(*pair, width) for pair, width in zip(floats, bits, strict=True)]
+    counts = np.cumsum([0, *(len(case.rows) for case in cases)])
+    return Region(layers, [rows_of(layer) for layer in layers], ends, counts.tolist(), origin, step)
+
+
+def _grid(case: UnsafeCase) -> tuple[list[Fraction], list[Fraction], Float64]:
+    """Origin, unit and upper end of a dyadic grid around the box, input by input."""
+    origin, step, ends = [], [], []
+    for low, high in zip(case.lower, case.upper, strict=True):
+        width = high - low or max(abs(low), Fraction(1, 2**20)) / 2**30
+        exponent = width.numerator.bit_length() - width.denominator.bit_length() + 1
+        if abs(exponent) > 500:
+            raise UnsupportedModel(f"an input interval of width {float(width):.3g}")
+        unit = Fraction(2) ** (exponent - BOX_BITS + 1)
+        start = math.floor(low / unit) * unit
+        origin.append(start)
+        step.append(unit)
+        ends.append(math.ceil((high - start) / unit))
+    return origin, step, np.array(ends, dtype=np.float64)
+
+
+def read_network(path: Path | str) -> tuple[list[AffineMap], str]:
+    """The affine maps of a model, a ReLU after each but the last, and its digest.
+
+    Raises:
+        UnsupportedOperator, UnsupportedModel: Not such a network.
+    """
+    model = OnnxModel.open(path)
+    graph = model.proto.graph
+    unknown = [(node.op_type, node.name) for node in graph.node if node.op_type not in OPERATORS]
+    if unknown:
+        raise UnsupportedOperator(unknown, OPERATORS)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise UnsupportedModel("a certificate needs one input and one output")
+    shape = tuple(axis.dim_value or 1 for axis in inputs[0].type.tensor_type.shape.dim)
+    state = _State(constants, inputs[0].name, shape)
+    for node in graph.node:
+        state.take(node)
+    if state.current != graph.output[0].name:
+        raise UnsupportedModel("the output is not at the end of one chain of layers")
+    return [*state.finished, state.open], model.digest
+
+
+class _State:
+    """The chain as read so far: finished layers, the open affine map, names and shape."""
+
+    def __init__(self, constants: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
+        self.constants, self.current, self.shape = constants, name, shape
+        self.finished: list[AffineMap] = []
+        self.open = AffineMap(None, [flint.fmpq(0)] * math.prod(shape))
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """Append a node to the chain."""
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+            return
+        if list(node.input).count(self.current) != 1:
+            raise UnsupportedModel("not a chain of layers", place=f"node '{node.name}'")
+        place = list(node.input).index(self.current)
+        others = [self.constants.get(name) for name in node.input if name != self.current]
+        if any(each is None for each in others):
+            raise UnsupportedModel("two parts that depend on the input", place=f"'{node.name}'")
+        self.current = node.output[0]
+        size = len(self.open.bias)
+        if node.op_type == "Relu":
+            self.finished.append(self.open)
+            self.open = AffineMap(None, [flint.fmpq(0)] * size)
+        elif node.op_type == "Flatten":
+            axis = attributes.get("axis", 1)
+            self.shape = (math.prod(self.shape[:axis]), math.prod(self.shape[axis:]))
+        elif node.op_type == "Reshape":
+            wanted = [self.shape[i] if n == 0 else int(n) for i, n in enumerate(others[0])]
+            self.shape = np.empty(self.shape, dtype=np.int8).reshape(wanted).shape
+        elif node.op_type != "Identity":
+            self._affine(node, attributes, place, [np.asarray(each) for each in others])
+
+    def _affine(
+        self, node: onnx.NodeProto, attributes: dict[str, Any], place: int, others: list[Any]
+    ) -> None:
+        size, value = len(self.open.bias), others[0].astype(np.float64)
+        if node.op_type in ("MatMul", "Gemm"):
+            plain = all(attributes.get(key, 1) == 1 for key in ("alpha", "beta"))
+            weight = value if attributes.get("transB") or place else value.T
+            bias = np.broadcast_to(others[1].astype(np.float64).ravel(), (len(weight),)) if (
+                len(others) > 1) else np.zeros(len(weight))  # fmt: skip
+            bad = attributes.get("transA") or (node.op_type == "Gemm" and place)
+            if value.ndim != 2 or weight.shape[1] != size or bad or not plain:
+                raise UnsupportedModel("not a plain dense layer", place=f"node '{node.name}'")
+            self.shape = (1, len(weight)) if not place else (len(weight), *self.shape[1:])
+        else:
+            if np.broadcast_shapes(self.shape, value.shape) != self.shape or (
+                node.op_type == "Sub" and place
+            ):
+                raise UnsupportedModel("not a plain shift or scale", place=f"node '{node.name}'")
+            flat = np.broadcast_to(value, self.shape).ravel()
+            if node.op_type == "Mul":
+                weight, bias = np.diag(flat), np.zeros(size)
+            else:
+                shift = [_fmpq(Fraction(v)) for v in (flat if node.op_type == "Add" else -flat)]
+                self.open = AffineMap(
+                    self.open.weight, [a + b for a, b in zip(self.open.bias, shift, strict=True)]
+                )
+                return
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise UnsupportedModel("a weight is not finite", place=f"node '{node.name}'")
+        self.open = self.open.after(
+            np.ascontiguousarray(weight), [_fmpq(Fraction(v)) for v in bias.tolist()]
+        )
+
+
+def _fmpq(value: Fraction) -> Any:
+    return flint.fmpq(value.numerator, value.denominator)
+
+
+def _rational(matrix: Any) -> Any:
+    """A float64 matrix, or an fmpq_mat, as an fmpq_mat of the same numbers."""
+    if not isinstance(matrix, np.ndarray):
+        return matrix
+    entries = [flint.fmpq(*value.as_integer_ratio()) for value in matrix.ravel().tolist()]
+    return flint.fmpq_mat(*matrix.shape, entries)
