@@ -46,7 +46,8 @@ class TorchNode:
 
     def number(self, name: str, default: float) -> float:
         """A floating-point attribute."""
-        return float(self.attributes.get(name, default))
+        # Attributes are float32, their defaults too: 0.01 is not the double of that name.
+        return float(np.float32(self.attributes.get(name, default)))
 
     def integers(self, name: str) -> list[int] | None:
         """A list of integers, or None where the attribute is absent."""

