@@ -6,7 +6,7 @@ phases (Wang et al. 2021, beta-CROWN, 2103.06624).
 
 Soundness over the reals is argued as in `box_kernel`: each form is defined by its
 floats; a pass sums `|lam| . magnitude` along the way, where `magnitude[k]` bounds
-`|W_k| |h| + |b_k|` over the box; with N operations a term can pass through, the true
+`sum |W| |h| + |b|` of a layer over the box; with N operations a term can pass through, the true
 bound is at least `constant - gamma_N * sum`, in any order of summation. Slopes are
 floats in [0, 1] and products with them round towards zero or not past it, intercepts
 are rounded away from zero, and a rounded multiplier is still a non-negative one.
@@ -14,17 +14,22 @@ are rounded away from zero, and a rounded multiplier is still a non-negative one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.verify.magnitudes import interval_magnitudes
-from auditor.verify.network import Network
+from auditor.verify.graph_magnitudes import graph_magnitudes
+from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.graph import INPUT
 from auditor.verify.rounding import UNIT_ROUNDOFF, error_factor
+from auditor.verify.torch_map import TorchTerm, torch_terms
+
+CHUNK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,10 @@ def relax_relu(lower: Tensor, upper: Tensor) -> ReluRelaxation:
     return ReluRelaxation(adaptive, slope, intercept, unstable)
 
 
-def linear_activation(like: Tensor) -> ReluRelaxation:
-    """The relaxation of a layer without ReLU, [boxes, neurons]: the identity, exactly."""
-    ones, zeros = torch.ones_like(like), torch.zeros_like(like)
-    return ReluRelaxation(ones, ones, zeros, zeros.bool())
+def no_activation(like: Tensor) -> ReluRelaxation:
+    """The relaxation of a layer without ReLU: nothing to relax, [boxes, 0]."""
+    nothing = like[:, :0]
+    return ReluRelaxation(nothing, nothing, nothing, nothing.bool())
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,15 @@ class BoundedNetwork:
     """A network over one box, as tensors, with what the error terms need.
 
     Attributes:
-        weights: [outputs, inputs] of each layer; the last may be property rows.
+        terms: What each layer adds up; the last layer may be property rows.
         biases: [outputs] of each layer.
         relus: Whether a ReLU follows each layer.
-        magnitudes: Bounds of `|W| |h| + |b|` over the box, [outputs] of each layer.
+        magnitudes: Bounds of `sum |W| |h| + |b|` over the box, [outputs] of each layer.
         factor: `gamma_N` of one backward pass.
         floor: What underflow can lose in one pass.
     """
 
-    weights: tuple[Tensor, ...]
+    terms: tuple[tuple[TorchTerm, ...], ...]
     biases: tuple[Tensor, ...]
     relus: tuple[bool, ...]
     magnitudes: tuple[Tensor, ...]
@@ -94,7 +99,7 @@ class BoundedNetwork:
     @classmethod
     def over_box(
         cls,
-        network: Network,
+        network: Network | GraphNetwork,
         lower: Float64,
         upper: Float64,
         *,
@@ -111,29 +116,43 @@ class BoundedNetwork:
                 may be rounded once.
             device: Torch device.
         """
-        sizes = interval_magnitudes(network, lower, upper)
-        arrays = [(layer.weight, layer.bias) for layer in network.layers]
-        relus = [layer.relu for layer in network.layers]
-        sums = list(sizes.sums)
+        graph = GraphNetwork.from_chain(network) if isinstance(network, Network) else network
         if rows is not None:
-            arrays.append((rows[0], -rows[1]))
-            relus.append(False)
-            with np.errstate(over="ignore", invalid="ignore"):
-                size = np.abs(rows[0]) @ sizes.hidden[-1] + np.abs(rows[1])
-            sums.append(size * (1.0 + 1e-12))
-        widths = [arrays[0][0].shape[1], *(len(bias) for _, bias in arrays)]
-
-        def tensor(array: Float64) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
+            graph = graph.followed_by(rows[0], -rows[1])
+        terms = torch_terms(graph, device)
+        ends = torch.from_numpy(lower).to(device), torch.from_numpy(upper).to(device)
+        sizes = graph_magnitudes(graph, terms, *ends)
+        widest = max(graph.num_inputs, *(layer.num_outputs for layer in graph.layers))
+        path = sum(3 * layer.longest_sum + 4 * len(layer.terms) + 16 for layer in graph.layers)
         return cls(
-            weights=tuple(tensor(weight) for weight, _ in arrays),
-            biases=tuple(tensor(bias) for _, bias in arrays),
-            relus=tuple(relus),
-            magnitudes=tuple(tensor(size) for size in sums),
-            factor=error_factor(sum(3 * width + 16 for width in widths) + 4 * widths[0] + 256),
+            terms=terms,
+            biases=tuple(torch.from_numpy(layer.bias).to(device) for layer in graph.layers),
+            relus=tuple(layer.relu for layer in graph.layers),
+            magnitudes=sizes.sums,
+            # A term passes its layer's sum on the way, and the sums of constants at last.
+            factor=error_factor(path + 4 * widest + 4 * graph.num_inputs + 256),
             floor=sizes.underflow,
         )
+
+    def width(self, layer: int) -> int:
+        """Number of neurons of a layer."""
+        return len(self.biases[layer])
+
+    def affine(self, layer: int, hidden: Mapping[int, Tensor], *, absolute: bool = False) -> Tensor:
+        """A layer's sum at values of the layers it reads, [..., neurons].
+
+        Args:
+            layer: The layer.
+            hidden: Values of earlier layers after their ReLU, and of `INPUT`.
+            absolute: Entries' absolute values instead of entries, and no bias.
+        """
+        total: Tensor | None = None if absolute else self.biases[layer]
+        for term in self.terms[layer]:
+            image = (term.map.absolute() if absolute else term.map).apply(hidden[term.source])
+            total = image if total is None else total + image
+        if total is None:
+            raise ValueError("a layer without terms")
+        return total
 
 
 @dataclass(frozen=True)
@@ -179,34 +198,50 @@ def backward_bounds(
     Returns:
         The forms; `at_layers[k]` are coefficients over the activations of layer k.
     """
-    forms = start
     constant, size = start.new_zeros(start.shape[:2]), start.new_zeros(start.shape[:2])
-    recorded: list[Tensor] = []
+    forms: dict[int, Tensor] = {layer: start}
+    recorded = [start.new_zeros((*start.shape[:2], 0))] * layer
     for k in range(layer, -1, -1):
-        constant = constant + forms @ net.biases[k]
-        size = size + forms.abs() @ net.magnitudes[k]
-        forms = forms @ net.weights[k]
-        if k == 0:
-            break
-        before = relaxations[k - 1]
-        recorded.append(forms)
-        negative, positive = forms.clamp(max=0.0), forms.clamp(min=0.0)
-        slope = before.lower_slope[:, None, :]
-        chosen = slopes[k - 1] if slopes is not None else None
-        if chosen is not None:
-            slope = torch.where(before.unstable[:, None, :], chosen, slope)
-        part = (negative * before.upper_intercept[:, None, :]).sum(dim=-1)
-        constant, size = constant + part, size - part
-        size = size + forms.abs() @ net.magnitudes[k - 1]
-        forms = positive * slope + negative * before.upper_slope[:, None, :]
-        extra = multipliers[k - 1] if multipliers is not None else None
-        if extra is not None:
-            forms = forms - extra
+        form = forms.pop(k, None)
+        if k < layer and net.relus[k]:
+            extra = multipliers[k] if multipliers is not None else None
+            if form is None:
+                recorded[k] = start.new_zeros(()).expand(*start.shape[:2], net.width(k))
+                form = None if extra is None else -extra
+            else:
+                recorded[k] = form
+                chosen = slopes[k] if slopes is not None else None
+                size = size + form.abs() @ net.magnitudes[k]
+                form, part = _through_relu(form, relaxations[k], chosen)
+                constant, size = constant + part, size - part
+                form = form if extra is None else form - extra
+        if form is None:
+            continue
+        constant = constant + form @ net.biases[k]
+        size = size + form.abs() @ net.magnitudes[k]
+        for term in net.terms[k]:
+            image, known = term.map.pull_back(form), forms.get(term.source)
+            forms[term.source] = image if known is None else known + image
     low, high = box[0][:, None, :], box[1][:, None, :]
-    value = (forms.clamp(min=0.0) * low + forms.clamp(max=0.0) * high).sum(dim=-1)
-    size = size + (forms.abs() * torch.maximum(low.abs(), high.abs())).sum(dim=-1)
+    over_input = forms.get(INPUT)
+    if over_input is None:
+        over_input = torch.zeros_like(low).expand(*start.shape[:2], -1)
+    value = (over_input.clamp(min=0.0) * low + over_input.clamp(max=0.0) * high).sum(dim=-1)
+    size = size + (over_input.abs() * torch.maximum(low.abs(), high.abs())).sum(dim=-1)
     constant = constant - net.factor * size - net.floor
-    return LinearForms(forms, constant, constant + value - net.factor * size, tuple(recorded[::-1]))
+    return LinearForms(over_input, constant, constant + value - net.factor * size, tuple(recorded))
+
+
+def _through_relu(
+    form: Tensor, relaxation: ReluRelaxation, chosen: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Coefficients over pre-activations, and what the intercepts add to the constant."""
+    negative, positive = form.clamp(max=0.0), form.clamp(min=0.0)
+    slope = relaxation.lower_slope[:, None, :]
+    if chosen is not None:
+        slope = torch.where(relaxation.unstable[:, None, :], chosen, slope)
+    part = (negative * relaxation.upper_intercept[:, None, :]).sum(dim=-1)
+    return positive * slope + negative * relaxation.upper_slope[:, None, :], part
 
 
 LayerBounds = tuple[Tensor, Tensor]
@@ -217,16 +252,16 @@ def interval_bounds(net: BoundedNetwork, box: tuple[Tensor, Tensor]) -> list[Lay
 
     With centre c and radius r: `W c + b -+ |W| r`, minus and plus the rounding of both.
     """
-    low, high = box
+    hidden = {INPUT: box}
     bounds = []
-    for k, weight in enumerate(net.weights):
-        center, radius = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
+    for k in range(len(net.terms)):
+        centers = {index: 0.5 * low + 0.5 * high for index, (low, high) in hidden.items()}
+        radii = {index: 0.5 * high - 0.5 * low for index, (low, high) in hidden.items()}
         slack = 4.0 * net.factor * net.magnitudes[k] + net.floor
-        middle, spread = center @ weight.T + net.biases[k], radius @ weight.abs().T
+        middle, spread = net.affine(k, centers), net.affine(k, radii, absolute=True)
         low, high = middle - spread - slack, middle + spread + slack
         bounds.append((low, high))
-        if net.relus[k]:
-            low, high = low.clamp(min=0.0), high.clamp(min=0.0)
+        hidden[k] = (low.clamp(min=0.0), high.clamp(min=0.0)) if net.relus[k] else (low, high)
     return bounds
 
 
@@ -234,30 +269,54 @@ def relaxation_of(net: BoundedNetwork, layer: int, bounds: LayerBounds) -> ReluR
     """The relaxation of one layer under its bounds."""
     if net.relus[layer]:
         return relax_relu(*bounds)
-    return linear_activation(bounds[0])
+    return no_activation(bounds[0])
 
 
-def layer_bounds(net: BoundedNetwork, box: tuple[Tensor, Tensor]) -> list[LayerBounds]:
-    """Backward bounds of every layer's pre-activations, never wider than intervals.
+def layer_bounds(
+    net: BoundedNetwork, box: tuple[Tensor, Tensor], *, deadline: float = math.inf
+) -> list[LayerBounds]:
+    """Backward bounds of pre-activations, never wider than intervals.
+
+    Only neurons that intervals leave unstable are bounded again, and the last layer.
 
     Args:
         net: The network.
         box: Lower and upper ends, [boxes, inputs] each.
+        deadline: `time.monotonic()` value after which intervals are left as they are.
 
     Returns:
         Pairs (lower, upper), [boxes, neurons], one per layer.
     """
     bounds: list[LayerBounds] = []
     relaxations: list[ReluRelaxation] = []
+    last = len(net.terms) - 1
     for k, (low, high) in enumerate(interval_bounds(net, box)):
         lower, upper = low, high
-        if k > 0:
-            eye = torch.eye(net.weights[k].shape[0], dtype=low.dtype, device=low.device)
-            start = torch.cat([eye, -eye]).expand(low.shape[0], -1, -1)
-            both = backward_bounds(net, k, start, relaxations, box).lower
-            count = eye.shape[0]
-            lower = torch.fmax(low, both[:, :count])
-            upper = torch.fmin(high, -both[:, count:])
+        if k > 0 and (net.relus[k] or k == last):
+            lower, upper = low.clone(), high.clone()
+            asked = (low < 0) & (high > 0) if net.relus[k] else torch.ones_like(low).bool()
+            neurons = torch.nonzero(asked.any(dim=0)).ravel()
+            for chunk in torch.split(neurons, chunk_size(net, k, low.shape[0])):
+                if not len(chunk) or time.monotonic() >= deadline:
+                    break
+                unit = one_hot(chunk, low)
+                start = torch.cat([unit, -unit]).expand(low.shape[0], -1, -1)
+                both = backward_bounds(net, k, start, relaxations, box).lower
+                lower[:, chunk] = torch.fmax(low[:, chunk], both[:, : len(chunk)])
+                upper[:, chunk] = torch.fmin(high[:, chunk], -both[:, len(chunk) :])
         bounds.append((lower, upper))
         relaxations.append(relaxation_of(net, k, bounds[-1]))
     return bounds
+
+
+def one_hot(neurons: Tensor, like: Tensor) -> Tensor:
+    """Rows that pick single neurons, [len(neurons), neurons of `like`]."""
+    rows = like.new_zeros((len(neurons), like.shape[-1]))
+    rows[torch.arange(len(neurons), device=like.device), neurons] = 1.0
+    return rows
+
+
+def chunk_size(net: BoundedNetwork, layer: int, boxes: int) -> int:
+    """How many neurons of a layer to bound at once, so that memory stays bounded."""
+    widest = max(net.width(k) for k in range(layer + 1))
+    return max(1, CHUNK_CELLS // (2 * boxes * widest))

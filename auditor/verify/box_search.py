@@ -23,6 +23,7 @@ from auditor.verify.box_kernel import (
     explore,
 )
 from auditor.verify.magnitudes import interval_magnitudes
+from auditor.verify.network import Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
@@ -77,8 +78,10 @@ class SearchEnd:
 
 def fits_box_search(problem: Problem) -> bool:
     """Whether input splitting is the way for this problem."""
+    if not isinstance(problem.network, Network):
+        return False  # the compiled kernel knows chains of dense layers only
     width = _padded_width(problem)
-    cells = len(problem.network.layers) * width * width
+    cells = len(problem.chain.layers) * width * width
     return problem.varying <= MAX_VARYING_INPUTS and cells <= MAX_CELLS
 
 
@@ -169,7 +172,7 @@ class BoxSearch:
         return SearchEnd(finished=False, leaves=tuple(self.leaves), stopped=why)
 
     def _leaf(self, slot: int) -> Leaf:
-        widths = [layer.num_outputs for layer in self.problem.network.layers]
+        widths = [layer.num_outputs for layer in self.problem.chain.layers]
         return Leaf(
             lower=self.stack.box_lower[slot].copy(),
             upper=self.stack.box_upper[slot].copy(),
@@ -193,16 +196,16 @@ class BoxSearch:
 
 
 def _padded_width(problem: Problem) -> int:
-    layers = problem.network.layers
-    widest = max([problem.network.num_inputs, *(layer.num_outputs for layer in layers)])
+    layers = problem.chain.layers
+    widest = max([problem.chain.num_inputs, *(layer.num_outputs for layer in layers)])
     return -(-widest // 8) * 8
 
 
 def _kernel_network(problem: Problem) -> KernelNetwork:
-    layers, width = problem.network.layers, _padded_width(problem)
+    layers, width = problem.chain.layers, _padded_width(problem)
     weight = np.zeros((len(layers), width, width))
     bias, sums = np.zeros((len(layers), width)), np.zeros((len(layers), width))
-    magnitudes = interval_magnitudes(problem.network, problem.lower, problem.upper)
+    magnitudes = interval_magnitudes(problem.chain, problem.lower, problem.upper)
     for k, layer in enumerate(layers):
         weight[k, : layer.num_outputs, : layer.num_inputs] = layer.weight
         bias[k, : layer.num_outputs] = layer.bias
@@ -233,7 +236,7 @@ def _kernel_network(problem: Problem) -> KernelNetwork:
 
 def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
     depth, width = network.bias.shape
-    inputs, forms = problem.network.num_inputs, len(problem.bounds) + len(problem.cases)
+    inputs, forms = problem.chain.num_inputs, len(problem.bounds) + len(problem.cases)
     base = problem.upper - problem.lower
     return KernelWork(
         alpha=np.zeros((depth, width)),
@@ -263,7 +266,7 @@ def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
 
 
 def _kernel_stack(network: KernelNetwork, problem: Problem) -> KernelStack:
-    (depth, width), inputs = network.bias.shape, problem.network.num_inputs
+    (depth, width), inputs = network.bias.shape, problem.chain.num_inputs
     slots = max(8, min(STACK_SLOTS, 200_000_000 // (16 * depth * width)))
     stack = KernelStack(
         box_lower=np.zeros((slots, inputs)),

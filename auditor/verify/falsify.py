@@ -186,9 +186,5 @@ class Falsifier:
         if not masked.shape[1]:
             return np.full(len(points), -np.inf), np.zeros_like(points)
         worst = masked.argmax(axis=1)
-        gradient = problem.rows[worst]
-        for layer, value in zip(reversed(network.layers), reversed(before), strict=True):
-            if layer.relu:
-                gradient = np.where(value > 0, gradient, 0.0)
-            gradient = gradient @ layer.weight
+        gradient = network.gradient(before, problem.rows[worst])
         return masked[np.arange(len(points)), worst], gradient

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.session import Session
-from auditor.verify.network import Network, network_from_onnx
+from auditor.verify.network import GraphNetwork, Network, read_network
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.property import Property, load_property
 from auditor.verify.search import verify
@@ -41,7 +41,7 @@ class OnnxSubject(NamedTuple):
     """A model opened for verification."""
 
     model: OnnxModel
-    network: Network
+    network: Network | GraphNetwork
     replayers: tuple[RuntimeReplayer, ...]
 
 
@@ -60,12 +60,12 @@ def open_subject(path: Path, device: str = "cpu", *, expected_digest: str = "") 
         UnsupportedModel: Weights that are not finite, several inputs, and the like.
     """
     model = OnnxModel.open(path, expected_digest=expected_digest)
-    network = network_from_onnx(model.proto)
+    network = read_network(model.proto)
     sessions = (model.session(device, optimised=optimised) for optimised in (False, True))
     return OnnxSubject(model, network, tuple(RuntimeReplayer(session) for session in sessions))
 
 
-def read_property(path: Path, network: Network) -> Property:
+def read_property(path: Path, network: Network | GraphNetwork) -> Property:
     """A property file read for this network; see `load_property`."""
     return load_property(path, num_inputs=network.num_inputs, num_outputs=network.num_outputs)
 

@@ -14,8 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from auditor.errors import PropertyMismatch
-from auditor.verify.network import Network
+from auditor.errors import PropertyMismatch, UnsupportedModel, UnsupportedProperty
+from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 from auditor.verify.rounding import box_outward, float_above
@@ -35,13 +35,23 @@ class Problem:
         starts: First row of each case and the number of rows, [cases + 1].
     """
 
-    network: Network
+    network: Network | GraphNetwork
     cases: tuple[UnsafeCase, ...]
     lower: Float64
     upper: Float64
     rows: Float64
     bounds: Float64
     starts: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    @property
+    def chain(self) -> Network:
+        """The network, for engines that know chains of dense layers only."""
+        if not isinstance(self.network, Network):
+            raise UnsupportedModel(
+                "this engine handles chains of dense layers only",
+                way_out="choose engine auto or relus",
+            )
+        return self.network
 
     @property
     def radius(self) -> Float64:
@@ -63,16 +73,20 @@ class Problem:
         return np.stack(pieces, axis=1)
 
 
-def problems_of(network: Network, prop: Property) -> tuple[Problem, ...]:
+def problems_of(network: Network | GraphNetwork, prop: Property) -> tuple[Problem, ...]:
     """The property's cases grouped by input box; empty boxes are left out.
 
     Raises:
         PropertyMismatch: The property is for a network of another size.
+        UnsupportedProperty: The model ends with a softmax, and the property is about more
+            than which outputs are larger.
     """
     if prop.num_inputs != network.num_inputs:
         raise PropertyMismatch(prop.name, "inputs", network.num_inputs, prop.num_inputs)
     if prop.num_outputs != network.num_outputs:
         raise PropertyMismatch(prop.name, "outputs", network.num_outputs, prop.num_outputs)
+    if isinstance(network, GraphNetwork) and network.only_order:
+        _demand_comparisons(prop)
     groups: dict[tuple[tuple[Fraction, ...], tuple[Fraction, ...]], list[UnsafeCase]] = {}
     for case in prop.cases:
         if not case.is_empty:
@@ -80,7 +94,19 @@ def problems_of(network: Network, prop: Property) -> tuple[Problem, ...]:
     return tuple(_problem(network, tuple(cases)) for cases in groups.values())
 
 
-def _problem(network: Network, cases: tuple[UnsafeCase, ...]) -> Problem:
+def _demand_comparisons(prop: Property) -> None:
+    """A softmax was left out, which keeps only the order of two outputs."""
+    for row in (row for case in prop.cases for row in case.rows):
+        used = sorted(value for value in row.coefficients if value)
+        compares = len(used) == 2 and used[0] == -used[1] and not row.bound
+        if used and not compares:
+            raise UnsupportedProperty(
+                f"property {prop.name}: the model ends with a softmax, so it can only say "
+                "which of two outputs is larger; compare outputs, or use a model without it"
+            )
+
+
+def _problem(network: Network | GraphNetwork, cases: tuple[UnsafeCase, ...]) -> Problem:
     lower, upper = box_outward(cases[0].lower, cases[0].upper)
     rows = [_float_row(row) for case in cases for row in case.rows]
     counts = [len(case.rows) for case in cases]

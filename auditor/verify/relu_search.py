@@ -23,10 +23,12 @@ from auditor.verify.bounds import (
     LayerBounds,
     ReluRelaxation,
     layer_bounds,
+    one_hot,
     relaxation_of,
 )
 from auditor.verify.contraction import contract_boxes
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.graph import INPUT
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
 from auditor.verify.slope_search import (
@@ -94,7 +96,8 @@ class ReluSearch:
             torch.from_numpy(problem.lower)[None].to(device),
             torch.from_numpy(problem.upper)[None].to(device),
         )
-        self.hidden = [layer.num_outputs for layer in problem.network.layers]
+        # Only neurons with a ReLU can be split; other layers count as empty here.
+        self.hidden = [layer.num_outputs if layer.relu else 0 for layer in problem.network.layers]
         self.batch = max(8, BATCH_CELLS // max(1, sum(self.hidden)))
         self.bounds: list[LayerBounds] = []
         self.trees: list[_Tree] = []
@@ -136,23 +139,26 @@ class ReluSearch:
         net = BoundedNetwork.over_box(
             self.problem.network, self.problem.lower, self.problem.upper, device=self.device
         )
-        bounds = layer_bounds(net, self.box)
+        bounds = layer_bounds(net, self.box, deadline=deadline)
         for layer in range(1, len(bounds)):
-            if net.relus[layer] and time.monotonic() < deadline:
-                bounds[layer] = self._improved(net, layer, bounds)
-        return bounds
+            if net.relus[layer]:
+                bounds[layer] = self._improved(net, layer, bounds, deadline)
+        return [
+            pair if relu else (pair[0][:, :0], pair[1][:, :0])
+            for pair, relu in zip(bounds, net.relus, strict=True)
+        ]
 
     def _improved(
-        self, net: BoundedNetwork, layer: int, bounds: Sequence[LayerBounds]
+        self, net: BoundedNetwork, layer: int, bounds: Sequence[LayerBounds], deadline: float
     ) -> LayerBounds:
         lower, upper = (end.clone() for end in bounds[layer])
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
         unstable = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
-        eye = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
         for chunk in torch.split(unstable, max(1, self.batch // 2)):
-            if not len(chunk):
-                continue
-            weights = torch.cat([eye[chunk], -eye[chunk]])[None]
+            if not len(chunk) or time.monotonic() >= deadline:
+                break
+            unit = one_hot(chunk, lower)
+            weights = torch.cat([unit, -unit])[None]
             start = starting_multipliers(relaxations, weights)
             best = improve_bounds(
                 net, layer, relaxations, None, self.box, start, HIDDEN_STEPS,
@@ -283,11 +289,13 @@ class _Tree:
     def _first_layer(self, nodes: Nodes) -> LayerBounds:
         """Interval bounds of the first layer over each node's box, within the root's."""
         low, high = self.search_.bounds[0]
+        if not self.net.relus[0]:
+            return low, high
         center = 0.5 * nodes.lower + 0.5 * nodes.upper
         radius = 0.5 * nodes.upper - 0.5 * nodes.lower
         slack = 4.0 * self.net.factor * self.net.magnitudes[0] + self.net.floor
-        middle = center @ self.net.weights[0].T + self.net.biases[0]
-        spread = radius @ self.net.weights[0].abs().T + slack
+        middle = self.net.affine(0, {INPUT: center})
+        spread = self.net.affine(0, {INPUT: radius}, absolute=True) + slack
         return torch.fmax(low, middle - spread), torch.fmin(high, middle + spread)
 
     def _remember(self, nodes: Nodes, multipliers: Multipliers) -> None:
@@ -321,8 +329,12 @@ class _Tree:
     def _contracted(self, nodes: Nodes, neurons: Tensor, phase: int) -> tuple[Tensor, Tensor]:
         """Node boxes under `phase * z >= 0`, where the neuron is in the first layer."""
         width = self.search_.hidden[0]
+        if not width:
+            return nodes.lower, nodes.upper
         index = neurons.clamp(max=width - 1)
-        weight, bias = self.net.weights[0][index], self.net.biases[0][index]
+        (term,) = self.net.terms[0]
+        weight = term.map.pull_back(one_hot(index, self.net.biases[0]))
+        bias = self.net.biases[0][index]
         error = self.net.factor * self.net.magnitudes[0][index] + self.net.floor
         shrunk = contract_boxes((nodes.lower, nodes.upper), -phase * weight, -phase * bias - error)
         first = (neurons < width)[:, None]
@@ -341,6 +353,8 @@ def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> 
     """
     scores = []
     for k, relaxation in enumerate(relaxations):
+        if not relaxation.unstable.shape[-1]:
+            continue
         c, z = improved.forms.at_layers[k][:, 0], improved.values[k][:, 0]
         slope = torch.where(c >= 0, improved.multipliers.slopes[k][:, 0], relaxation.upper_slope)
         offset = torch.where(c >= 0, torch.zeros_like(c), relaxation.upper_intercept)

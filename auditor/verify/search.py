@@ -23,7 +23,7 @@ from auditor.findings import Verdict
 from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
 from auditor.verify.falsify import Falsifier
 from auditor.verify.judge import WitnessJudge
-from auditor.verify.network import Network
+from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
@@ -41,7 +41,7 @@ FIRST_BOXES = 1_000
 
 
 def verify(
-    network: Network,
+    network: Network | GraphNetwork,
     prop: Property,
     *,
     limits: Limits | None = None,
@@ -80,7 +80,7 @@ class _Run:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | GraphNetwork,
         prop: Property,
         limits: Limits,
         seed: int,
@@ -252,7 +252,7 @@ class _Run:
             return f"the time limit of {self.limits.time_s:g} s is reached"
         with self._timed("z3"):
             answer = decide_with_z3(
-                self.network,
+                problem.chain,
                 problem.cases[case],
                 rlimit=self.limits.z3_rlimit,
                 seed=self.seed,

@@ -20,6 +20,7 @@ from auditor.verify.bounds import (
     ReluRelaxation,
     backward_bounds,
 )
+from auditor.verify.network.graph import INPUT
 
 
 @dataclass
@@ -142,17 +143,19 @@ def push_through(
     Returns:
         One tensor per layer up to and with `layer`, [boxes, rows, neurons].
     """
-    hidden, values = points, []
+    hidden: dict[int, Tensor] = {INPUT: points}
+    values = []
     for k in range(layer + 1):
-        value = hidden @ net.weights[k].T + net.biases[k]
+        value = net.affine(k, hidden)
         values.append(value)
-        if k == layer:
-            break
+        if k == layer or not net.relus[k]:
+            hidden[k] = value
+            continue
         relaxation = relaxations[k]
         free = relaxation.unstable[:, None, :]
         below = torch.where(free, slopes[k], relaxation.lower_slope[:, None, :]) * value
         above = relaxation.upper_slope[:, None, :] * value + relaxation.upper_intercept[:, None, :]
-        hidden = torch.where(forms.at_layers[k] >= 0, below, above)
+        hidden[k] = torch.where(forms.at_layers[k] >= 0, below, above)
     return tuple(values)
 
 
@@ -169,19 +172,22 @@ def _step(
 
     Components at the end of their range that would leave it take no part.
     """
-    slope_gains, beta_gains = [], []
+    slope_gains: dict[int, Tensor] = {}
+    beta_gains: dict[int, Tensor] = {}
     norm = torch.zeros_like(forms.lower)
     for k, relaxation in enumerate(relaxations[: len(current.slopes)]):
         slope = current.slopes[k]
+        if not slope.shape[-1]:
+            continue  # a layer without ReLU has nothing to choose
         gain = forms.at_layers[k].clamp(min=0.0) * values[k]
         blocked = ((gain > 0) & (slope >= 1.0)) | ((gain < 0) & (slope <= 0.0))
         gain = gain.masked_fill(blocked | ~relaxation.unstable[:, None, :], 0.0)
-        slope_gains.append(gain)
+        slope_gains[k] = gain
         norm = norm + (gain * gain).sum(dim=-1)
         if signs is not None:
             gain = -signs[k] * values[k]
             gain = gain.masked_fill((gain < 0) & (current.betas[k] <= 0.0), 0.0)
-            beta_gains.append(gain)
+            beta_gains[k] = gain
             norm = norm + (gain * gain).sum(dim=-1)
     row_gain: Tensor | None = None
     if mix_rows:
@@ -189,9 +195,9 @@ def _step(
         norm = norm + (row_gain * row_gain).sum(dim=-1)
     length = relaxed_target * forms.lower.abs() / norm
     length = torch.where(norm > 0, length, torch.zeros_like(length))[:, :, None]
-    for k, gain in enumerate(slope_gains):
+    for k, gain in slope_gains.items():
         current.slopes[k] = (current.slopes[k] + length * gain).clamp(0.0, 1.0)
-    for k, gain in enumerate(beta_gains):
+    for k, gain in beta_gains.items():
         current.betas[k] = (current.betas[k] + length * gain).clamp(min=0.0)
     if row_gain is not None:
         current.weights = project_to_simplex(current.weights + length * row_gain)

@@ -6,6 +6,7 @@ Everything is float64. Sums may be taken in any order; each product is formed di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 from typing import Protocol
@@ -287,7 +288,7 @@ def forward_values(network: GraphNetwork, inputs: Float64) -> tuple[Float64, ...
     return tuple(values)
 
 
-def backward_gradient(network: GraphNetwork, before: tuple[Float64, ...], rows: Float64) -> Float64:
+def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Float64) -> Float64:
     """Gradient over the input of `rows . outputs` at points, [samples, inputs].
 
     Args:

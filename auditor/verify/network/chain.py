@@ -158,6 +158,20 @@ class Network:
         value = self.preactivations(inputs)[-1]
         return np.maximum(value, 0.0) if self.layers[-1].relu else value
 
+    def gradient(self, before: Sequence[Float64], rows: Float64) -> Float64:
+        """Gradient over the inputs of `rows . outputs`, [samples, inputs].
+
+        Args:
+            before: What `preactivations` gave at the points.
+            rows: Coefficients over the outputs, [samples, outputs].
+        """
+        gradient = rows
+        for layer, value in zip(reversed(self.layers), reversed(before), strict=True):
+            if layer.relu:
+                gradient = np.where(value > 0, gradient, 0.0)
+            gradient = gradient @ layer.weight
+        return gradient
+
     def evaluate_exact(self, inputs: Sequence[Fraction]) -> tuple[Fraction, ...]:
         """Outputs of one input in exact rational arithmetic."""
         value = tuple(inputs)

@@ -10,7 +10,8 @@ the error terms of all bounds cover that rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -131,11 +132,22 @@ class GraphNetwork:
         )
         return cls(layers, network.num_inputs, network.input_name, network.input_shape)
 
+    def followed_by(self, weight: Float64, bias: Float64) -> GraphNetwork:
+        """This network with one more layer `weight @ y + bias`, without a ReLU."""
+        layer = GraphLayer((Term(len(self.layers) - 1, DenseMap(weight)),), bias)
+        return replace(self, layers=(*self.layers, layer))
+
     def preactivations(self, inputs: Float64) -> tuple[Float64, ...]:
         """Values before each layer's ReLU, [samples, neurons] per layer, in float64."""
         from auditor.verify.torch_map import forward_values
 
         return forward_values(self, inputs)
+
+    def gradient(self, before: Sequence[Float64], rows: Float64) -> Float64:
+        """Gradient over the inputs of `rows . outputs`; see `Network.gradient`."""
+        from auditor.verify.torch_map import backward_gradient
+
+        return backward_gradient(self, before, rows)
 
     def evaluate(self, inputs: Float64) -> Float64:
         """Outputs in float64 with ordinary rounding, [samples, outputs]."""
