@@ -19,7 +19,7 @@ import numpy as np
 from auditor.errors import CertificateRejected
 from auditor.models.digest import file_digest
 from auditor.verify.certificate.forms import (
-    CHUNK,
+    BOX_BITS,
     Float64,
     Forms,
     Int64,
@@ -32,6 +32,7 @@ from auditor.verify.certificate.records import BATCH, GROUP, HEADER, Payload, re
 from auditor.verify.certificate.statement import Region, read_network, regions
 from auditor.verify.property import load_property
 
+AGAIN = -(1 << 31)
 MAX_NODES, MAX_WAITING, MAX_CELLS = 1024, 1 << 16, 1 << 27
 
 
@@ -149,16 +150,31 @@ class Walk:
         is_open = np.array([node.open_cases for node in taken])
         is_open[bounds.empty] = False
         self._refute(data, bounds, is_open)
+        self._contract(data, bounds, is_open)
         left = np.flatnonzero(is_open.any(axis=1))
         self.leaves += count - len(left)
-        self._split(data, taken, bounds, is_open, left)
+        self._split(data, count, bounds, is_open, left)
         data.end()
 
     def _refute(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
         """Close (node, case) pairs whose weighted rows have a positive lower bound."""
+        nodes, cases, ends, _ = self._weighted_rows(data, bounds, is_open)
+        if not (ends > 0).all():
+            raise CertificateRejected("a leaf's multipliers do not refute it")
+        is_open[nodes, cases] = False
+
+    def _contract(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
+        """Shrink boxes to where the weighted rows of all their open cases may be <= 0."""
+        nodes, cases, ends, forms = self._weighted_rows(data, bounds, is_open)
+        contract(bounds, is_open, nodes, cases, ends, forms)
+
+    def _weighted_rows(
+        self, data: Payload, bounds: NodeBounds, is_open: np.ndarray
+    ) -> tuple[Int64, Int64, Float64, Forms]:
+        """Read (node, case) pairs with multipliers; their lower ends and forms."""
         region, count = self.region, data.number()
         if count > is_open.size:
-            raise CertificateRejected("too many refutations")
+            raise CertificateRejected("too many pairs")
         nodes, cases = data.array("u2", count), data.array("u4", count)
         _demand_below(nodes, len(is_open)), _demand_below(cases, is_open.shape[1])
         starts = np.array(region.starts)
@@ -178,13 +194,10 @@ class Walk:
             if (np.abs(power) > 300).any():
                 raise CertificateRejected("a multiplier is out of range")
             pushes.append((form, neuron, np.ldexp(mantissa.astype(np.float64), power)))
-        found = row_bounds(region, bounds, nodes, weights, slopes, pushes)
-        if not (found > 0).all():
-            raise CertificateRejected("a leaf's multipliers do not refute it")
-        is_open[nodes, cases] = False
+        return nodes, cases, *row_bounds(region, bounds, nodes, weights, slopes, pushes)
 
     def _split(
-        self, data: Payload, taken: list[Node], bounds: NodeBounds, is_open: np.ndarray,
+        self, data: Payload, count: int, bounds: NodeBounds, is_open: np.ndarray,
         left: np.ndarray,
     ) -> None:  # fmt: skip
         inputs, ends = len(self.region.ends), np.cumsum([0, *self.region.widths])
@@ -193,15 +206,17 @@ class Walk:
             (len(self.stack) + 2 * len(left)) * (int(ends[-1]) + inputs) > MAX_CELLS
         ):
             raise CertificateRejected("too many nodes wait")
-        lower = np.concatenate([np.zeros((len(taken), 0)), *bounds.lower], axis=1)
-        upper = np.concatenate([np.zeros((len(taken), 0)), *bounds.upper], axis=1)
+        lower = np.concatenate([np.zeros((count, 0)), *bounds.lower], axis=1)
+        upper = np.concatenate([np.zeros((count, 0)), *bounds.upper], axis=1)
         for node, choice, middle in zip(left, which.tolist(), middles.tolist(), strict=True):
-            old = taken[node]
-            first = Node(old.box_lower, old.box_upper, lower[node], upper[node], is_open[node])
-            if 0 <= choice < inputs:
-                if not old.box_lower[choice] < middle < old.box_upper[choice]:
+            box = bounds.box[0][node], bounds.box[1][node]
+            first = Node(*box, lower[node], upper[node], is_open[node])
+            if choice == AGAIN and middle == 0:
+                self.stack.append(first)
+            elif 0 <= choice < inputs:
+                if not box[0][choice] < middle < box[1][choice]:
                     raise CertificateRejected("a split outside its box")
-                low, high = old.box_lower.copy(), old.box_upper.copy()
+                low, high = box[0].copy(), box[1].copy()
                 low[choice] = high[choice] = middle
                 self.stack += [first._replace(box_upper=high), first._replace(box_lower=low)]
             elif -int(ends[-1]) <= choice < 0 and middle == 0:
@@ -233,6 +248,33 @@ def bounds_of(region: Region, nodes: list[Node]) -> NodeBounds:
     return NodeBounds(region.layers, region.rows, (lower, upper), box)
 
 
+def contract(
+    bounds: NodeBounds, is_open: np.ndarray, nodes: Int64, cases: Int64, ends: Float64, forms: Forms
+) -> None:
+    """Shrink boxes, in place, to where forms of all open cases may be at most 0.
+
+    With `total` the lower end of a form and `own` the part of input i in it, points of
+    interest have `A_i x_i <= own - total`. Ends are integers below 2**25, so one unit
+    outward covers the rounding of the division.
+    """
+    lower, upper = bounds.box[0][nodes], bounds.box[1][nodes]
+    own = forms.coefficients * np.where(forms.coefficients > 0, lower, upper)
+    own = np.floor(own * 2.0**-BOX_BITS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limit = (own - ends[:, None]) / forms.coefficients * 2.0**BOX_BITS
+        high = np.where(forms.coefficients > 0, np.fmin(upper, np.floor(limit) + 1), upper)
+        low = np.where(forms.coefficients < 0, np.fmax(lower, np.ceil(limit) - 1), lower)
+    crossed = (low > high).any(axis=1) | ~np.isfinite(ends)
+    low, high = np.where(crossed[:, None], lower, low), np.where(crossed[:, None], upper, high)
+    hull_low, hull_high = np.full_like(bounds.box[0], np.inf), np.full_like(bounds.box[1], -np.inf)
+    np.minimum.at(hull_low, nodes, low)
+    np.maximum.at(hull_high, nodes, high)
+    seen = np.zeros(is_open.shape, dtype=bool)
+    seen[nodes, cases] = True
+    whole = (seen | ~is_open).all(axis=1) & is_open.any(axis=1)
+    bounds.box[0][whole], bounds.box[1][whole] = hull_low[whole], hull_high[whole]
+
+
 def weight_matrix(flat: Int64, first: Int64, sizes: Int64, rows: int) -> Float64:
     """Row weights of (node, case) pairs over all rows, [pairs, rows], from a flat list."""
     matrix = np.zeros((len(sizes), rows))
@@ -249,8 +291,8 @@ def row_bounds(
     weights: Float64,
     slopes: list[Int64],
     pushes: list[tuple[Int64, Int64, Float64]],
-) -> Float64:
-    """Lower bounds of weighted unsafe rows, integers with the right sign, [pairs].
+) -> tuple[Float64, Forms]:
+    """Lower ends of weighted unsafe rows, integers with the right sign, and their forms.
 
     Args:
         region: The region.
@@ -262,22 +304,9 @@ def row_bounds(
         pushes: Per hidden layer pair, neuron and amount of phase multipliers.
     """
     full = [_spread(known, nodes, each) for known, each in zip(bounds.known, slopes, strict=True)]
-    found = []
-    for first in range(0, len(nodes), CHUNK):
-        part = slice(first, first + CHUNK)
-        zero = np.zeros(len(nodes[part]))
-        start = Forms(weights[part], zero, zero.astype(np.int64))
-        some = [_within(push, first) for push in pushes]
-        found.append(_from_rows(region, bounds, nodes[part], start, [s[part] for s in full], some))
-    return np.concatenate(found) if found else np.zeros(0)
-
-
-def _from_rows(
-    region: Region, bounds: NodeBounds, nodes: Int64, start: Forms, slopes: list[Float64],
-    pushes: list[tuple[Int64, Int64, Float64] | None],
-) -> Float64:  # fmt: skip
-    forms = through_affine(region.layers[-1], start)
-    return backward(region.layers, bounds.known, nodes, forms, bounds.box, slopes, pushes)[0]
+    zero = np.zeros(len(nodes))
+    forms = through_affine(region.layers[-1], Forms(weights, zero, zero.astype(np.int64)))
+    return backward(region.layers, bounds.known, nodes, forms, bounds.box, full, pushes)
 
 
 def _spread(known: Relaxation, nodes: Int64, flat: Int64) -> Float64:
@@ -285,12 +314,6 @@ def _spread(known: Relaxation, nodes: Int64, flat: Int64) -> Float64:
     slopes = np.zeros(mask.shape)
     slopes[mask] = flat / 255.0
     return slopes
-
-
-def _within(push: tuple[Int64, Int64, Float64], first: int) -> tuple[Int64, Int64, Float64] | None:
-    form, neuron, amount = push
-    used = (form >= first) & (form < first + CHUNK)
-    return (form[used] - first, neuron[used], amount[used]) if used.any() else None
 
 
 def _demand_below(indices: Int64, count: int) -> None:

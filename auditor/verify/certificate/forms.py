@@ -141,7 +141,7 @@ def through_relu(
     passed = (coefficients - negative) * below
     negative *= known.above[nodes]
     passed = np.floor(passed + negative)
-    if pushes is not None:
+    if pushes is not None and len(pushes[0]):
         form, neuron, amount = pushes
         amount = np.floor(np.ldexp(amount, -(forms.exponents[form] + shift[form])))
         np.subtract.at(passed, (form, neuron), amount * known.phase[nodes[form], neuron])
@@ -244,7 +244,8 @@ class NodeBounds:
     def empty(self) -> NDArray[np.bool_]:
         """Which nodes contain no point, because bounds contradict each other, [nodes]."""
         return np.any(
-            [(l > u).any(axis=1) for l, u in zip(self.lower, self.upper, strict=True)], axis=0
+            [(low > high).any(axis=1) for low, high in zip(self.lower, self.upper, strict=True)],
+            axis=0,
         )
 
 

@@ -119,6 +119,27 @@ class MultiplierSearch:
             active, current = active[still], current.pick(still)
         return best
 
+    def phase_scores(
+        self, known: list[Relaxation], box: tuple[Float64, Float64], nodes: Int64,
+        found: Multipliers,
+    ) -> Float64:  # fmt: skip
+        """What fixing each neuron's phase promises, [pairs, neurons]; -inf where known.
+
+        With coefficient c on the activation and its linear piece `d z + e` at the bound's
+        minimiser, the inactive phase gains `-c (d z + e)`, the active `c ((1 - d) z - e)`.
+        """
+        known = [Relaxation(*(field[nodes] for field in each)) for each in known]
+        ends = box[0][nodes] * 2.0**-BOX_BITS, box[1][nodes] * 2.0**-BOX_BITS
+        done = self._pass(known, ends, found)
+        scores = [np.zeros((len(nodes), 0))]
+        for k, each in enumerate(known):
+            (slope, offset), c, z = done.pieces[k], done.at_layers[k], done.values[k]
+            off, on = -c * (slope * z + offset), c * ((1.0 - slope) * z - offset)
+            score = np.maximum(np.minimum(off, on), 0.0) + 0.05 * np.maximum(off, on)
+            score = np.nan_to_num(score) + 1e-9 * each.reach
+            scores.append(np.where(each.phase == 0, score, -np.inf))
+        return np.concatenate(scores, axis=1)
+
     def _best_rows(
         self, known: list[Relaxation], ends: tuple[Float64, Float64], allowed: np.ndarray
     ) -> Multipliers:

@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from auditor.models.digest import file_digest
 from auditor.verify.certificate.checker import (
+    AGAIN,
     Node,
     bounds_of,
+    contract,
     header_of,
     root_node,
     row_bounds,
@@ -40,6 +42,8 @@ from auditor.verify.property import Property
 
 BATCH_NODES = 64
 STEPS = 6
+PHASE_STEPS = 12
+SHRUNK_ENOUGH = 0.5
 MAX_VARYING_INPUTS = 20
 
 
@@ -142,6 +146,7 @@ class _Tree:
         self.region, self.sink, self.deadline = region, sink, deadline
         self.progress = progress or (lambda share, text: None)
         self.search = MultiplierSearch(region)
+        self.splits_inputs = int((region.ends > 1).sum()) <= MAX_VARYING_INPUTS
         self.stack: list[Node] = [root_node(region)]
         self.shares = [1.0]
         self.done = 0.0
@@ -168,36 +173,67 @@ class _Tree:
         blame = self._tighten(bounds, payload)
         is_open = np.array([node.open_cases for node in taken])
         is_open[bounds.empty] = False
-        self._refute(bounds, is_open, payload)
+        pairs, found = self._refute(bounds, is_open, payload)
         left = np.flatnonzero(is_open.any(axis=1))
         self.done += sum(shares) - sum(shares[node] for node in left)
-        lower, upper = bounds.box
-        halvable = upper[left] - lower[left] >= 2
-        if not halvable.any(axis=1).all():
+        width = bounds.box[1][left] - bounds.box[0][left]
+        which = np.where(width >= 2, blame[left] + 1e-12 * width, -1.0).argmax(axis=1)
+        if not self.splits_inputs:
+            which = self._choose_phases(bounds, left, pairs, found, which)
+        if (which[:, None] >= 0).any() and not (width >= 2).any(axis=1)[which >= 0].all():
             return "a margin is too small for the integers of a certificate"
-        scores = np.where(halvable, blame[left] + 1e-12 * (upper[left] - lower[left]), -1.0)
-        which = scores.argmax(axis=1)
-        middles = np.floor(0.5 * (lower[left, which] + upper[left, which]))
+        middles = np.floor(0.5 * (bounds.box[0] + bounds.box[1]))[left, np.maximum(which, 0)]
+        middles[which < 0] = 0
+        before = np.array([node.box_upper - node.box_lower for node in taken])[left]
+        shrunk = np.where(before > 0, width / np.maximum(before, 1), 1.0).prod(axis=1) < (
+            SHRUNK_ENOUGH
+        )
+        if self.splits_inputs:
+            which[shrunk], middles[shrunk] = AGAIN, 0
         payload += [_packed("i4", which), _packed("u4", middles)]
         self.sink.record(BATCH, b"".join(payload))
         for place, node in enumerate(left):
-            self._push(taken[node], bounds, int(node), is_open[node],
-                       int(which[place]), float(middles[place]), shares[node])  # fmt: skip
+            self._push(bounds, int(node), is_open[node], int(which[place]), float(middles[place]),
+                       shares[node])  # fmt: skip
         return ""
 
+    def _choose_phases(
+        self, bounds: NodeBounds, left: Int64, pairs: Int64, found: Multipliers, inputs: Int64
+    ) -> Int64:
+        """The neuron whose two phases both promise most, or the input where none is open."""
+        which = inputs.copy()
+        pair = np.searchsorted(pairs, left)
+        if not len(pairs):
+            return which
+        pair = np.minimum(pair, len(pairs) - 1)
+        scores = self.search.phase_scores(bounds.known, bounds.box, pairs[pair], found.pick(pair))
+        best = scores.argmax(axis=1)
+        split = scores.max(axis=1, initial=-np.inf) > -np.inf
+        which[split] = -best[split] - 1
+        return which
+
     def _push(
-        self, old: Node, bounds: NodeBounds, node: int, is_open: np.ndarray,
-        which: int, middle: float, share: float,
+        self, bounds: NodeBounds, node: int, is_open: np.ndarray, which: int, middle: float,
+        share: float,
     ) -> None:  # fmt: skip
         parts = ([part[node] for part in side] for side in (bounds.lower, bounds.upper))
         lower, upper = (np.concatenate([np.zeros(0), *part]) for part in parts)
-        low, high = old.box_lower.copy(), old.box_upper.copy()
-        low[which] = high[which] = middle
-        self.stack += [
-            Node(old.box_lower, high, lower, upper, is_open),
-            Node(low, old.box_upper, lower, upper, is_open),
-        ]
+        box = bounds.box[0][node], bounds.box[1][node]
+        whole = Node(*box, lower, upper, is_open)
+        if which == AGAIN:
+            self.stack.append(whole)
+            self.shares.append(share)
+            return
         self.shares += [0.5 * share] * 2
+        if which < 0:
+            low, high = lower.copy(), upper.copy()
+            low[-which - 1] = max(0.0, low[-which - 1])
+            high[-which - 1] = min(0.0, high[-which - 1])
+            self.stack += [whole._replace(upper=high), whole._replace(lower=low)]
+            return
+        low, high = box[0].copy(), box[1].copy()
+        low[which] = high[which] = middle
+        self.stack += [whole._replace(box_upper=high), whole._replace(box_lower=low)]
 
     def _tighten(self, bounds: NodeBounds, payload: list[bytes]) -> Float64:
         """Bound every neuron of unknown phase; the blame of each input, [nodes, inputs]."""
@@ -205,6 +241,9 @@ class _Tree:
         blame = np.zeros(width.shape)
         for k in range(len(self.region.widths)):
             unknown = (bounds.lower[k] < 0) & (bounds.upper[k] > 0)
+            if not self.splits_inputs and k > 0:
+                # Later layers keep the root's bounds: their lemmas would cost too much.
+                unknown &= ~np.isfinite(bounds.lower[k])
             nodes, neurons = np.nonzero(unknown)
             both, sides = np.repeat(nodes, 2), np.repeat(2 * neurons, 2)
             sides[1::2] += 1
@@ -223,38 +262,75 @@ class _Tree:
         weight = np.maximum(0.0, np.minimum(-lower, upper)) / np.maximum(spread.sum(axis=1), 1e-300)
         np.add.at(blame, nodes, weight[:, None] * spread)
 
-    def _refute(self, bounds: NodeBounds, is_open: np.ndarray, payload: list[bytes]) -> None:
-        """Refute what can be refuted, in place, and write how."""
+    def _refute(
+        self, bounds: NodeBounds, is_open: np.ndarray, payload: list[bytes]
+    ) -> tuple[Int64, Multipliers]:
+        """Refute what can be refuted, contract the rest, in place, and write how.
+
+        Returns the nodes of the pairs that stay open and the best multipliers for them.
+        """
         nodes, cases = np.nonzero(is_open)
-        found = self.search.search(bounds.known, bounds.box, nodes, cases, STEPS)
-        likely = np.flatnonzero(found.found > 0)
-        nodes, cases, found = nodes[likely], cases[likely], found.pick(likely)
-        weights = np.rint(found.weights * WEIGHT_UNITS)
+        steps = STEPS if self.splits_inputs else PHASE_STEPS
+        found = self.search.search(
+            bounds.known, bounds.box, nodes, cases, steps, push=not self.splits_inputs
+        )
+        ends = self._weighted_rows(bounds, nodes, found)[0]
+        good = np.flatnonzero((found.found > 0) & (ends > 0))
+        self._write_pairs(bounds, nodes[good], cases[good], found.pick(good), payload)
+        is_open[nodes[good], cases[good]] = False
+        rest = np.flatnonzero(is_open[nodes, cases] & np.isfinite(found.found))
+        nodes, cases, found = nodes[rest], cases[rest], found.pick(rest)
+        self._write_pairs(bounds, nodes, cases, found, payload)
+        contract(bounds, is_open, nodes, cases, *self._weighted_rows(bounds, nodes, found))
+        return nodes, found
+
+    def _weighted_rows(
+        self, bounds: NodeBounds, nodes: Int64, found: Multipliers
+    ) -> tuple[Float64, Forms]:
         masks = [known.phase[nodes] == 0 for known in bounds.known]
-        slopes = [np.rint(slope * 255).astype(np.int64) for slope in found.slopes]
-        ends = row_bounds(
-            self.region, bounds, nodes, weights,
-            [slope[mask] for slope, mask in zip(slopes, masks, strict=True)],
-            [_no_push()] * len(masks),
-        )  # fmt: skip
-        good = np.flatnonzero(ends > 0)
-        nodes, cases = nodes[good], cases[good]
-        is_open[nodes, cases] = False
-        starts = np.array(self.region.starts)
-        own = [weights[pair, starts[case] : starts[case + 1]] for pair, case in
-               zip(good, cases, strict=True)]  # fmt: skip
-        payload += [_packed("u4", [len(good)]), _packed("u2", nodes), _packed("u4", cases)]
-        payload += [_packed("u2", part) for part in own]
-        payload += [
-            _packed("u1", slope[good][mask[good]])
-            for slope, mask in zip(slopes, masks, strict=True)
-        ]
-        payload += [_packed("u4", [0])] * len(masks)
+        slopes = [np.rint(each * 255)[mask].astype(np.int64) for each, mask in
+                  zip(found.slopes, masks, strict=True)]  # fmt: skip
+        pushes = [(push.form, push.neuron, push.amount) for push in _pushes(bounds, nodes, found)]
+        weights = np.rint(found.weights * WEIGHT_UNITS)
+        return row_bounds(self.region, bounds, nodes, weights, slopes, pushes)
+
+    def _write_pairs(
+        self, bounds: NodeBounds, nodes: Int64, cases: Int64, found: Multipliers,
+        payload: list[bytes],
+    ) -> None:  # fmt: skip
+        starts, weights = self.region.starts, np.rint(found.weights * WEIGHT_UNITS)
+        payload += [_packed("u4", [len(nodes)]), _packed("u2", nodes), _packed("u4", cases)]
+        payload += [_packed("u2", weights[pair, starts[case] : starts[case + 1]])
+                    for pair, case in enumerate(cases)]  # fmt: skip
+        payload += [_packed("u1", np.rint(each * 255)[known.phase[nodes] == 0])
+                    for each, known in zip(found.slopes, bounds.known, strict=True)]  # fmt: skip
+        for push in _pushes(bounds, nodes, found):
+            payload += [_packed("u4", [len(push.form)]), _packed("u4", push.form),
+                        _packed("u4", push.neuron), _packed("u4", push.mantissa),
+                        _packed("i2", push.power)]  # fmt: skip
 
 
-def _no_push() -> tuple[Int64, Int64, Float64]:
-    none = np.zeros(0, dtype=np.int64)
-    return none, none, np.zeros(0)
+class _Push(NamedTuple):
+    """Multipliers of known phases of one layer, as written: mantissa * 2**power."""
+
+    form: Int64
+    neuron: Int64
+    mantissa: Int64
+    power: Int64
+
+    @property
+    def amount(self) -> Float64:
+        return np.asarray(np.ldexp(self.mantissa.astype(np.float64), self.power))
+
+
+def _pushes(bounds: NodeBounds, nodes: Int64, found: Multipliers) -> list[_Push]:
+    pushes = []
+    for known, each in zip(bounds.known, found.pushes, strict=True):
+        form, neuron = np.nonzero((each > 2.0**-200) & (known.phase[nodes] != 0))
+        fraction, power = np.frexp(each[form, neuron] * WEIGHT_UNITS)
+        mantissa = np.floor(fraction * 2.0**24).astype(np.int64)
+        pushes.append(_Push(form, neuron, mantissa, np.minimum(power, 200).astype(np.int64) - 24))
+    return pushes
 
 
 def _packed(kind: str, values: object) -> bytes:
