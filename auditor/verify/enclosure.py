@@ -6,6 +6,7 @@ terms say the same where the margin is larger than their width, and nothing othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -15,19 +16,21 @@ from auditor.verify.bounds import BoundedNetwork, interval_bounds
 from auditor.verify.network import GraphNetwork
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import UnsafeCase
+from auditor.verify.rounding import box_outward
 
 
-def enclose_outputs(network: GraphNetwork, inputs: Float64) -> tuple[Float64, Float64]:
+def enclose_outputs(network: GraphNetwork, inputs: Sequence[Fraction]) -> tuple[Float64, Float64]:
     """Bounds between which every output of the real function lies, two arrays [outputs].
 
     Args:
         network: The network.
-        inputs: One flat input, [inputs], taken as exact.
+        inputs: One flat input, [inputs].
     """
-    net = BoundedNetwork.over_box(network, inputs, inputs)
-    point = torch.from_numpy(inputs)[None]
+    low, high = box_outward(inputs, inputs)
+    net = BoundedNetwork.over_box(network, low, high)
     with torch.no_grad():
-        lower, upper = interval_bounds(net, (point, point))[-1]
+        box = torch.from_numpy(low)[None], torch.from_numpy(high)[None]
+        lower, upper = interval_bounds(net, box)[-1]
     ends = lower[0].numpy(), upper[0].numpy()
     if network.layers[-1].relu:
         return np.maximum(ends[0], 0.0), np.maximum(ends[1], 0.0)

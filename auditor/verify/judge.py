@@ -71,11 +71,12 @@ class WitnessJudge:
     def _examine(self, problem: Problem, case: int, point: Float64) -> bool:
         self.statistics.witness_attempts += 1
         unsafe = problem.cases[case]
-        inputs = snap_to_float32(point, unsafe)
-        if isinstance(inputs, int):
-            self.without_float32 = inputs
-            return False
-        witness = examine(problem.network, unsafe, inputs, self.replayers)
+        snapped = snap_to_float32(point, unsafe)
+        if snapped.outside:
+            self.without_float32 = snapped.outside[0]
+        witness = examine(
+            problem.network, unsafe, snapped.inputs, self.replayers, exact=snapped.exact
+        )
         if witness.confirmed:
             self.confirmed = witness
             return True

@@ -64,6 +64,11 @@ def float32_inside(value: float, lower: Fraction, upper: Fraction) -> np.float32
     return candidate if inside else None
 
 
+def nearest_float32(value: Fraction) -> np.float32:
+    """The float32 nearest to a number, or the largest one beyond the range."""
+    return np.float32(np.clip(float_above(value), -3.4028234e38, 3.4028234e38))
+
+
 def _step_to(end: Fraction, start: np.float32, *, up: bool) -> np.float32:
     """The float32 nearest to `end` on its inner side, or the start if out of range."""
     toward = np.float32(np.inf if up else -np.inf)

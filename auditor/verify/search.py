@@ -287,9 +287,17 @@ class _Run:
         return Outcome(
             Verdict.VIOLATED,
             f"an input violates the property by {witness.margin:.6g} in exact arithmetic and "
-            f"in {len(witness.replays)} replays",
+            f"in {len(witness.replays)} replays" + self._nearest_replayed(),
             witness,
             self.statistics,
+        )
+
+    def _nearest_replayed(self) -> str:
+        if self.judge.without_float32 is None:
+            return ""
+        return (
+            f"; the box holds no float32 number at input {self.judge.without_float32}: "
+            "replayed at the nearest one"
         )
 
     def _unknown(self, why: str) -> Outcome:

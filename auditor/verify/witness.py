@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import UnsafeCase
-from auditor.verify.rounding import float32_inside
+from auditor.verify.rounding import float32_inside, nearest_float32
 
 
 class Replayer(Protocol):
@@ -90,15 +90,33 @@ class Witness:
         )
 
 
-def snap_to_float32(candidate: Float64, case: UnsafeCase) -> NDArray[np.float32] | int:
-    """The candidate as float32 inside the exact box, or the input that has no float32."""
+@dataclass(frozen=True, eq=False)
+class Snapped:
+    """A candidate moved onto float32.
+
+    Attributes:
+        inputs: What a runtime is given, [inputs].
+        exact: A point of the exact box; differs from `inputs` at `outside` only.
+        outside: Inputs whose interval holds no float32; there `inputs` is the nearest one.
+    """
+
+    inputs: NDArray[np.float32]
+    exact: tuple[Fraction, ...]
+    outside: tuple[int, ...]
+
+
+def snap_to_float32(candidate: Float64, case: UnsafeCase) -> Snapped:
+    """The candidate as float32 inside the exact box, or beside it where it holds none."""
     snapped = np.empty(len(candidate), dtype=np.float32)
+    exact, outside = [], []
     for index, value in enumerate(candidate.tolist()):
         inside = float32_inside(value, case.lower[index], case.upper[index])
         if inside is None:
-            return index
+            inside = nearest_float32(case.lower[index])
+            outside.append(index)
         snapped[index] = inside
-    return snapped
+        exact.append(min(max(Fraction(float(inside)), case.lower[index]), case.upper[index]))
+    return Snapped(snapped, tuple(exact), tuple(outside))
 
 
 def examine(
@@ -106,6 +124,8 @@ def examine(
     case: UnsafeCase,
     inputs: NDArray[np.float32],
     replayers: Sequence[Replayer],
+    *,
+    exact: Sequence[Fraction] | None = None,
 ) -> Witness:
     """Evaluate a float32 input of the case's box exactly and in every runtime.
 
@@ -117,8 +137,10 @@ def examine(
         case: The case whose rows decide.
         inputs: Flat float32 input inside the case's box.
         replayers: Runtimes; one may carry a `label` for messages.
+        exact: The point of the exact box, where it is not `inputs` itself.
     """
-    outputs_found, margin, violates_really = _evaluate(network, case, inputs)
+    point = [Fraction(float(value)) for value in inputs] if exact is None else exact
+    outputs_found, margin, violates_really = _evaluate(network, case, point)
     replays = []
     for number, replayer in enumerate(replayers):
         outputs = np.asarray(replayer(inputs.copy())).ravel()
@@ -137,16 +159,16 @@ def examine(
 
 
 def _evaluate(
-    network: Network | GraphNetwork, case: UnsafeCase, inputs: NDArray[np.float32]
+    network: Network | GraphNetwork, case: UnsafeCase, point: Sequence[Fraction]
 ) -> tuple[tuple[float, ...], float, bool]:
     """Outputs, margin and whether they violate: exact, or certain whatever the rounding."""
     if isinstance(network, GraphNetwork):
         # Loads torch, which a chain of small layers does not need.
         from auditor.verify.enclosure import enclose_outputs, worst_margin
 
-        lower, upper = enclose_outputs(network, inputs.astype(np.float64))
+        lower, upper = enclose_outputs(network, point)
         violates, margin = worst_margin(case, lower, upper)
         return tuple((0.5 * lower + 0.5 * upper).tolist()), margin, violates
-    exact = network.evaluate_exact([Fraction(float(value)) for value in inputs])
+    exact = network.evaluate_exact(point)
     floats = tuple(float(value) for value in exact)
     return floats, float(case.margin(exact)), case.violated_by(exact)

@@ -174,13 +174,12 @@ def test_a_violation_that_contradicts_itself_is_not_a_pass() -> None:
 
 
 def test_a_box_without_float32_numbers_says_so() -> None:
-    network = distance_network([0.0], 0.0)
     third = Fraction(1, 3)
     prop = robustness_property([third], 0, 0, 2)
     two = chain(([[1.0], [1.0]], [0.0, 0.0], False))
-    outcome = verify(two, prop, replay=float32_runtime(network))
-    assert outcome.verdict is Verdict.UNKNOWN
-    assert "no float32" in outcome.reason
+    outcome = verify(two, prop, replay=float32_runtime(two))
+    assert outcome.verdict is Verdict.VIOLATED
+    assert "no float32 number at input 0: replayed at the nearest" in outcome.reason
 
 
 def test_equal_runs_give_equal_statistics() -> None:

@@ -55,11 +55,14 @@ def test_snapping_stays_inside_the_exact_box() -> None:
     tenth = Fraction(1, 10)
     case = UnsafeCase((tenth, tenth), (Fraction(1), Fraction(1)), ())
     snapped = snap_to_float32(np.array([0.1, 2.0]), case)
-    assert not isinstance(snapped, int)
-    assert case.contains([Fraction(float(value)) for value in snapped])
+    assert not snapped.outside
+    assert case.contains([Fraction(float(value)) for value in snapped.inputs])
 
 
-def test_snapping_names_the_input_without_a_float32() -> None:
+def test_an_input_without_a_float32_stays_exact_and_is_run_at_the_nearest_one() -> None:
     third = Fraction(1, 3)
     case = UnsafeCase((Fraction(0), third), (Fraction(1), third), ())
-    assert snap_to_float32(np.array([0.5, 1 / 3]), case) == 1
+    snapped = snap_to_float32(np.array([0.5, 1 / 3]), case)
+    assert snapped.outside == (1,)
+    assert snapped.exact == (Fraction(1, 2), third)
+    assert snapped.inputs.tolist() == [np.float32(0.5), np.float32(1 / 3)]
