@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from auditor.errors import FileMissing, InvalidText
 from auditor.verify.property.cases import Property
 from auditor.verify.property.property_yaml import parse_property_yaml
 from auditor.verify.property.vnnlib import parse_vnnlib
+from auditor.verify.property.vnnlib2 import parse_vnnlib2
 
 MAX_BYTES = 32_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
+# A version 2 file opens with its version, or at least with a network.
+_VERSION_2 = re.compile(r"\A(?:\s|;[^\n]*(?:\n|\Z))*\((?:vnnlib-version\b|declare-network\b)")
 
 
 def load_property(path: Path | str, *, num_inputs: int, num_outputs: int) -> Property:
     """Read a property for a network of the given flat sizes.
 
     Args:
-        path: A VNN-LIB 1 or YAML file, possibly gzip-compressed; the content decides.
+        path: A VNN-LIB (1 or 2) or YAML file, possibly gzip-compressed; the content decides.
         num_inputs: Number of inputs of the network.
         num_outputs: Number of its outputs.
 
@@ -34,9 +38,8 @@ def load_property(path: Path | str, *, num_inputs: int, num_outputs: int) -> Pro
     text = _read_text(path)
     if _looks_like_vnnlib(text):
         name = path.name.removesuffix(".gz").removesuffix(".vnnlib")
-        return parse_vnnlib(
-            text, name, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs
-        )
+        parse = parse_vnnlib2 if _VERSION_2.search(text) else parse_vnnlib
+        return parse(text, name, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs)
     return parse_property_yaml(
         text, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs
     )

@@ -122,9 +122,8 @@ def test_an_explosion_of_cases_is_refused_before_it_happens() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["(assert (<= X_0 Y_0))", "(assert (<= (+ X_0 X_1) 1))", "(assert (< X_0 1))",
-     "(vnnlib-version <2.0>)"],
-)  # fmt: skip
+    ["(assert (<= X_0 Y_0))", "(assert (<= (+ X_0 X_1) 1))", "(assert (< X_0 1))"],
+)
 def test_forms_that_are_not_expressed_are_named_as_such(text: str) -> None:
     with pytest.raises(UnsupportedProperty):
         read(text)

@@ -1,0 +1,165 @@
+"""Reading VNN-LIB version 2 through the standard's own parser.
+
+The text is limited in size and nesting before that parser (native code) sees it. One
+network with one input and one output tensor is expressed; hidden tensors and relations
+between networks are refused. Elements are numbered row by row, as in the flat vectors.
+Numbers are read from the text of their literals, never through floats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import vnnlib
+
+from auditor.errors import InvalidText, Place, PropertyMismatch, UnsupportedProperty
+from auditor.verify.property.alternatives import (
+    Alternatives,
+    CaseBuilder,
+    Linear,
+    all_of,
+    any_of,
+    compare,
+    total_of,
+)
+from auditor.verify.property.cases import Property
+from auditor.verify.property.numbers import exact_decimal
+
+MAX_CHARACTERS = 32_000_000
+MAX_DEPTH = 64
+_SIGNS = {
+    vnnlib.LessEqual: "<=",
+    vnnlib.GreaterEqual: ">=",
+    vnnlib.LessThan: "<",
+    vnnlib.GreaterThan: ">",
+    vnnlib.Equal: "==",
+}
+
+
+def parse_vnnlib2(
+    text: str, name: str, *, source: str, num_inputs: int, num_outputs: int
+) -> Property:
+    """Read the text of a VNN-LIB 2 file as a property.
+
+    Args:
+        text: The file's content.
+        name: Name of the property.
+        source: Name of the file, for messages.
+        num_inputs: Size of the network's flat input.
+        num_outputs: Size of its flat output.
+
+    Raises:
+        InvalidText: Not VNN-LIB 2, or a limit is passed.
+        UnsupportedProperty: A form this reader does not express.
+        PropertyMismatch: Declared for a network of another size.
+    """
+    _limit(text, source)
+    try:
+        query = vnnlib.parse_query_string(text)
+    except vnnlib.VNNLibException as error:
+        raise InvalidText(source, " ".join(str(error).split())[:300]) from None
+    shapes = _shapes(query, source)
+    for letter, what, size in (("X", "inputs", num_inputs), ("Y", "outputs", num_outputs)):
+        if math.prod(shapes[letter]) != size:
+            raise PropertyMismatch(name, what, size, math.prod(shapes[letter]))
+    sizes = {"X": num_inputs, "Y": num_outputs}
+    builder = CaseBuilder(name, source, sizes, lambda line: Place(source, line))
+    reader = _Reader(source, shapes)
+    return builder.property_of([reader.alternatives(each.expr) for each in query.assertions])
+
+
+def _limit(text: str, source: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidText(source, f"longer than {MAX_CHARACTERS} characters")
+    depth = 0
+    for line in text.splitlines():
+        for character in line.partition(";")[0]:
+            depth += (character == "(") - (character == ")")
+            if depth > MAX_DEPTH:
+                raise InvalidText(source, f"nested deeper than {MAX_DEPTH}")
+
+
+def _shapes(query: vnnlib.Query, source: str) -> dict[str, Sequence[int]]:
+    """The shapes of the one input (X) and the one output (Y)."""
+    if len(query.networks) != 1:
+        raise UnsupportedProperty(f"{source}: {len(query.networks)} networks; only one is read")
+    (network,) = query.networks
+    if network.hidden or len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise UnsupportedProperty(
+            f"{source}: only networks with one input, one output and no hidden tensors are read"
+        )
+    return {"X": network.inputs[0].shape, "Y": network.outputs[0].shape}
+
+
+class _Reader:
+    """Turns the parser's tree into alternatives."""
+
+    def __init__(self, source: str, shapes: dict[str, Sequence[int]]) -> None:
+        self.source, self.shapes = source, shapes
+
+    def alternatives(self, expression: vnnlib.BoolExpr) -> Alternatives:
+        """The formula as a disjunction of conjunctions of atoms."""
+        if isinstance(expression, vnnlib.And | vnnlib.Or):
+            blocks = [self.alternatives(part) for part in expression.args]
+            combine = all_of if isinstance(expression, vnnlib.And) else any_of
+            return combine(blocks, lambda problem: InvalidText(self.source, problem))
+        if isinstance(expression, vnnlib.NotEqual):
+            sides = self._sides(expression)
+            return [compare(sign, *sides) for sign in ("<", ">")]
+        if isinstance(expression, vnnlib.Comparison):
+            return [compare(_SIGNS[type(expression)], *self._sides(expression))]
+        raise UnsupportedProperty(f"{self.source}: '{str(expression)[:60]}' is not read")
+
+    def _sides(self, expression: vnnlib.Comparison) -> tuple[Linear, Linear, int]:
+        line = next((leaf.line for leaf in _leaves(expression)), 1)
+        return self._linear(expression.lhs), self._linear(expression.rhs), line
+
+    def _linear(self, term: vnnlib.ArithExpr) -> Linear:
+        if isinstance(term, vnnlib.Var):
+            return Linear({self._flat_name(term): Fraction(1)}, Fraction(0))
+        if isinstance(term, vnnlib.Float | vnnlib.Int):
+            # The package's stubs leave the literal's text out.
+            return Linear({}, exact_decimal(str(term.lexeme)))  # type: ignore[union-attr]
+        if isinstance(term, vnnlib.Negate):
+            return self._linear(term.expr).scaled(Fraction(-1))
+        if isinstance(term, vnnlib.Plus):
+            return total_of([self._linear(part) for part in term.args])
+        if isinstance(term, vnnlib.Minus):
+            rest = total_of([self._linear(part) for part in term.rest])
+            return self._linear(term.head).plus(rest.scaled(Fraction(-1)))
+        if isinstance(term, vnnlib.Multiply):
+            return self._product([self._linear(part) for part in term.args])
+        raise UnsupportedProperty(f"{self.source}: '{str(term)[:60]}' is not a linear term")
+
+    def _product(self, parts: Sequence[Linear]) -> Linear:
+        forms = [part for part in parts if part.coefficients]
+        if len(forms) > 1:
+            raise UnsupportedProperty(f"{self.source}: a product of variables is not linear")
+        factor = math.prod((p.constant for p in parts if not p.coefficients), start=Fraction(1))
+        return forms[0].scaled(factor) if forms else Linear({}, factor)
+
+    def _flat_name(self, variable: vnnlib.Var) -> str:
+        letter = "X" if variable.kind == vnnlib.SymbolKind.Input else "Y"
+        shape = self.shapes[letter]
+        if len(variable.indices) != len(shape):
+            raise InvalidText(
+                Place(self.source, variable.line),
+                f"{variable.name} has {len(shape)} axes, {len(variable.indices)} are named",
+            )
+        flat = 0
+        for index, size in zip(variable.indices, shape, strict=True):
+            if not 0 <= index < size:
+                raise InvalidText(
+                    Place(self.source, variable.line),
+                    f"index {index} of {variable.name} is outside of 0 to {size - 1}",
+                )
+            flat = flat * size + index
+        return f"{letter}_{flat}"
+
+
+def _leaves(node: vnnlib.Node) -> list[vnnlib.Var]:
+    if isinstance(node, vnnlib.Var):
+        return [node]
+    return [leaf for child in node.children() for leaf in _leaves(child)]
