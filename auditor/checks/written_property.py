@@ -124,11 +124,9 @@ def _evidence(
     title = "Witness" if witness.confirmed else "Candidate that did not count"
     records: list[Evidence] = [witness_evidence(title, prop, witness, opened)]
     if params.image_shape:
-        box = next(
-            case
-            for case in prop.cases
-            if case.contains([Fraction(float(x)) for x in witness.inputs])
-        )
+        point = [Fraction(float(x)) for x in witness.inputs]
+        # An input may lie beside its interval where that holds no float32.
+        box = next((case for case in prop.cases if case.contains(point)), prop.cases[0])
         middle = [float((low + high) / 2) for low, high in zip(box.lower, box.upper, strict=True)]
         change = witness.inputs.astype(float) - middle
         stretched = 0.5 + 0.5 * change / max(float(abs(change).max()), 1e-12)
