@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import ConfigurationError
 from auditor.findings import (
     Answer,
+    BlobEvidence,
     Evidence,
     Finding,
     ImageEvidence,
@@ -18,6 +21,7 @@ from auditor.findings import (
     Severity,
     Verdict,
 )
+from auditor.verify.certificate.certify import certify
 from auditor.verify.evidence import gray_image, statistics_metrics, witness_evidence
 from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
 from auditor.verify.outcome import Limits, Outcome
@@ -36,6 +40,8 @@ class Params(CheckParams):
     """Sub-problems the search may look at."""
     image_shape: tuple[int, int] | None = None
     """Height and width, for models whose input is a grey-scale picture in [0, 1]."""
+    certificate: bool = False
+    """Whether a `holds` needs a certificate, kept as evidence; else it is `unknown`."""
 
 
 def prepare(subject: Subject, params: Params) -> None:
@@ -52,6 +58,7 @@ def prepare(subject: Subject, params: Params) -> None:
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Verify the property; a violation counts only when it was replayed."""
+    started = time.monotonic()
     opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
     prop = read_property(params.property, opened.network)
     outcome = verify(
@@ -62,7 +69,36 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         progress=context.progress,
         replay=opened.replayers,
     )
-    return _answer(opened, prop, outcome, params)
+    kept: tuple[Evidence, ...] = ()
+    if params.certificate:
+        left_s = max(0.0, context.time_limit_s - (time.monotonic() - started))
+        outcome, kept = _certified(subject, prop, outcome, params, context, left_s)
+    answer = _answer(opened, prop, outcome, params)
+    return answer.model_copy(update={"evidence": answer.evidence + kept}) if kept else answer
+
+
+def _certified(
+    subject: Subject,
+    prop: Property,
+    outcome: Outcome,
+    params: Params,
+    context: CheckContext,
+    left_s: float,
+) -> tuple[Outcome, tuple[Evidence, ...]]:
+    """The outcome with its certificate stored, or `unknown` where none could be written."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "certificate.audcert"
+        outcome, written = certify(
+            outcome, subject.path, params.property, prop, target,
+            time_limit_s=left_s, progress=context.progress,
+        )  # fmt: skip
+        if written is None:
+            return outcome, ()
+        blob = context.evidence.put(
+            target.read_bytes(), "application/octet-stream", "certificate.audcert"
+        )
+    title = f"Certificate of {prop.name}, for `auditor verify --check`"
+    return outcome, (BlobEvidence(title=title, blob=blob),)
 
 
 def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Params) -> Answer:

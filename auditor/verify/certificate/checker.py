@@ -145,7 +145,8 @@ class Walk:
             if rows > 2 * width * count:
                 raise CertificateRejected("too many lemmas")
             nodes, sides = data.array("u2", rows), data.array("u4", rows)
-            _demand_below(nodes, count), _demand_below(sides, 2 * width)
+            _demand_below(nodes, count)
+            _demand_below(sides, 2 * width)
             bounds.tighten(nodes, sides)
         is_open = np.array([node.open_cases for node in taken])
         is_open[bounds.empty] = False
@@ -176,7 +177,8 @@ class Walk:
         if count > is_open.size:
             raise CertificateRejected("too many pairs")
         nodes, cases = data.array("u2", count), data.array("u4", count)
-        _demand_below(nodes, len(is_open)), _demand_below(cases, is_open.shape[1])
+        _demand_below(nodes, len(is_open))
+        _demand_below(cases, is_open.shape[1])
         starts = np.array(region.starts)
         sizes = starts[cases + 1] - starts[cases]
         weights = weight_matrix(data.array("u2", int(sizes.sum())), starts[cases], sizes,
@@ -189,7 +191,8 @@ class Walk:
             if number > count * width:
                 raise CertificateRejected("too many multipliers")
             form, neuron = data.array("u4", number), data.array("u4", number)
-            _demand_below(form, count), _demand_below(neuron, width)
+            _demand_below(form, count)
+            _demand_below(neuron, width)
             mantissa, power = data.array("u4", number), data.array("i2", number)
             if (np.abs(power) > 300).any():
                 raise CertificateRejected("a multiplier is out of range")
@@ -239,7 +242,7 @@ def root_node(region: Region) -> Node:
 
 def bounds_of(region: Region, nodes: list[Node]) -> NodeBounds:
     """The bounds that nodes inherit, to be tightened."""
-    cuts = np.cumsum(region.widths)[:-1] if region.widths else []
+    cuts = np.cumsum([0, *region.widths])[1:-1].tolist()
     lower, upper = (
         [part.copy() for part in np.split(np.array([n[k] for n in nodes]), cuts, axis=1)]
         if region.widths else [] for k in (2, 3)

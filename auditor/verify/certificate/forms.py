@@ -51,6 +51,10 @@ class Forms(NamedTuple):
     constants: Float64
     exponents: Int64
 
+    def pick(self, index: Int64 | slice) -> Forms:
+        """Some of the forms."""
+        return Forms(self.coefficients[index], self.constants[index], self.exponents[index])
+
 
 class Relaxation(NamedTuple):
     """What is known of one layer's pre-activations, all [nodes, neurons].
@@ -65,6 +69,13 @@ class Relaxation(NamedTuple):
     below: Float64
     reach: Float64
     phase: NDArray[np.int8]
+
+    def pick(self, index: Int64 | NDArray[np.bool_]) -> Relaxation:
+        """The relaxation of some nodes."""
+        return Relaxation(
+            self.low[index], self.high[index], self.above[index], self.below[index],
+            self.reach[index], self.phase[index],
+        )  # fmt: skip
 
 
 def fixed_layer(weight: Float64, bias: Float64, input_bits: int) -> FixedLayer:
@@ -220,33 +231,33 @@ class NodeBounds:
 
         Returns the forms over the input. Afterwards the layer is done.
         """
-        k, parts = len(self.known), []
-        start = self.rows[k]
+        k = len(self.known)
         lower, upper = self.lower[k], self.upper[k]
+        ends = np.zeros(len(nodes))
+        forms = self.rows[k].pick(sides)
+        coefficients = np.zeros((len(nodes), self.box[0].shape[1]))
         for first in range(0, len(nodes), CHUNK):
             part = slice(first, first + CHUNK)
-            chosen, side = nodes[part], sides[part]
-            forms = Forms(*(field[side] for field in start))
-            ends, forms = backward(self.layers[:k], self.known, chosen, forms, self.box)
-            found = rounded_down(ends, forms.exponents)
-            odd = (side & 1).astype(bool)
-            np.maximum.at(lower, (chosen[~odd], side[~odd] >> 1), found[~odd])
-            np.minimum.at(upper, (chosen[odd], side[odd] >> 1), -found[odd])
-            parts.append(forms)
+            ends[part], found = backward(
+                self.layers[:k], self.known, nodes[part], forms.pick(part), self.box
+            )
+            coefficients[part] = found.coefficients
+            forms.constants[part], forms.exponents[part] = found.constants, found.exponents
+        values, odd = rounded_down(ends, forms.exponents), (sides & 1).astype(bool)
+        np.maximum.at(lower, (nodes[~odd], sides[~odd] >> 1), values[~odd])
+        np.minimum.at(upper, (nodes[odd], sides[odd] >> 1), -values[odd])
         if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
             raise CertificateRejected(f"layer {k} is used before all of it is bounded")
         self.known.append(relaxation(lower, upper))
-        return Forms(*(np.concatenate(each) for each in zip(*parts, strict=True))) if parts else (
-            Forms(np.zeros((0, self.box[0].shape[1])), np.zeros(0), np.zeros(0, dtype=np.int64))
-        )  # fmt: skip
+        return Forms(coefficients, forms.constants, forms.exponents)
 
     @property
     def empty(self) -> NDArray[np.bool_]:
         """Which nodes contain no point, because bounds contradict each other, [nodes]."""
-        return np.any(
-            [(low > high).any(axis=1) for low, high in zip(self.lower, self.upper, strict=True)],
-            axis=0,
-        )
+        empty = np.zeros(len(self.box[0]), dtype=np.bool_)
+        for low, high in zip(self.lower, self.upper, strict=True):
+            empty |= (low > high).any(axis=1)
+        return empty
 
 
 def rows_of(layer: FixedLayer) -> Forms:

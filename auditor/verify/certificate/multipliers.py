@@ -93,7 +93,7 @@ class MultiplierSearch:
             steps: Polyak steps after the first bounds.
             push: Whether phase multipliers are searched too.
         """
-        known = [Relaxation(*(field[nodes] for field in each)) for each in known]
+        known = [each.pick(nodes) for each in known]
         ends = box[0][nodes] * 2.0**-BOX_BITS, box[1][nodes] * 2.0**-BOX_BITS
         allowed = np.zeros((len(nodes), int(self.starts[-1])), dtype=bool)
         for pair, case in enumerate(cases):
@@ -104,7 +104,7 @@ class MultiplierSearch:
         for step in range(steps):
             if not len(active):
                 break
-            part = [Relaxation(*(field[active] for field in each)) for each in known]
+            part = [each.pick(active) for each in known]
             box_part = ends[0][active], ends[1][active]
             done = self._pass(part, box_part, current)
             current.found = done.found
@@ -128,7 +128,7 @@ class MultiplierSearch:
         With coefficient c on the activation and its linear piece `d z + e` at the bound's
         minimiser, the inactive phase gains `-c (d z + e)`, the active `c ((1 - d) z - e)`.
         """
-        known = [Relaxation(*(field[nodes] for field in each)) for each in known]
+        known = [each.pick(nodes) for each in known]
         ends = box[0][nodes] * 2.0**-BOX_BITS, box[1][nodes] * 2.0**-BOX_BITS
         done = self._pass(known, ends, found)
         scores = [np.zeros((len(nodes), 0))]
@@ -147,17 +147,16 @@ class MultiplierSearch:
         pair, row = np.nonzero(allowed)
         weights = np.zeros((len(pair), allowed.shape[1]))
         weights[np.arange(len(pair)), row] = 1.0
-        part = [Relaxation(*(field[pair] for field in each)) for each in known]
+        part = [each.pick(pair) for each in known]
         slopes = [each.below.astype(np.float64) for each in part]
         trial = Multipliers(weights, slopes, [np.zeros_like(s) for s in slopes], np.zeros(0))
-        found, _ = self._backward(part, (ends[0][pair], ends[1][pair]), trial)[:2]
+        found = self._backward(part, (ends[0][pair], ends[1][pair]), trial)[0]
         table = np.full(allowed.shape, -np.inf)
         table[pair, row] = found
-        choice = table.argmax(axis=1) if table.shape[1] else np.zeros(len(table), dtype=np.int64)
+        choice = table.argmax(axis=1)
         start = np.zeros(allowed.shape)
-        if table.shape[1]:
-            start[np.arange(len(table)), choice] = allowed[np.arange(len(table)), choice]
-        best = table.max(axis=1, initial=-np.inf)
+        start[np.arange(len(table)), choice] = allowed[np.arange(len(table)), choice]
+        best = table.max(axis=1)
         slopes = [each.below.astype(np.float64) for each in known]
         return Multipliers(start, slopes, [np.zeros_like(s) for s in slopes], best)
 

@@ -28,7 +28,7 @@ from auditor.verify.certificate.checker import (
     row_bounds,
 )
 from auditor.verify.certificate.forms import Float64, Forms, Int64, NodeBounds
-from auditor.verify.certificate.multipliers import WEIGHT_UNITS, MultiplierSearch
+from auditor.verify.certificate.multipliers import WEIGHT_UNITS, Multipliers, MultiplierSearch
 from auditor.verify.certificate.records import (
     BATCH,
     END,
@@ -180,7 +180,7 @@ class _Tree:
         which = np.where(width >= 2, blame[left] + 1e-12 * width, -1.0).argmax(axis=1)
         if not self.splits_inputs:
             which = self._choose_phases(bounds, left, pairs, found, which)
-        if (which[:, None] >= 0).any() and not (width >= 2).any(axis=1)[which >= 0].all():
+        if not ((width >= 2).any(axis=1) | (which < 0)).all():
             return "a margin is too small for the integers of a certificate"
         middles = np.floor(0.5 * (bounds.box[0] + bounds.box[1]))[left, np.maximum(which, 0)]
         middles[which < 0] = 0

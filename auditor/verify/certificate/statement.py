@@ -190,7 +190,7 @@ class _State:
             axis = attributes.get("axis", 1)
             self.shape = (math.prod(self.shape[:axis]), math.prod(self.shape[axis:]))
         elif node.op_type == "Reshape":
-            wanted = [self.shape[i] if n == 0 else int(n) for i, n in enumerate(others[0])]
+            wanted = [int(n) or self.shape[i] for i, n in enumerate(np.asarray(others[0]).tolist())]
             self.shape = np.empty(self.shape, dtype=np.int8).reshape(wanted).shape
         elif node.op_type != "Identity":
             self._affine(node, attributes, place, [np.asarray(each) for each in others])
@@ -238,4 +238,4 @@ def _rational(matrix: Any) -> Any:
     if not isinstance(matrix, np.ndarray):
         return matrix
     entries = [flint.fmpq(*value.as_integer_ratio()) for value in matrix.ravel().tolist()]
-    return flint.fmpq_mat(*matrix.shape, entries)
+    return flint.fmpq_mat(matrix.shape[0], matrix.shape[1], entries)

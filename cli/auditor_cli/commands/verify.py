@@ -41,6 +41,9 @@ GRACE_S = 30.0
               help="Wall-clock seconds of one property.")  # fmt: skip
 @option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               envvar="AUDITOR_SEED", help="Seed of the falsifier.")  # fmt: skip
+@click.option("--certificate", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write a certificate of what holds; else it is no answer.")  # fmt: skip
+@click.option("--check", type=FILE, help="Check this certificate of MODEL and PROPERTY instead.")
 @json_option
 @quiet_option
 def command(
@@ -51,28 +54,60 @@ def command(
     workers: int | None,
     time_s: float,
     seed: int,
+    certificate: Path | None,
+    check: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Verify PROPERTY (VNN-LIB or YAML) of MODEL (ONNX), or many with --instances.
 
     Exits 0 when it holds, 1 when it is violated, 3 when there is no answer; with
-    --instances 1 when one is violated, else 3 when one is open.
+    --instances 1 when one is violated, else 3 when one is open; with --check 0 when
+    the certificate is accepted and 1 when it is rejected.
     """
     output = Output(as_json, quiet)
     if instances is not None:
         if model is not None:
             raise ConfigurationError("give MODEL and PROPERTY, or --instances, not both")
+        if certificate is not None or check is not None:
+            raise ConfigurationError("--certificate and --check are for one MODEL and PROPERTY")
         return _verify_many(instances, out, workers or os.cpu_count() or 1, time_s, output)
     if model is None or property_file is None:
         raise ConfigurationError("MODEL and PROPERTY are needed, or --instances FILE")
-    return _verify_one(model, property_file, time_s, seed, output)
+    if check is not None:
+        if certificate is not None:
+            raise ConfigurationError("give --certificate to write one, or --check, not both")
+        return _check_certificate(check, model, property_file, output)
+    return _verify_one(model, property_file, time_s, seed, certificate, output)
 
 
-def _verify_one(model: Path, property_file: Path, time_s: float, seed: int, output: Output) -> int:
+def _check_certificate(certificate: Path, model: Path, prop: Path, output: Output) -> int:
+    from auditor.verify.certificate.checker import check_certificate
+
+    checked = check_certificate(certificate, model, prop)
+    verdict = Verdict.HOLDS if checked.accepted else Verdict.VIOLATED
+    output.styled("accepted" if checked.accepted else "rejected", STYLES[verdict])
+    if not checked.accepted:
+        output.warn(f"record {checked.records}: {checked.reason}")
+    elif not output.quiet:
+        output.data(
+            f"{checked.nodes} parts of the input region, {checked.leaves} refuted as leaves"
+        )
+    output.record(asdict(checked))
+    return ExitCode.PASSED if checked.accepted else ExitCode.FAILED
+
+
+def _verify_one(
+    model: Path, property_file: Path, time_s: float, seed: int, target: Path | None, output: Output
+) -> int:
     from auditor.verify.onnx_subject import verify_file
 
     prop, outcome = verify_file(model, property_file, time_limit_s=time_s, seed=seed)
+    written = None
+    if target is not None:
+        from auditor.verify.certificate.certify import certify
+
+        outcome, written = certify(outcome, model, property_file, prop, target, time_limit_s=time_s)
     output.styled(str(outcome.verdict), STYLES[outcome.verdict])
     if outcome.verdict.is_open:
         output.warn(f"no answer: {outcome.reason}")
@@ -80,6 +115,8 @@ def _verify_one(model: Path, property_file: Path, time_s: float, seed: int, outp
         output.data(f"property: {prop.text}")
         output.data(f"would be violated where: {prop.violation_text}")
         output.data(outcome.statistics.how_far)
+        if written is not None:
+            output.data(f"certificate: {target} ({written.bytes} bytes, {written.nodes} nodes)")
     witness = outcome.witness
     inputs = [float(value) + 0.0 for value in witness.inputs] if witness else None
     outputs = list(map(float, witness.outputs)) if witness else None
@@ -94,6 +131,7 @@ def _verify_one(model: Path, property_file: Path, time_s: float, seed: int, outp
         "witness": inputs,
         "outputs": outputs,
         "statistics": asdict(outcome.statistics),
+        "certificate": str(target) if written is not None else None,
     })  # fmt: skip
     if outcome.verdict is Verdict.HOLDS and witness is not None:
         output.warn(f"no pass: {witness.disagreement}")
