@@ -20,6 +20,9 @@ from auditor.verify.network.chain import Float64
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 from auditor.verify.rounding import box_outward, float_above
 
+USUAL_COST = 250_000  # multiplications of one evaluation of a middling network
+FEWEST_EVALUATIONS = 600
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -62,6 +65,13 @@ class Problem:
     def varying(self) -> int:
         """How many inputs are not fixed."""
         return int((self.upper > self.lower).sum())
+
+    def affordable_evaluations(self, budget: int) -> int:
+        """How many of a budget of evaluations to spend: fewer where each costs more."""
+        if isinstance(self.network, Network):
+            return budget
+        scaled = budget * USUAL_COST // max(1, self.network.evaluation_cost)
+        return min(budget, max(FEWEST_EVALUATIONS, scaled))
 
     def violation(self, outputs: Float64) -> Float64:
         """Per sample and case, how far from unsafe: <= 0 inside, [samples, cases]."""

@@ -133,10 +133,11 @@ class _Run:
         with self._timed("falsifier"):
             for problem, falsifier in zip(problems, falsifiers, strict=True):
                 before = falsifier.evaluations
+                allowed = problem.affordable_evaluations(budget)
                 try:
                     if budget and (
                         (before == 0 and self._accept(problem, falsifier.try_obvious_points()))
-                        or self._accept(problem, falsifier.descend(budget, self.deadline))
+                        or self._accept(problem, falsifier.descend(allowed, self.deadline))
                     ):
                         return True
                 finally:
