@@ -159,20 +159,20 @@ class Walk:
 
     def _refute(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
         """Close (node, case) pairs whose weighted rows have a positive lower bound."""
-        nodes, cases, ends, _ = self._weighted_rows(data, bounds, is_open)
-        if not (ends > 0).all():
+        nodes, cases, weights, ends, _ = self._weighted_rows(data, bounds, is_open)
+        if not refuted(self.region, weights, ends).all():
             raise CertificateRejected("a leaf's multipliers do not refute it")
         is_open[nodes, cases] = False
 
     def _contract(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
         """Shrink boxes to where the weighted rows of all their open cases may be <= 0."""
-        nodes, cases, ends, forms = self._weighted_rows(data, bounds, is_open)
+        nodes, cases, _, ends, forms = self._weighted_rows(data, bounds, is_open)
         contract(bounds, is_open, nodes, cases, ends, forms)
 
     def _weighted_rows(
         self, data: Payload, bounds: NodeBounds, is_open: np.ndarray
-    ) -> tuple[Int64, Int64, Float64, Forms]:
-        """Read (node, case) pairs with multipliers; their lower ends and forms."""
+    ) -> tuple[Int64, Int64, Float64, Float64, Forms]:
+        """Read (node, case) pairs with multipliers; their weights, lower ends and forms."""
         region, count = self.region, data.number()
         if count > is_open.size:
             raise CertificateRejected("too many pairs")
@@ -197,7 +197,8 @@ class Walk:
             if (np.abs(power) > 300).any():
                 raise CertificateRejected("a multiplier is out of range")
             pushes.append((form, neuron, np.ldexp(mantissa.astype(np.float64), power)))
-        return nodes, cases, *row_bounds(region, bounds, nodes, weights, slopes, pushes)
+        found = row_bounds(region, bounds, nodes, weights, slopes, pushes)
+        return nodes, cases, weights, *found
 
     def _split(
         self, data: Payload, count: int, bounds: NodeBounds, is_open: np.ndarray,
@@ -249,6 +250,11 @@ def bounds_of(region: Region, nodes: list[Node]) -> NodeBounds:
     )  # fmt: skip
     box = np.array([n.box_lower for n in nodes]), np.array([n.box_upper for n in nodes])
     return NodeBounds(region.layers, region.rows, (lower, upper), box)
+
+
+def refuted(region: Region, weights: Float64, ends: Float64) -> np.ndarray:
+    """Whether lower ends refute: above 0, or 0 where a row with weight leaves out the tie."""
+    return np.asarray((ends > 0) | ((ends == 0) & (weights[:, region.strict] > 0).any(axis=1)))
 
 
 def contract(

@@ -32,14 +32,15 @@ CHUNK = 1024
 
 
 class FixedLayer(NamedTuple):
-    """`W h + b` as two digits: entry = (high * 2**17 + low + r) * 2**(scale - 34), |r| <= 1.
+    """`W h + b` as two digits: entry = (high * 2**17 + low + r) * 2**(scale - 34), |r| <= miss.
 
     Fields: digits [outputs, 2 * (inputs + 1)], high beside low, the bias last in each;
-    scale; bits a coefficient over the outputs may have; bits one over the inputs may have.
+    scale; miss (1 or 0); bits a coefficient over the outputs, and over the inputs, may have.
     """
 
     digits: Float64
     scale: int
+    miss: float
     bits: int
     input_bits: int
 
@@ -78,15 +79,19 @@ class Relaxation(NamedTuple):
         )  # fmt: skip
 
 
-def fixed_layer(weight: Float64, bias: Float64, input_bits: int) -> FixedLayer:
-    """Digits of a layer; entries may differ from the exact ones by a relative 2**-52."""
+def fixed_layer(weight: Float64, bias: Float64, input_bits: int, *, exact: bool) -> FixedLayer:
+    """Digits of a layer; unless `exact`, entries may be off by a relative 2**-52."""
     matrix = np.concatenate([weight, bias[:, None]], axis=1)
     scale = max(0, int(np.frexp(np.abs(matrix).max(initial=0.0))[1]))
     if not np.isfinite(matrix).all() or scale > 900 or len(matrix) >= 1 << 16:
         raise UnsupportedModel("a layer too wide, or with weights too large, for a certificate")
-    high = np.rint(matrix * 2.0 ** (LIMB - scale))
-    low = np.rint((matrix * 2.0 ** (LIMB - scale) - high) * 2.0**LIMB)
-    return FixedLayer(np.concatenate([high, low], axis=1), scale, form_bits(len(bias)), input_bits)
+    scaled = matrix * 2.0 ** (LIMB - scale)
+    high = np.rint(scaled)
+    low = np.rint((scaled - high) * 2.0**LIMB)
+    whole = np.array_equal((high + low * 2.0**-LIMB) * 2.0 ** (scale - LIMB), matrix)
+    miss = 0.0 if exact and whole else 1.0
+    digits = np.concatenate([high, low], axis=1)
+    return FixedLayer(digits, scale, miss, form_bits(len(bias)), input_bits)
 
 
 def form_bits(width: int) -> int:
@@ -110,8 +115,8 @@ def through_affine(layer: FixedLayer, forms: Forms) -> Forms:
     """Forms over a layer's outputs as forms, not larger, over its inputs (which are >= 0)."""
     width = layer.digits.shape[1] // 2
     product = forms.coefficients @ layer.digits
-    # The digits miss each entry by at most one unit of the lower digit.
-    product[:, width:] -= np.abs(forms.coefficients).sum(axis=1)[:, None]
+    if layer.miss:
+        product[:, width:] -= layer.miss * np.abs(forms.coefficients).sum(axis=1)[:, None]
     result = np.floor(product[:, width:] * 2.0**-LIMB)
     result += product[:, :width]
     result[:, -1] += np.floor(forms.constants * 2.0 ** (LIMB - layer.scale))

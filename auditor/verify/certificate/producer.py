@@ -24,6 +24,7 @@ from auditor.verify.certificate.checker import (
     bounds_of,
     contract,
     header_of,
+    refuted,
     root_node,
     row_bounds,
 )
@@ -275,7 +276,7 @@ class _Tree:
             bounds.known, bounds.box, nodes, cases, steps, push=not self.splits_inputs
         )
         ends = self._weighted_rows(bounds, nodes, found)[0]
-        good = np.flatnonzero((found.found > 0) & (ends > 0))
+        good = np.flatnonzero(refuted(self.region, np.rint(found.weights * WEIGHT_UNITS), ends))
         self._write_pairs(bounds, nodes[good], cases[good], found.pick(good), payload)
         is_open[nodes[good], cases[good]] = False
         rest = np.flatnonzero(is_open[nodes, cases] & np.isfinite(found.found))

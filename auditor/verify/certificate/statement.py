@@ -18,6 +18,7 @@ from typing import Any
 import flint
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from auditor.errors import UnsupportedModel, UnsupportedOperator
@@ -56,13 +57,19 @@ class AffineMap:
             return AffineMap(weight, moved)
         return AffineMap(_rational(weight) * _rational(self.weight), moved)
 
-    def floats(self) -> tuple[Float64, Float64]:
-        """Weight and bias, each entry rounded to the nearest float64."""
+    def fixed(self, scale: Float64 | float, input_bits: int) -> FixedLayer:
+        """The map as digits, its inputs multiplied by powers of two."""
         weight = np.eye(len(self.bias)) if self.weight is None else self.weight
+        exact = all(Fraction(float(q)) == q for q in map(_fraction, self.bias))
         if not isinstance(weight, np.ndarray):
-            entries = [float(Fraction(int(q.p), int(q.q))) for q in weight.entries()]
-            weight = np.array(entries).reshape(weight.nrows(), weight.ncols())
-        return weight, np.array([float(Fraction(int(q.p), int(q.q))) for q in self.bias])
+            entries = [_fraction(q) for q in weight.entries()]
+            rounded = [float(q) for q in entries]
+            exact = exact and rounded == entries
+            weight = np.array(rounded).reshape(weight.nrows(), weight.ncols())
+        bias = np.array([float(_fraction(q)) for q in self.bias])
+        scaled = weight * scale
+        exact = exact and np.array_equal(scaled / scale, weight)
+        return fixed_layer(scaled, bias, input_bits, exact=exact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +81,7 @@ class Region:
         rows: Both signs of every row of each layer as forms, see `rows_of`.
         ends: Integer upper end of each input on the box grid; the lower ends are 0.
         starts: First row of each case, and the number of rows.
+        strict: Whether each row's unsafe side leaves out the tie.
         origin: The grid's zero, and `step` its unit, per input.
     """
 
@@ -81,6 +89,7 @@ class Region:
     rows: list[Forms]
     ends: Float64
     starts: list[int]
+    strict: NDArray[np.bool_]
     origin: list[Fraction]
     step: list[Fraction]
 
@@ -112,13 +121,16 @@ def _region(maps: Sequence[AffineMap], cases: Sequence[UnsafeCase]) -> Region:
         AffineMap(np.eye(len(origin)), [a + b for a, b in zip(start.bias, exact[0].bias,
                                                               strict=True)])
     )  # fmt: skip
-    floats = [first.floats(), *(each.floats() for each in exact[1:])]
-    scale = np.array([float(value * 2**BOX_BITS) for value in step])
-    floats[0] = (floats[0][0] * scale, floats[0][1])
-    bits = [INPUT_BITS, *(form_bits(len(bias)) for _, bias in floats[:-1])]
-    layers = [fixed_layer(*pair, width) for pair, width in zip(floats, bits, strict=True)]
+    chain = [first, *exact[1:]]
+    widths = np.array([float(value * 2**BOX_BITS) for value in step])
+    bits = [INPUT_BITS, *(form_bits(len(each.bias)) for each in chain[:-1])]
+    layers = [
+        each.fixed(1.0 if k else widths, bits[k]) for k, each in enumerate(chain)
+    ]
     counts = np.cumsum([0, *(len(case.rows) for case in cases)])
-    return Region(layers, [rows_of(layer) for layer in layers], ends, counts.tolist(), origin, step)
+    strict = np.array([row.strict for row in rows], dtype=bool)
+    forms = [rows_of(layer) for layer in layers]
+    return Region(layers, forms, ends, counts.tolist(), strict, origin, step)
 
 
 def _grid(case: UnsafeCase) -> tuple[list[Fraction], list[Fraction], Float64]:
@@ -231,6 +243,10 @@ class _State:
 
 def _fmpq(value: Fraction) -> Any:
     return flint.fmpq(value.numerator, value.denominator)
+
+
+def _fraction(value: Any) -> Fraction:
+    return Fraction(int(value.p), int(value.q))
 
 
 def _rational(matrix: Any) -> Any:
