@@ -28,7 +28,7 @@ CONSTANT_BITS = 33
 INPUT_BITS = 29
 BOX_BITS = 24  # a box has integer ends in [0, 2**24]
 BOUND_BITS = 22
-CHUNK = 1024
+CHUNK = 512
 
 
 class FixedLayer(NamedTuple):
@@ -60,11 +60,11 @@ class Forms(NamedTuple):
 class Relaxation(NamedTuple):
     """What is known of one layer's pre-activations, all [nodes, neurons].
 
-    Fields: low and high, zero where the phase is known; slopes above and below; reach
-    (the larger of -low and high); phase (1, -1, or 0 where unknown).
+    Fields: minus_low and high, zero where the phase is known; slopes above and below;
+    reach (the larger of both); phase (1, -1, or 0 where unknown).
     """
 
-    low: Float64
+    minus_low: Float64
     high: Float64
     above: Float64
     below: Float64
@@ -74,7 +74,7 @@ class Relaxation(NamedTuple):
     def pick(self, index: Int64 | NDArray[np.bool_]) -> Relaxation:
         """The relaxation of some nodes."""
         return Relaxation(
-            self.low[index], self.high[index], self.above[index], self.below[index],
+            self.minus_low[index], self.high[index], self.above[index], self.below[index],
             self.reach[index], self.phase[index],
         )  # fmt: skip
 
@@ -103,11 +103,11 @@ def relaxation(lower: Float64, upper: Float64) -> Relaxation:
     """The relaxation of bounds, [nodes, neurons]; the slopes are guesses that need no care."""
     phase = (lower >= 0).astype(np.int8) - ((upper <= 0) & (lower < 0))
     unstable = phase == 0
-    low, high = np.where(unstable, lower, 0.0), np.where(unstable, upper, 0.0)
+    low, high = np.where(unstable, -lower, 0.0), np.where(unstable, upper, 0.0)
     active = (phase > 0).astype(np.float64)
-    above = np.where(unstable, high / np.where(unstable, high - low, 1.0), active)
+    above = np.where(unstable, high / np.where(unstable, high + low, 1.0), active)
     return Relaxation(
-        low, high, above, np.where(unstable, high > -low, active), np.maximum(-low, high), phase
+        low, high, above, np.where(unstable, high > low, active), np.maximum(low, high), phase
     )
 
 
@@ -117,14 +117,16 @@ def through_affine(layer: FixedLayer, forms: Forms) -> Forms:
     product = forms.coefficients @ layer.digits
     if layer.miss:
         product[:, width:] -= layer.miss * np.abs(forms.coefficients).sum(axis=1)[:, None]
-    result = np.floor(product[:, width:] * 2.0**-LIMB)
+    result = product[:, width:] * 2.0**-LIMB
+    np.floor(result, out=result)
     result += product[:, :width]
     result[:, -1] += np.floor(forms.constants * 2.0 ** (LIMB - layer.scale))
     top = np.maximum(result[:, :-1].max(axis=1, initial=0), -result[:, :-1].min(axis=1, initial=0))
     shift = np.maximum(
         np.frexp(top)[1] - layer.input_bits, np.frexp(np.abs(result[:, -1]))[1] - CONSTANT_BITS
     )
-    result = np.floor(result * np.ldexp(1.0, -shift)[:, None])
+    result *= np.ldexp(1.0, -shift)[:, None]
+    np.floor(result, out=result)
     exponents = forms.exponents + (layer.scale - LIMB) + shift
     return Forms(result[:, :-1], result[:, -1], exponents)
 
@@ -145,25 +147,32 @@ def through_relu(
         slopes: Lower slopes in [0, 1] for unknown phases, [forms, neurons].
         pushes: Multipliers of known phases: form, neuron, amount >= 0.
     """
-    negative = np.minimum(forms.coefficients, 0.0)
+    coefficients, constants = forms.coefficients, forms.constants
+    negative = np.minimum(coefficients, 0.0)
     loss = -np.einsum("ij,ij->i", negative, known.reach[nodes])
-    shift = np.maximum(0, np.frexp(np.abs(forms.constants) + loss)[1] - CONSTANT_BITS)
-    scale = np.ldexp(1.0, -shift)
-    coefficients = forms.coefficients * scale[:, None]
-    negative *= scale[:, None]
+    shift = np.maximum(0, np.frexp(np.abs(constants) + loss)[1] - CONSTANT_BITS)
+    if shift.any():
+        scale = np.ldexp(1.0, -shift)
+        coefficients = coefficients * scale[:, None]
+        constants = np.floor(constants * scale)
+        negative *= scale[:, None]
     below = known.below[nodes]
     if slopes is not None:
         below = np.where(known.phase[nodes] == 0, slopes, below)
-    passed = (coefficients - negative) * below
+    passed = coefficients - negative
+    passed *= below
     negative *= known.above[nodes]
-    passed = np.floor(passed + negative)
+    passed += negative
+    np.floor(passed, out=passed)
     if pushes is not None and len(pushes[0]):
         form, neuron, amount = pushes
         amount = np.floor(np.ldexp(amount, -(forms.exponents[form] + shift[form])))
         np.subtract.at(passed, (form, neuron), amount * known.phase[nodes[form], neuron])
-    lost = np.minimum(-passed * known.low[nodes], (coefficients - passed) * known.high[nodes])
-    constants = np.floor(forms.constants * scale)
-    constants += np.floor(np.minimum(lost, 0.0)).sum(axis=1)
+    lost = coefficients - passed
+    lost *= known.high[nodes]
+    np.minimum(lost, passed * known.minus_low[nodes], out=lost)
+    np.minimum(lost, 0.0, out=lost)
+    constants = constants + np.floor(lost, out=lost).sum(axis=1)
     return Forms(passed, constants, forms.exponents + shift)
 
 

@@ -42,6 +42,13 @@ class Multipliers:
             for own, new in zip(mine, theirs, strict=True):
                 own[better] = new[better]
 
+    def put(self, index: np.ndarray, other: Multipliers) -> None:
+        """Replace the pairs at these places by another's, in order."""
+        self.found[index], self.weights[index] = other.found, other.weights
+        for mine, theirs in ((self.slopes, other.slopes), (self.pushes, other.pushes)):
+            for own, new in zip(mine, theirs, strict=True):
+                own[index] = new
+
     def pick(self, index: np.ndarray) -> Multipliers:
         """Some of the pairs, copied."""
         return Multipliers(
@@ -111,7 +118,7 @@ class MultiplierSearch:
             better = done.found > best.found[active]
             merged = best.pick(active)
             merged.take(better, current)
-            _put(best, active, merged)
+            best.put(active, merged)
             if step == steps - 1:
                 break
             self._step(part, current, done, allowed[active], push)
@@ -170,7 +177,7 @@ class MultiplierSearch:
         for k in range(len(known) - 1, -1, -1):
             each = known[k]
             at_layers.append(forms)
-            offset = np.where(forms < 0, -each.above * each.low, 0.0)
+            offset = np.where(forms < 0, each.above * each.minus_low, 0.0)
             slope = np.where(forms < 0, each.above, trial.slopes[k])
             pieces.append((slope, offset))
             constant = constant + (forms * offset).sum(axis=1)
@@ -229,14 +236,6 @@ class MultiplierSearch:
         for k, gain in enumerate(push_gains):
             current.pushes[k] = np.maximum(current.pushes[k] + length * gain, 0.0)
         current.weights = _to_simplex(current.weights + length * row_gain, allowed)
-
-
-def _put(target: Multipliers, index: np.ndarray, source: Multipliers) -> None:
-    target.weights[index] = source.weights
-    target.found[index] = source.found
-    for k in range(len(target.slopes)):
-        target.slopes[k][index] = source.slopes[k]
-        target.pushes[k][index] = source.pushes[k]
 
 
 def _to_simplex(weights: Float64, allowed: np.ndarray) -> Float64:

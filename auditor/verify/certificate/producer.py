@@ -174,7 +174,8 @@ class _Tree:
         blame = self._tighten(bounds, payload)
         is_open = np.array([node.open_cases for node in taken])
         is_open[bounds.empty] = False
-        pairs, found = self._refute(bounds, is_open, payload)
+        proved = self._proved(bounds, is_open)
+        pairs, found = self._refute(bounds, is_open, proved, payload)
         left = np.flatnonzero(is_open.any(axis=1))
         self.done += sum(shares) - sum(shares[node] for node in left)
         width = bounds.box[1][left] - bounds.box[0][left]
@@ -237,7 +238,7 @@ class _Tree:
         self.stack += [whole._replace(box_upper=high), whole._replace(box_lower=low)]
 
     def _tighten(self, bounds: NodeBounds, payload: list[bytes]) -> Float64:
-        """Bound every neuron of unknown phase; the blame of each input, [nodes, inputs]."""
+        """Bound neurons of unknown phase that matter; the blame of each input, [nodes, inputs]."""
         width = bounds.box[1] - bounds.box[0]
         blame = np.zeros(width.shape)
         for k in range(len(self.region.widths)):
@@ -245,6 +246,10 @@ class _Tree:
             if not self.splits_inputs and k > 0:
                 # Later layers keep the root's bounds: their lemmas would cost too much.
                 unknown &= ~np.isfinite(bounds.lower[k])
+            if k == len(self.region.widths) - 1:
+                # Where no row weighs a neuron negatively its free lower slope is enough.
+                harmful = (self.search.weights[-1] < 0).any(axis=0)
+                unknown &= harmful | ~np.isfinite(bounds.lower[k])
             nodes, neurons = np.nonzero(unknown)
             both, sides = np.repeat(nodes, 2), np.repeat(2 * neurons, 2)
             sides[1::2] += 1
@@ -263,20 +268,26 @@ class _Tree:
         weight = np.maximum(0.0, np.minimum(-lower, upper)) / np.maximum(spread.sum(axis=1), 1e-300)
         np.add.at(blame, nodes, weight[:, None] * spread)
 
-    def _refute(
-        self, bounds: NodeBounds, is_open: np.ndarray, payload: list[bytes]
-    ) -> tuple[Int64, Multipliers]:
-        """Refute what can be refuted, contract the rest, in place, and write how.
-
-        Returns the nodes of the pairs that stay open and the best multipliers for them.
-        """
+    def _proved(self, bounds: NodeBounds, is_open: np.ndarray) -> _Pairs:
+        """Multipliers for every open (node, case) pair, and which of them refute it."""
         nodes, cases = np.nonzero(is_open)
         steps = STEPS if self.splits_inputs else PHASE_STEPS
         found = self.search.search(
             bounds.known, bounds.box, nodes, cases, steps, push=not self.splits_inputs
         )
         ends = self._weighted_rows(bounds, nodes, found)[0]
-        good = np.flatnonzero(refuted(self.region, np.rint(found.weights * WEIGHT_UNITS), ends))
+        good = refuted(self.region, np.rint(found.weights * WEIGHT_UNITS), ends)
+        return _Pairs(nodes, cases, found, good)
+
+    def _refute(
+        self, bounds: NodeBounds, is_open: np.ndarray, proved: _Pairs, payload: list[bytes]
+    ) -> tuple[Int64, Multipliers]:
+        """Refute what can be refuted, contract the rest, in place, and write how.
+
+        Returns the nodes of the pairs that stay open and the best multipliers for them.
+        """
+        nodes, cases, found = proved.nodes, proved.cases, proved.found
+        good = np.flatnonzero(proved.good)
         self._write_pairs(bounds, nodes[good], cases[good], found.pick(good), payload)
         is_open[nodes[good], cases[good]] = False
         rest = np.flatnonzero(is_open[nodes, cases] & np.isfinite(found.found))
@@ -309,6 +320,15 @@ class _Tree:
             payload += [_packed("u4", [len(push.form)]), _packed("u4", push.form),
                         _packed("u4", push.neuron), _packed("u4", push.mantissa),
                         _packed("i2", push.power)]  # fmt: skip
+
+
+class _Pairs(NamedTuple):
+    """Open (node, case) pairs, multipliers for each, and which pairs these refute."""
+
+    nodes: Int64
+    cases: Int64
+    found: Multipliers
+    good: np.ndarray
 
 
 class _Push(NamedTuple):

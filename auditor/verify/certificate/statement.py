@@ -124,9 +124,7 @@ def _region(maps: Sequence[AffineMap], cases: Sequence[UnsafeCase]) -> Region:
     chain = [first, *exact[1:]]
     widths = np.array([float(value * 2**BOX_BITS) for value in step])
     bits = [INPUT_BITS, *(form_bits(len(each.bias)) for each in chain[:-1])]
-    layers = [
-        each.fixed(1.0 if k else widths, bits[k]) for k, each in enumerate(chain)
-    ]
+    layers = [each.fixed(1.0 if k else widths, bits[k]) for k, each in enumerate(chain)]
     counts = np.cumsum([0, *(len(case.rows) for case in cases)])
     strict = np.array([row.strict for row in rows], dtype=bool)
     forms = [rows_of(layer) for layer in layers]
