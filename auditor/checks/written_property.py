@@ -111,7 +111,7 @@ def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Param
         reason = f"proved in real arithmetic, and violated as executed; {reason}"
     return Answer(
         verdict=verdict,
-        summary=f"{prop.name}: {prop.text}",
+        summary=prop.text,
         reason=reason if verdict.is_open else "",
         metrics=statistics_metrics(outcome.statistics),
         findings=(finding,) if finding else (),
