@@ -20,7 +20,7 @@ from auditor.verify.network.chain import Float64
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 from auditor.verify.rounding import box_outward, float_above
 
-USUAL_COST = 250_000  # multiplications of one evaluation of a middling network
+USUAL_COST = 100_000  # multiplications of one evaluation of a middling network
 FEWEST_EVALUATIONS = 600
 
 

@@ -22,11 +22,13 @@ from auditor.verify.bounds import (
     BoundedNetwork,
     LayerBounds,
     ReluRelaxation,
+    backward_bounds,
     layer_bounds,
     one_hot,
     relaxation_of,
 )
 from auditor.verify.contraction import contract_boxes
+from auditor.verify.leaf_program import least_violation
 from auditor.verify.network.chain import Float64
 from auditor.verify.network.graph import INPUT
 from auditor.verify.outcome import Limits, Statistics
@@ -188,6 +190,7 @@ class _Tree:
         self.layer = len(search.hidden)
         self.share = search.share / len(problem.cases)
         self.root_bound = 0.0
+        self.found = False
         self.nodes = self._root()
 
     def _root(self) -> Nodes:
@@ -247,7 +250,14 @@ class _Tree:
             self._count_refuted(batch.depth[refuted])
             scores = _split_scores(relaxations, improved)
             splittable = scores.amax(dim=1) > -torch.inf
-            stuck += int((~refuted & ~splittable).sum())
+            for index in torch.nonzero(~refuted & ~splittable).ravel().tolist():
+                leaf = batch.pick(slice(index, index + 1))
+                if self._close_leaf(leaf, is_witness):
+                    self._count_refuted(leaf.depth)
+                elif self.found:
+                    return "a witness was found"
+                else:
+                    stuck += 1
             keep = torch.nonzero(~refuted & splittable).ravel()
             if len(keep):
                 self._remember(batch, improved.multipliers)
@@ -285,6 +295,52 @@ class _Tree:
             mix_rows=self.rows > 1,
         )  # fmt: skip
         return relaxations, empty, improved
+
+    def _close_leaf(self, leaf: Nodes, is_witness: IsWitness) -> bool:
+        """Refute a leaf in which every phase is fixed, by the duals of a linear program."""
+        relaxations, _, _ = self._bound(leaf, 1)
+        box = leaf.lower, leaf.upper
+        phases = torch.split(leaf.phases, self.search_.hidden, dim=1)
+        rows = backward_bounds(
+            self.net, self.layer, one_hot(torch.arange(self.rows), leaf.weights)[None],
+            relaxations, box,
+        )  # fmt: skip
+        forms, constants = [rows.coefficients[0]], [rows.constant[0]]
+        places: list[tuple[int, Tensor, Tensor]] = []
+        for k, phase in enumerate(phases):
+            neurons = torch.nonzero(phase[0]).ravel()
+            if not len(neurons):
+                continue
+            start = one_hot(neurons, self.net.biases[k])[None]
+            found = backward_bounds(self.net, k, start, relaxations, box)
+            sign = phase[0, neurons].to(leaf.lower.dtype)
+            forms.append(-sign[:, None] * found.coefficients[0])
+            constants.append(-sign * found.constant[0])
+            places.append((k, neurons, sign))
+        answer = least_violation(
+            torch.cat(forms).cpu().numpy(),
+            torch.cat(constants).cpu().numpy(),
+            leaf.lower[0].cpu().numpy(),
+            leaf.upper[0].cpu().numpy(),
+        )
+        if answer is None:
+            return False
+        self.found = self.found or self._is_witness(answer.point, is_witness)
+        duals = torch.from_numpy(answer.multipliers).to(leaf.lower.device)
+        leaf.weights = duals[None, : self.rows]
+        betas = [torch.zeros_like(each) for each in torch.split(leaf.betas, self.search_.hidden, 1)]
+        used = self.rows
+        for k, neurons, _ in places:
+            betas[k][0, neurons] = duals[used : used + len(neurons)]
+            used += len(neurons)
+        leaf.betas = torch.cat(betas, dim=1)
+        _, _, improved = self._bound(leaf, 1)
+        return float(improved.lower[0, 0]) > 0
+
+    def _is_witness(self, point: Float64, is_witness: IsWitness) -> bool:
+        problem = self.search_.problem
+        values = problem.violation(problem.network.evaluate(point[None]))
+        return bool((values <= 0).any()) and is_witness(point)
 
     def _first_layer(self, nodes: Nodes) -> LayerBounds:
         """Interval bounds of the first layer over each node's box, within the root's."""

@@ -1,0 +1,32 @@
+"""Linear programs of leaves, on conditions whose optimum is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auditor.verify.leaf_program import least_violation
+
+LOWER, UPPER = np.array([-1.0, -1.0]), np.array([1.0, 1.0])
+
+
+def test_duals_of_a_refuted_leaf_give_a_positive_bound() -> None:
+    """x + 1/2 <= 0 and -x + 1/2 <= 0 contradict each other: half of each sums to 1/2."""
+    coefficients, constants = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0.5, 0.5])
+    answer = least_violation(coefficients, constants, LOWER, UPPER)
+    assert answer is not None
+    assert np.allclose(answer.multipliers, [0.5, 0.5])
+    form, offset = answer.multipliers @ coefficients, answer.multipliers @ constants
+    assert offset - np.abs(form).sum() > 0.49
+
+
+def test_the_point_of_an_open_leaf_satisfies_every_condition() -> None:
+    coefficients, constants = np.array([[1.0, 1.0], [-1.0, 0.0]]), np.array([0.5, -0.25])
+    answer = least_violation(coefficients, constants, LOWER, UPPER)
+    assert answer is not None
+    assert (coefficients @ answer.point + constants <= 0).all()
+    assert (answer.point >= LOWER).all()
+    assert (answer.point <= UPPER).all()
+
+
+def test_conditions_that_no_program_can_hold_are_given_up() -> None:
+    assert least_violation(np.array([[np.nan, 0.0]]), np.array([0.0]), LOWER, UPPER) is None
