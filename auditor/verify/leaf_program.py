@@ -61,7 +61,7 @@ def least_violation(
     program.a_matrix_.start_ = np.arange(conditions + 1) * (inputs + 1)
     program.a_matrix_.index_ = np.tile(np.arange(inputs + 1), conditions)
     program.a_matrix_.value_ = table.ravel()
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (
         ("output_flag", False), ("threads", 1), ("time_limit", TIME_LIMIT_S), ("random_seed", 0),
     ):  # fmt: skip
