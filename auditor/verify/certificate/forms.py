@@ -28,6 +28,7 @@ CONSTANT_BITS = 33
 INPUT_BITS = 29
 BOX_BITS = 24  # a box has integer ends in [0, 2**24]
 BOUND_BITS = 22
+HEADROOM = 2  # bits that phase multipliers may add to a coefficient
 CHUNK = 512
 
 

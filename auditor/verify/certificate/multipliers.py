@@ -16,6 +16,7 @@ from auditor.verify.certificate.forms import BOX_BITS, LIMB, Float64, Int64, Rel
 from auditor.verify.certificate.statement import Region
 
 WEIGHT_UNITS = 60_000
+OVERSHOOT = 0.05
 
 
 @dataclass
@@ -106,6 +107,7 @@ class MultiplierSearch:
         for pair, case in enumerate(cases):
             allowed[pair, self.starts[case] : self.starts[case + 1]] = True
         best = self._best_rows(known, ends, allowed)
+        far = np.abs(np.nan_to_num(best.found))
         active = np.flatnonzero(~(best.found > 0))
         current = best.pick(active)
         for step in range(steps):
@@ -121,7 +123,7 @@ class MultiplierSearch:
             best.put(active, merged)
             if step == steps - 1:
                 break
-            self._step(part, current, done, allowed[active], push)
+            self._step(part, current, done, allowed[active], push, far[active])
             still = ~(done.found > 0)
             active, current = active[still], current.pick(still)
         return best
@@ -204,7 +206,7 @@ class MultiplierSearch:
 
     def _step(
         self, known: list[Relaxation], current: Multipliers, done: _Pass,
-        allowed: np.ndarray, push: bool,
+        allowed: np.ndarray, push: bool, far: Float64,
     ) -> None:  # fmt: skip
         """One Polyak step in place."""
         norm = np.zeros(len(done.found))
@@ -229,7 +231,9 @@ class MultiplierSearch:
         )
         row_gain = (rows - mean) * in_play
         norm += (row_gain * row_gain).sum(axis=1)
-        length = np.where(norm > 0, 1.2 * np.abs(done.found) / np.maximum(norm, 1e-300), 0.0)
+        # Aiming a little above 0 in absolute terms, or the last steps only creep towards it.
+        gap = 1.2 * np.abs(done.found) + OVERSHOOT * far
+        length = np.where(norm > 0, gap / np.maximum(norm, 1e-300), 0.0)
         length = np.nan_to_num(length)[:, None]
         for k, gain in enumerate(slope_gains):
             current.slopes[k] = np.clip(current.slopes[k] + length * gain, 0.0, 1.0)

@@ -175,7 +175,7 @@ class _Tree:
         is_open = np.array([node.open_cases for node in taken])
         is_open[bounds.empty] = False
         proved = self._proved(bounds, is_open)
-        pairs, found = self._refute(bounds, is_open, proved, payload)
+        pairs, found = self._refute(bounds, is_open, proved, blame, payload)
         left = np.flatnonzero(is_open.any(axis=1))
         self.done += sum(shares) - sum(shares[node] for node in left)
         width = bounds.box[1][left] - bounds.box[0][left]
@@ -280,8 +280,9 @@ class _Tree:
         return _Pairs(nodes, cases, found, good)
 
     def _refute(
-        self, bounds: NodeBounds, is_open: np.ndarray, proved: _Pairs, payload: list[bytes]
-    ) -> tuple[Int64, Multipliers]:
+        self, bounds: NodeBounds, is_open: np.ndarray, proved: _Pairs, blame: Float64,
+        payload: list[bytes],
+    ) -> tuple[Int64, Multipliers]:  # fmt: skip
         """Refute what can be refuted, contract the rest, in place, and write how.
 
         Returns the nodes of the pairs that stay open and the best multipliers for them.
@@ -293,7 +294,11 @@ class _Tree:
         rest = np.flatnonzero(is_open[nodes, cases] & np.isfinite(found.found))
         nodes, cases, found = nodes[rest], cases[rest], found.pick(rest)
         self._write_pairs(bounds, nodes, cases, found, payload)
-        contract(bounds, is_open, nodes, cases, *self._weighted_rows(bounds, nodes, found))
+        ends, forms = self._weighted_rows(bounds, nodes, found)
+        if not self.splits_inputs:
+            # Where phases are known, an input matters as far as the rows depend on it.
+            blame[nodes] = np.abs(forms.coefficients) * (bounds.box[1] - bounds.box[0])[nodes]
+        contract(bounds, is_open, nodes, cases, ends, forms)
         return nodes, found
 
     def _weighted_rows(

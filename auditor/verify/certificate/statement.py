@@ -25,6 +25,7 @@ from auditor.errors import UnsupportedModel, UnsupportedOperator
 from auditor.models.onnx_model import OnnxModel
 from auditor.verify.certificate.forms import (
     BOX_BITS,
+    HEADROOM,
     INPUT_BITS,
     FixedLayer,
     Float64,
@@ -60,13 +61,14 @@ class AffineMap:
     def fixed(self, scale: Float64 | float, input_bits: int) -> FixedLayer:
         """The map as digits, its inputs multiplied by powers of two."""
         weight = np.eye(len(self.bias)) if self.weight is None else self.weight
-        exact = all(Fraction(float(q)) == q for q in map(_fraction, self.bias))
+        biases = [_fraction(q) for q in self.bias]
+        bias = np.array([float(q) for q in biases])
+        exact = biases == bias.tolist()
         if not isinstance(weight, np.ndarray):
             entries = [_fraction(q) for q in weight.entries()]
             rounded = [float(q) for q in entries]
             exact = exact and rounded == entries
             weight = np.array(rounded).reshape(weight.nrows(), weight.ncols())
-        bias = np.array([float(_fraction(q)) for q in self.bias])
         scaled = weight * scale
         exact = exact and np.array_equal(scaled / scale, weight)
         return fixed_layer(scaled, bias, input_bits, exact=exact)
@@ -123,7 +125,7 @@ def _region(maps: Sequence[AffineMap], cases: Sequence[UnsafeCase]) -> Region:
     )  # fmt: skip
     chain = [first, *exact[1:]]
     widths = np.array([float(value * 2**BOX_BITS) for value in step])
-    bits = [INPUT_BITS, *(form_bits(len(each.bias)) for each in chain[:-1])]
+    bits = [INPUT_BITS, *(form_bits(len(each.bias)) - HEADROOM for each in chain[:-1])]
     layers = [each.fixed(1.0 if k else widths, bits[k]) for k, each in enumerate(chain)]
     counts = np.cumsum([0, *(len(case.rows) for case in cases)])
     strict = np.array([row.strict for row in rows], dtype=bool)

@@ -8,9 +8,10 @@ import pytest
 
 from auditor.checks.written_property import CHECK, Params, prepare
 from auditor.errors import ConfigurationError, PropertyMismatch, UnsupportedOperator
-from auditor.findings import Answer, ImageEvidence, Severity, Verdict, WitnessEvidence
+from auditor.findings import Answer, BlobEvidence, ImageEvidence, Severity, Verdict, WitnessEvidence
+from auditor.verify.certificate.checker import check_certificate
 from tests.models.tiny import absolute_value, array, relu_network
-from tests.unit.checks.check_context import make_context, make_subject
+from tests.unit.checks.check_context import KeptEvidence, make_context, make_subject
 
 TEXT = "version: 1\nid: p\ninputs: {{box: {{lower: {lower}, upper: {upper}}}}}\nthen:\n  - {then}\n"
 
@@ -31,6 +32,21 @@ def run(folder: Path, then: str, **params: object) -> Answer:
 def test_what_is_true_by_construction_holds(tmp_path: Path) -> None:
     answer = run(tmp_path, "at_least: {output: 0, value: 0}")
     assert (answer.verdict, answer.findings) == (Verdict.HOLDS, ())
+
+
+def test_a_certificate_is_kept_as_evidence_where_one_is_asked_for(tmp_path: Path) -> None:
+    """What is kept is accepted by the checker."""
+    store = KeptEvidence()
+    params = Params(
+        property=write(tmp_path, "at_least: {output: 0, value: -0.5}"), certificate=True
+    )
+    subject = make_subject(tmp_path / "model.onnx")
+    answer = CHECK.run(subject, params, make_context(evidence=store))
+    (evidence,) = answer.evidence
+    assert (answer.verdict, type(evidence)) == (Verdict.HOLDS, BlobEvidence)
+    certificate = tmp_path / "kept"
+    certificate.write_bytes(store.files[0])
+    assert check_certificate(certificate, subject.path, params.property).accepted
 
 
 def test_what_is_false_is_violated_with_a_replayed_witness(tmp_path: Path) -> None:
