@@ -52,7 +52,11 @@ def test_a_small_file_that_inflates_beyond_the_limit_is_refused(tmp_path: Path) 
         load(path)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(VNNLIB.encode())[:-9], b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(VNNLIB.encode())[:-9], b"\xff\xfe\x00"],
+    ids=["cut gzip", "not text"],
+)
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged"
     path.write_bytes(content)
