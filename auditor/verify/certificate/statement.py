@@ -211,6 +211,8 @@ class _State:
         self, node: onnx.NodeProto, attributes: dict[str, Any], place: int, others: list[Any]
     ) -> None:
         size, value = len(self.open.bias), others[0].astype(np.float64)
+        if not all(np.isfinite(each).all() for each in others):
+            raise UnsupportedModel("a weight is not finite", place=f"node '{node.name}'")
         if node.op_type in ("MatMul", "Gemm"):
             plain = all(attributes.get(key, 1) == 1 for key in ("alpha", "beta"))
             weight = value if attributes.get("transB") or place else value.T
@@ -234,8 +236,6 @@ class _State:
                     self.open.weight, [a + b for a, b in zip(self.open.bias, shift, strict=True)]
                 )
                 return
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise UnsupportedModel("a weight is not finite", place=f"node '{node.name}'")
         self.open = self.open.after(
             np.ascontiguousarray(weight), [_fmpq(Fraction(v)) for v in bias.tolist()]
         )
