@@ -219,7 +219,8 @@ def rounded_down(values: Float64, exponents: Int64) -> Float64:
     # Outside the range of ordinary floats only the sign of a bound is kept.
     tiny, huge = powers < -800, powers > 800
     short = np.where(tiny, np.where(values < 0, -(2.0**-800), 0.0), short)
-    return np.where(huge, np.where(values < 0, -np.inf, 2.0**700), short)
+    short = np.where(huge, np.where(values < 0, -np.inf, 2.0**700), short)
+    return np.where(np.isfinite(values), short, -np.inf)
 
 
 class NodeBounds:
@@ -241,30 +242,29 @@ class NodeBounds:
         self.lower, self.upper = bounds
         self.known: list[Relaxation] = []
 
-    def tighten(self, nodes: Int64, sides: Int64) -> Forms:
+    def tighten(self, nodes: Int64, sides: Int64, *, keep: bool = False) -> Float64:
         """Bound neurons of the next layer: side 2 j is +z_j, side 2 j + 1 is -z_j.
 
-        Returns the forms over the input. Afterwards the layer is done.
+        Afterwards the layer is done. Returns the sizes of the forms' coefficients over the
+        input, [lemmas, inputs], if they are to be kept.
         """
         k = len(self.known)
         lower, upper = self.lower[k], self.upper[k]
-        ends = np.zeros(len(nodes))
-        forms = self.rows[k].pick(sides)
-        coefficients = np.zeros((len(nodes), self.box[0].shape[1]))
+        sizes = np.zeros((len(nodes) if keep else 0, self.box[0].shape[1]))
         for first in range(0, len(nodes), CHUNK):
             part = slice(first, first + CHUNK)
-            ends[part], found = backward(
-                self.layers[:k], self.known, nodes[part], forms.pick(part), self.box
-            )
-            coefficients[part] = found.coefficients
-            forms.constants[part], forms.exponents[part] = found.constants, found.exponents
-        values, odd = rounded_down(ends, forms.exponents), (sides & 1).astype(bool)
-        np.maximum.at(lower, (nodes[~odd], sides[~odd] >> 1), values[~odd])
-        np.minimum.at(upper, (nodes[odd], sides[odd] >> 1), -values[odd])
+            node, side = nodes[part], sides[part]
+            start = self.rows[k].pick(side)
+            ends, forms = backward(self.layers[:k], self.known, node, start, self.box)
+            values, odd = rounded_down(ends, forms.exponents), (side & 1).astype(bool)
+            np.maximum.at(lower, (node[~odd], side[~odd] >> 1), values[~odd])
+            np.minimum.at(upper, (node[odd], side[odd] >> 1), -values[odd])
+            if keep:
+                sizes[part] = np.ldexp(np.abs(forms.coefficients), forms.exponents[:, None])
         if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
             raise CertificateRejected(f"layer {k} is used before all of it is bounded")
         self.known.append(relaxation(lower, upper))
-        return Forms(coefficients, forms.constants, forms.exponents)
+        return sizes
 
     @property
     def empty(self) -> NDArray[np.bool_]:

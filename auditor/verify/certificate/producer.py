@@ -254,16 +254,15 @@ class _Tree:
             both, sides = np.repeat(nodes, 2), np.repeat(2 * neurons, 2)
             sides[1::2] += 1
             payload += [_packed("u4", [len(both)]), _packed("u2", both), _packed("u4", sides)]
-            forms = bounds.tighten(both, sides)
-            self._blame(bounds, k, nodes, neurons, forms, width, blame)
+            sizes = bounds.tighten(both, sides, keep=True)
+            self._blame(bounds, k, nodes, neurons, sizes, width, blame)
         return blame
 
     def _blame(
-        self, bounds: NodeBounds, k: int, nodes: Int64, neurons: Int64, forms: Forms,
+        self, bounds: NodeBounds, k: int, nodes: Int64, neurons: Int64, sizes: Float64,
         width: Float64, blame: Float64,
     ) -> None:  # fmt: skip
-        size = np.abs(forms.coefficients) * np.ldexp(1.0, forms.exponents)[:, None]
-        spread = (size[0::2] + size[1::2]) * width[nodes]
+        spread = (sizes[0::2] + sizes[1::2]) * width[nodes]
         lower, upper = bounds.lower[k][nodes, neurons], bounds.upper[k][nodes, neurons]
         weight = np.maximum(0.0, np.minimum(-lower, upper)) / np.maximum(spread.sum(axis=1), 1e-300)
         np.add.at(blame, nodes, weight[:, None] * spread)
