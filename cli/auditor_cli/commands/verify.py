@@ -42,7 +42,7 @@ GRACE_S = 30.0
 @option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               envvar="AUDITOR_SEED", help="Seed of the falsifier.")  # fmt: skip
 @option("--semantics", type=click.Choice(["real", "float32"]), default="real", show_default=True,
-              envvar="AUDITOR_SEMANTICS", help="Exact function, or float32 as executed.")  # fmt: skip
+              envvar="AUDITOR_SEMANTICS", help="Exact, or float32 as executed.")  # fmt: skip
 @click.option("--certificate", type=click.Path(dir_okay=False, path_type=Path),
               help="Write a certificate of what holds; else it is no answer.")  # fmt: skip
 @click.option("--check", type=FILE, help="Check this certificate of MODEL and PROPERTY instead.")
