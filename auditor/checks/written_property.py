@@ -6,8 +6,9 @@ import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import ConfigurationError
@@ -27,6 +28,12 @@ from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.property import Property
 from auditor.verify.search import verify
+from auditor.verify.semantics import Semantics
+
+_MEANING = {
+    Semantics.REAL: "real arithmetic of the stored weights; bounds rounded outward",
+    Semantics.FLOAT32: "float32 as executed, whatever the order of summation",
+}
 
 
 class Params(CheckParams):
@@ -38,10 +45,18 @@ class Params(CheckParams):
     """How bad a violation is."""
     max_boxes: int = Field(default=2_000_000, ge=0)
     """Sub-problems the search may look at."""
+    semantics: Semantics = Semantics.REAL
+    """`real`: the exact function; `float32`: as runtimes execute it, in any order."""
     image_shape: tuple[int, int] | None = None
     """Height and width, for models whose input is a grey-scale picture in [0, 1]."""
     certificate: bool = False
     """Whether a `holds` needs a certificate, kept as evidence; else it is `unknown`."""
+
+    @model_validator(mode="after")
+    def _certificates_are_about_the_reals(self) -> Self:
+        if self.certificate and self.semantics is not Semantics.REAL:
+            raise ValueError("certificates are written for semantics 'real' only")
+        return self
 
 
 def prepare(subject: Subject, params: Params) -> None:
@@ -68,6 +83,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         seed=context.seed,
         progress=context.progress,
         replay=opened.replayers,
+        semantics=params.semantics,
     )
     kept: tuple[Evidence, ...] = ()
     if params.certificate:
@@ -119,7 +135,7 @@ def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Param
         facts={
             "property": prop.text,
             "violated where": prop.violation_text,
-            "semantics": "real arithmetic of the stored weights; bounds rounded outward",
+            "semantics": _MEANING[params.semantics],
             "reason": outcome.reason,
         },
     )

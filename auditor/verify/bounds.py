@@ -22,11 +22,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auditor.errors import UnsupportedModel
 from auditor.verify.graph_magnitudes import graph_magnitudes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.network.graph import INPUT
 from auditor.verify.rounding import UNIT_ROUNDOFF, error_factor
+from auditor.verify.semantics import Semantics, why_not_float32
 from auditor.verify.torch_map import TorchTerm, torch_terms
 
 CHUNK_CELLS = 4_000_000
@@ -105,6 +107,7 @@ class BoundedNetwork:
         *,
         rows: tuple[Float64, Float64] | None = None,
         device: str = "cpu",
+        semantics: Semantics = Semantics.REAL,
     ) -> BoundedNetwork:
         """Prepare a network for bounds over sub-boxes of [lower, upper].
 
@@ -115,13 +118,20 @@ class BoundedNetwork:
             rows: Rows and bounds (C, d) appended as a last layer `C y - d`; entries of C
                 may be rounded once.
             device: Torch device.
+            semantics: Whether bounds speak of the real network or of its executions.
+
+        Raises:
+            UnsupportedModel: Float32 semantics of a network that is no chain.
         """
+        executed = network if semantics is Semantics.FLOAT32 else None
+        if executed is not None and not isinstance(executed, Network):
+            raise UnsupportedModel(why_not_float32(executed))
         graph = GraphNetwork.from_chain(network) if isinstance(network, Network) else network
         if rows is not None:
             graph = graph.followed_by(rows[0], -rows[1])
         terms = torch_terms(graph, device)
         ends = torch.from_numpy(lower).to(device), torch.from_numpy(upper).to(device)
-        sizes = graph_magnitudes(graph, terms, *ends)
+        sizes = graph_magnitudes(graph, terms, *ends, executed)
         widest = max(graph.num_inputs, *(layer.num_outputs for layer in graph.layers))
         path = sum(3 * layer.longest_sum + 4 * len(layer.terms) + 16 for layer in graph.layers)
         return cls(
@@ -130,8 +140,9 @@ class BoundedNetwork:
             relus=tuple(layer.relu for layer in graph.layers),
             magnitudes=sizes.sums,
             # A term passes its layer's sum on the way, and the sums of constants at last.
-            factor=error_factor(path + 4 * widest + 4 * graph.num_inputs + 256),
-            floor=sizes.underflow,
+            factor=error_factor(path + 4 * widest + 4 * graph.num_inputs + 256)
+            + sizes.noise_factor,
+            floor=sizes.underflow + sizes.noise_floor,
         )
 
     def width(self, layer: int) -> int:

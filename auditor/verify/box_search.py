@@ -205,7 +205,7 @@ def _kernel_network(problem: Problem) -> KernelNetwork:
     layers, width = problem.chain.layers, _padded_width(problem)
     weight = np.zeros((len(layers), width, width))
     bias, sums = np.zeros((len(layers), width)), np.zeros((len(layers), width))
-    magnitudes = interval_magnitudes(problem.chain, problem.lower, problem.upper)
+    magnitudes = interval_magnitudes(problem.chain, problem.lower, problem.upper, problem.semantics)
     for k, layer in enumerate(layers):
         weight[k, : layer.num_outputs, : layer.num_inputs] = layer.weight
         bias[k, : layer.num_outputs] = layer.bias
@@ -229,8 +229,8 @@ def _kernel_network(problem: Problem) -> KernelNetwork:
         bounds=problem.bounds,
         row_magnitude=row_magnitude * (1.0 + 1e-12),
         starts=problem.starts,
-        factor=error_factor(operations),
-        floor=magnitudes.underflow,
+        factor=error_factor(operations) + magnitudes.noise_factor,
+        floor=magnitudes.underflow + magnitudes.noise_floor,
     )
 
 

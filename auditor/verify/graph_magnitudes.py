@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auditor.verify.network import Network
 from auditor.verify.network.graph import INPUT, GraphNetwork
 from auditor.verify.rounding import error_factor
+from auditor.verify.semantics import execution_noise
 from auditor.verify.torch_map import TorchTerm
 
 
@@ -20,10 +22,14 @@ class GraphMagnitudes:
     Attributes:
         sums: `sum |W| |h| + |b|` of each layer, [neurons] each.
         underflow: What underflow can lose in one backward pass.
+        noise_factor: As in `Magnitudes`, for float32 semantics.
+        noise_floor: Likewise.
     """
 
     sums: tuple[Tensor, ...]
     underflow: float
+    noise_factor: float = 0.0
+    noise_floor: float = 0.0
 
 
 def graph_magnitudes(
@@ -31,6 +37,7 @@ def graph_magnitudes(
     terms: Sequence[Sequence[TorchTerm]],
     lower: Tensor,
     upper: Tensor,
+    executed: Network | None = None,
 ) -> GraphMagnitudes:
     """Interval bounds of every layer's absolute values over a box.
 
@@ -39,7 +46,10 @@ def graph_magnitudes(
         terms: Its terms as torch maps.
         lower: Lower ends of the inputs, [inputs], float64.
         upper: Upper ends.
+        executed: The chain whose float32 execution is meant; its layers come first in the
+            graph, and what follows them (property rows) is not executed.
     """
+    factors, floors = [0.0], [0.0]
     ranges: dict[int, tuple[Tensor, Tensor]] = {INPUT: (lower, upper)}
     largest = 2.0 + float(torch.maximum(lower.abs(), upper.abs()).sum())
     sums = []
@@ -55,14 +65,25 @@ def graph_magnitudes(
             spread = spread + absolute.apply(0.5 * high - 0.5 * low)
         size = size * (1.0 + slack) + 1e-300
         spread = spread + 2.0 * slack * size + 1e-300
+        if executed is not None and index < len(executed.layers):
+            before = torch.maximum(*(end.abs() for end in ranges[index - 1])).cpu().numpy()
+            noise = execution_noise(executed.layers[index], before)
+            tiny = torch.from_numpy(noise.absolute).to(lower.device)
+            error = noise.relative * size + tiny
+            spread, size = spread + error, size + error
+            sums.append(size + tiny / noise.relative)
+            factors.append(noise.relative)
+            floors.append(float(noise.absolute.max(initial=0.0)))
+        else:
+            sums.append(size)
         # fmax and fmin: an overflow to "not a number" must leave the bound that is known.
         low = torch.fmax(-size, middle - spread)
         high = torch.fmin(size, middle + spread)
         if layer.relu:
             low, high = low.clamp(min=0.0), high.clamp(min=0.0)
         ranges[index] = low, high
-        sums.append(size)
         largest += float(torch.maximum(low.abs(), high.abs()).sum())
     widths = network.num_inputs + sum(layer.num_outputs for layer in network.layers) + 2
     # Each product loses at most 2**-1075 and is multiplied by a value afterwards.
-    return GraphMagnitudes(tuple(sums), max(float(widths) ** 2 * 2.0**-1060 * largest, 1e-290))
+    underflow = max(float(widths) ** 2 * 2.0**-1060 * largest, 1e-290)
+    return GraphMagnitudes(tuple(sums), underflow, max(factors), max(floors))

@@ -10,6 +10,7 @@ from auditor.verify.falsify import Falsifier
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Statistics
 from auditor.verify.problem import Problem
+from auditor.verify.semantics import Semantics
 from auditor.verify.witness import Replayer, Witness, examine, snap_to_float32
 
 
@@ -74,8 +75,15 @@ class WitnessJudge:
         snapped = snap_to_float32(point, unsafe)
         if snapped.outside:
             self.without_float32 = snapped.outside[0]
+            if problem.semantics is Semantics.FLOAT32:
+                return False  # nothing a float32 runtime is given lies in the box
         witness = examine(
-            problem.network, unsafe, snapped.inputs, self.replayers, exact=snapped.exact
+            problem.network,
+            unsafe,
+            snapped.inputs,
+            self.replayers,
+            exact=snapped.exact,
+            semantics=problem.semantics,
         )
         if witness.confirmed:
             self.confirmed = witness

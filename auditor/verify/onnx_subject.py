@@ -14,6 +14,7 @@ from auditor.verify.network import GraphNetwork, Network, read_network
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.property import Property, load_property
 from auditor.verify.search import verify
+from auditor.verify.semantics import Semantics
 
 
 class RuntimeReplayer:
@@ -71,7 +72,12 @@ def read_property(path: Path, network: Network | GraphNetwork) -> Property:
 
 
 def verify_file(
-    model: Path, property_file: Path, *, time_limit_s: float, seed: int = 0
+    model: Path,
+    property_file: Path,
+    *,
+    time_limit_s: float,
+    seed: int = 0,
+    semantics: Semantics = Semantics.REAL,
 ) -> tuple[Property, Outcome]:
     """Verify a property file of a model file; witnesses are replayed in onnxruntime."""
     subject = open_subject(model)
@@ -82,5 +88,6 @@ def verify_file(
         limits=Limits(time_s=time_limit_s),
         seed=seed,
         replay=subject.replayers,
+        semantics=semantics,
     )
     return prop, outcome

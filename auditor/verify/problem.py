@@ -19,6 +19,7 @@ from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 from auditor.verify.rounding import box_outward, float_above
+from auditor.verify.semantics import Semantics
 
 USUAL_COST = 100_000  # multiplications of one evaluation of a middling network
 FEWEST_EVALUATIONS = 600
@@ -36,6 +37,7 @@ class Problem:
         rows: Row coefficients of all cases in order, [rows, outputs].
         bounds: Right-hand sides, [rows], rounded up: unsafe is rows @ y <= bounds.
         starts: First row of each case and the number of rows, [cases + 1].
+        semantics: The arithmetic in which they are to be refuted.
     """
 
     network: Network | GraphNetwork
@@ -45,6 +47,7 @@ class Problem:
     rows: Float64
     bounds: Float64
     starts: np.ndarray[tuple[int], np.dtype[np.int64]]
+    semantics: Semantics = Semantics.REAL
 
     @property
     def chain(self) -> Network:
@@ -83,7 +86,9 @@ class Problem:
         return np.stack(pieces, axis=1)
 
 
-def problems_of(network: Network | GraphNetwork, prop: Property) -> tuple[Problem, ...]:
+def problems_of(
+    network: Network | GraphNetwork, prop: Property, semantics: Semantics = Semantics.REAL
+) -> tuple[Problem, ...]:
     """The property's cases grouped by input box; empty boxes are left out.
 
     Raises:
@@ -101,7 +106,7 @@ def problems_of(network: Network | GraphNetwork, prop: Property) -> tuple[Proble
     for case in prop.cases:
         if not case.is_empty:
             groups.setdefault((case.lower, case.upper), []).append(case)
-    return tuple(_problem(network, tuple(cases)) for cases in groups.values())
+    return tuple(_problem(network, tuple(cases), semantics) for cases in groups.values())
 
 
 def _demand_comparisons(prop: Property) -> None:
@@ -116,7 +121,9 @@ def _demand_comparisons(prop: Property) -> None:
             )
 
 
-def _problem(network: Network | GraphNetwork, cases: tuple[UnsafeCase, ...]) -> Problem:
+def _problem(
+    network: Network | GraphNetwork, cases: tuple[UnsafeCase, ...], semantics: Semantics
+) -> Problem:
     lower, upper = box_outward(cases[0].lower, cases[0].upper)
     rows = [_float_row(row) for case in cases for row in case.rows]
     counts = [len(case.rows) for case in cases]
@@ -128,6 +135,7 @@ def _problem(network: Network | GraphNetwork, cases: tuple[UnsafeCase, ...]) -> 
         rows=np.array([row for row, _ in rows], dtype=np.float64).reshape(-1, network.num_outputs),
         bounds=np.array([bound for _, bound in rows], dtype=np.float64),
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        semantics=semantics,
     )
 
 

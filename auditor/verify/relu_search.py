@@ -139,7 +139,11 @@ class ReluSearch:
     def _hidden_bounds(self, deadline: float) -> list[LayerBounds]:
         """Root bounds of every layer's pre-activations, unstable ones improved."""
         net = BoundedNetwork.over_box(
-            self.problem.network, self.problem.lower, self.problem.upper, device=self.device
+            self.problem.network,
+            self.problem.lower,
+            self.problem.upper,
+            device=self.device,
+            semantics=self.problem.semantics,
         )
         bounds = layer_bounds(net, self.box, deadline=deadline)
         for layer in range(1, len(bounds)):
@@ -186,6 +190,7 @@ class _Tree:
             problem.upper,
             rows=(problem.rows[first:last], problem.bounds[first:last]),
             device=search.device,
+            semantics=problem.semantics,
         )
         self.layer = len(search.hidden)
         self.share = search.share / len(problem.cases)

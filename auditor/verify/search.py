@@ -5,7 +5,8 @@
     outcome = verify(network, prop, limits=Limits(time_s=60), replay=replayer)
 
 The verdict is about the real function of the stored weights, for every real input of
-the set, and rigorous: rounding is on the safe side. Counts limit the work, so a verdict
+the set (or, with float32 semantics, about its executions), and rigorous: rounding is on
+the safe side. Counts limit the work, so a verdict
 is reproducible; the clock only ever turns an answer into `unknown`.
 """
 
@@ -23,11 +24,13 @@ from auditor.findings import Verdict
 from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
 from auditor.verify.falsify import Falsifier
 from auditor.verify.judge import WitnessJudge
+from auditor.verify.magnitudes import interval_magnitudes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
 from auditor.verify.property import Property
+from auditor.verify.semantics import LARGEST_32, Semantics, why_not_float32
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
 
@@ -50,6 +53,7 @@ def verify(
     replay: Replayer | Sequence[Replayer] | None = None,
     engine: Engine = "auto",
     device: str = "cpu",
+    semantics: Semantics = Semantics.REAL,
 ) -> Outcome:
     """Decide whether a property holds for every input of its set.
 
@@ -63,6 +67,8 @@ def verify(
             counterexample gives `unknown`, with the witness attached.
         engine: `auto`; or only input splitting, only ReLU splitting, only Z3.
         device: Torch device of the ReLU-splitting engine.
+        semantics: Whether the verdict speaks of the real function of the stored weights, or
+            of the network as float32 runtimes execute it, in any order of summation.
 
     Returns:
         `holds`, `violated` with its witness, or `unknown` with how far it got.
@@ -72,7 +78,8 @@ def verify(
     """
     limits = limits or Limits()
     replayers = () if replay is None else (replay,) if callable(replay) else tuple(replay)
-    return _Run(network, prop, limits, seed, progress, replayers, engine, device).decide()
+    run = _Run(network, prop, limits, seed, progress, replayers, engine, device, semantics)
+    return run.decide()
 
 
 class _Run:
@@ -88,17 +95,22 @@ class _Run:
         replayers: Sequence[Replayer],
         engine: Engine,
         device: str,
+        semantics: Semantics,
     ) -> None:
         self.network, self.prop, self.limits, self.seed = network, prop, limits, seed
         self.progress: Progress = progress or (lambda share, text: None)
-        self.engine, self.device = engine, device
+        self.engine, self.device, self.semantics = engine, device, semantics
         self.statistics = Statistics()
         self.judge = WitnessJudge(replayers, limits.witness_attempts, self.statistics)
         self.deadline = time.monotonic() + limits.time_s
 
     def decide(self) -> Outcome:
         """Run the stages until one of them decides."""
-        problems = problems_of(self.network, self.prop)
+        problems = problems_of(self.network, self.prop, self.semantics)
+        if self.semantics is Semantics.FLOAT32:
+            why = why_not_float32(self.network) or _why_overflow(problems)
+            if why:
+                return self._unknown(why)
         with self._timed("vacuity"):
             vacuity = examine_vacuity(self.prop)
         if vacuity.empty:
@@ -114,11 +126,13 @@ class _Run:
                 return self._witnessed()
             if stopped:
                 open_problems.append(stopped)
-        if self.judge.disputed is not None and self.judge.disputed.exact_violates:
+        if self._is_false_exactly():
+            return self._witnessed()
+        self._replay_closest(problems, falsifiers)
+        if self.judge.confirmed:
             return self._witnessed()
         if open_problems:
             return self._unknown(open_problems[0])
-        self._replay_closest(problems, falsifiers)
         return Outcome(
             Verdict.HOLDS, self._reason_for_holding(vacuity), self.judge.disputed, self.statistics
         )
@@ -247,6 +261,8 @@ class _Run:
         """Whether Z3 refutes a case on a box: an empty text, or why not."""
         from auditor.verify.smt import decide_with_z3  # loading Z3 takes time, few runs need it
 
+        if self.semantics is Semantics.FLOAT32:
+            return "Z3 reasons about the reals, not about float32 execution"
         if self.statistics.z3_queries >= self.limits.z3_queries:
             return f"the limit of {self.limits.z3_queries} Z3 queries is reached"
         if time.monotonic() >= self.deadline:
@@ -278,17 +294,27 @@ class _Run:
 
     def _is_disproved(self) -> bool:
         """Whether the property is known to be false over the reals and attempts are used up."""
+        return self.judge.is_over and self._is_false_exactly()
+
+    def _is_false_exactly(self) -> bool:
+        """Whether an input violates the property in exact arithmetic, and that decides."""
         disputed = self.judge.disputed
-        return self.judge.is_over and disputed is not None and disputed.exact_violates
+        exactly = disputed is not None and disputed.exact_violates
+        return exactly and self.semantics is Semantics.REAL
 
     def _witnessed(self) -> Outcome:
         witness = self.judge.confirmed
         if witness is None:
             return self._unknown("the search stopped")
+        how = (
+            f"by {witness.margin:.6g} in exact arithmetic and in {len(witness.replays)} replays"
+            if self.semantics is Semantics.REAL
+            else f"as executed in {len(witness.replays)} replays (margin in exact arithmetic "
+            f"{witness.margin:.6g})"
+        )
         return Outcome(
             Verdict.VIOLATED,
-            f"an input violates the property by {witness.margin:.6g} in exact arithmetic and "
-            f"in {len(witness.replays)} replays" + self._nearest_replayed(),
+            f"an input violates the property {how}" + self._nearest_replayed(),
             witness,
             self.statistics,
         )
@@ -311,7 +337,12 @@ class _Run:
         return Outcome(Verdict.UNKNOWN, "; ".join(parts), disputed, self.statistics)
 
     def _reason_for_holding(self, vacuity: Vacuity) -> str:
-        parts = ["every part of the input set is refuted, over the reals"]
+        over = (
+            "over the reals"
+            if self.semantics is Semantics.REAL
+            else "for every order in which float32 may be executed"
+        )
+        parts = [f"every part of the input set is refuted, {over}"]
         if self.judge.disputed is not None:
             parts.append(self.judge.disputed.disagreement)
         if vacuity.text:
@@ -326,6 +357,16 @@ class _Run:
         finally:
             spent = time.perf_counter() - started
             self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
+
+
+def _why_overflow(problems: Sequence[Problem]) -> str:
+    """Why a float32 execution might overflow somewhere in the boxes; empty if it cannot."""
+    for problem in problems:
+        sizes = interval_magnitudes(problem.chain, problem.lower, problem.upper, Semantics.FLOAT32)
+        largest = max(float(layer.max(initial=0.0)) for layer in sizes.sums)
+        if not largest < LARGEST_32:
+            return "a float32 execution might overflow, as far as interval bounds tell"
+    return ""
 
 
 def _exact(value: float) -> Fraction:
@@ -343,5 +384,5 @@ def _without_trivial_cases(problems: Sequence[Problem], vacuity: Vacuity) -> tup
             prop = Property(
                 "", cases, "", "", problem.network.num_inputs, problem.network.num_outputs
             )
-            kept.extend(problems_of(problem.network, prop))
+            kept.extend(problems_of(problem.network, prop, problem.semantics))
     return tuple(kept)

@@ -20,6 +20,7 @@ from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import UnsafeCase
 from auditor.verify.rounding import float32_inside, nearest_float32
+from auditor.verify.semantics import Semantics
 
 
 class Replayer(Protocol):
@@ -50,6 +51,7 @@ class Witness:
         margin: How far inside the unsafe set the exact outputs are; negative outside.
         exact_violates: Whether the exact outputs violate the property.
         replays: The runs in the deployed runtime.
+        semantics: The arithmetic in which it is to violate.
     """
 
     inputs: NDArray[np.float32]
@@ -58,15 +60,13 @@ class Witness:
     margin: float
     exact_violates: bool
     replays: tuple[WitnessReplay, ...]
+    semantics: Semantics = Semantics.REAL
 
     @property
     def confirmed(self) -> bool:
-        """Whether exact arithmetic and at least one replay, and all of them, violate."""
-        return (
-            self.exact_violates
-            and bool(self.replays)
-            and all(replay.violates for replay in self.replays)
-        )
+        """Whether at least one replay, and all of them, violate; for the reals exactly too."""
+        executed = bool(self.replays) and all(replay.violates for replay in self.replays)
+        return executed and (self.exact_violates or self.semantics is Semantics.FLOAT32)
 
     @property
     def disagreement(self) -> str:
@@ -126,6 +126,7 @@ def examine(
     replayers: Sequence[Replayer],
     *,
     exact: Sequence[Fraction] | None = None,
+    semantics: Semantics = Semantics.REAL,
 ) -> Witness:
     """Evaluate a float32 input of the case's box exactly and in every runtime.
 
@@ -138,6 +139,7 @@ def examine(
         inputs: Flat float32 input inside the case's box.
         replayers: Runtimes; one may carry a `label` for messages.
         exact: The point of the exact box, where it is not `inputs` itself.
+        semantics: The arithmetic in which it is to violate.
     """
     point = [Fraction(float(value)) for value in inputs] if exact is None else exact
     outputs_found, margin, violates_really = _evaluate(network, case, point)
@@ -155,6 +157,7 @@ def examine(
         margin=margin,
         exact_violates=violates_really,
         replays=tuple(replays),
+        semantics=semantics,
     )
 
 

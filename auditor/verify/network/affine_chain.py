@@ -40,7 +40,9 @@ class Chain(Symbolic):
             last = self.layers[-1]
             total = exact_sum(last.bias, bias)
             if total is not None:
-                return replace(self, layers=(*self.layers[:-1], replace(last, bias=total)))
+                # A product and then one bias is one sum; a second bias is rounded apart.
+                merged = replace(last, bias=total, joined=last.joined or bool(last.bias.any()))
+                return replace(self, layers=(*self.layers[:-1], merged))
         return self.affine(self._identity(name), bias, self.shape, name)
 
     def scaled(self, factors: Float64, name: str) -> Chain:
@@ -93,7 +95,8 @@ def _joined(last: tuple[AffineLayer, ...], layer: AffineLayer) -> tuple[AffineLa
     bias = _exact_image(layer.weight, first.bias, layer.bias)
     if bias is None:
         return (first, layer)
-    return (replace(layer, weight=layer.weight @ first.weight, bias=bias),)
+    joined = first.joined or bool(first.bias.any())
+    return (replace(layer, weight=layer.weight @ first.weight, bias=bias, joined=joined),)
 
 
 def _exact_image(weight: Float64, inner: Float64, bias: Float64) -> Float64 | None:

@@ -30,12 +30,15 @@ class AffineLayer:
         bias: [outputs], float64.
         relu: Whether a ReLU follows.
         name: Name of the node that ends the layer, for people.
+        joined: Whether the layer is several operations of the file in one; exact over the
+            reals, while a runtime rounds after each of them.
     """
 
     weight: Float64
     bias: Float64
     relu: bool
     name: str = ""
+    joined: bool = False
 
     @property
     def num_inputs(self) -> int:

@@ -171,7 +171,8 @@ def as_chain(graph: GraphNetwork) -> Network | None:
             return None
         if graph.only_order or (isinstance(term.map, GatherMap) and term.map.factor is not None):
             return None
-        layers.append(AffineLayer(_dense(term.map), layer.bias, layer.relu, layer.name))
+        dense = _dense(term.map)
+        layers.append(AffineLayer(dense, layer.bias, layer.relu, layer.name, joined=True))
     return Network(tuple(layers), graph.input_name, graph.input_shape)
 
 

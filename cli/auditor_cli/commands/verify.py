@@ -41,6 +41,8 @@ GRACE_S = 30.0
               help="Wall-clock seconds of one property.")  # fmt: skip
 @option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               envvar="AUDITOR_SEED", help="Seed of the falsifier.")  # fmt: skip
+@option("--semantics", type=click.Choice(["real", "float32"]), default="real", show_default=True,
+              envvar="AUDITOR_SEMANTICS", help="Exact, or float32 as executed.")  # fmt: skip
 @click.option("--certificate", type=click.Path(dir_okay=False, path_type=Path),
               help="Write a certificate of what holds; else it is no answer.")  # fmt: skip
 @click.option("--check", type=FILE, help="Check this certificate of MODEL and PROPERTY instead.")
@@ -54,6 +56,7 @@ def command(
     workers: int | None,
     time_s: float,
     seed: int,
+    semantics: str,
     certificate: Path | None,
     check: Path | None,
     as_json: bool,
@@ -69,8 +72,10 @@ def command(
     if instances is not None:
         if model is not None:
             raise ConfigurationError("give MODEL and PROPERTY, or --instances, not both")
-        if certificate is not None or check is not None:
-            raise ConfigurationError("--certificate and --check are for one MODEL and PROPERTY")
+        if certificate is not None or check is not None or semantics != "real":
+            raise ConfigurationError(
+                "--certificate, --check and --semantics are for one MODEL and PROPERTY"
+            )
         return _verify_many(instances, out, workers or os.cpu_count() or 1, time_s, output)
     if model is None or property_file is None:
         raise ConfigurationError("MODEL and PROPERTY are needed, or --instances FILE")
@@ -78,7 +83,9 @@ def command(
         if certificate is not None:
             raise ConfigurationError("give --certificate to write one, or --check, not both")
         return _check_certificate(check, model, property_file, output)
-    return _verify_one(model, property_file, time_s, seed, certificate, output)
+    if certificate is not None and semantics != "real":
+        raise ConfigurationError("certificates are written for --semantics real only")
+    return _verify_one(model, property_file, time_s, seed, semantics, certificate, output)
 
 
 def _check_certificate(certificate: Path, model: Path, prop: Path, output: Output) -> int:
@@ -98,11 +105,20 @@ def _check_certificate(certificate: Path, model: Path, prop: Path, output: Outpu
 
 
 def _verify_one(
-    model: Path, property_file: Path, time_s: float, seed: int, target: Path | None, output: Output
+    model: Path,
+    property_file: Path,
+    time_s: float,
+    seed: int,
+    semantics: str,
+    target: Path | None,
+    output: Output,
 ) -> int:
     from auditor.verify.onnx_subject import verify_file
+    from auditor.verify.semantics import Semantics
 
-    prop, outcome = verify_file(model, property_file, time_limit_s=time_s, seed=seed)
+    prop, outcome = verify_file(
+        model, property_file, time_limit_s=time_s, seed=seed, semantics=Semantics(semantics)
+    )
     written = None
     if target is not None:
         from auditor.verify.certificate.certify import certify
@@ -126,6 +142,7 @@ def _verify_one(
     output.record({
         "verdict": outcome.verdict.value,
         "reason": outcome.reason,
+        "semantics": semantics,
         "property": prop.text,
         "violation": prop.violation_text,
         "witness": inputs,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from auditor.checks.written_property import CHECK, Params, prepare
 from auditor.errors import ConfigurationError, PropertyMismatch, UnsupportedOperator
 from auditor.findings import Answer, BlobEvidence, ImageEvidence, Severity, Verdict, WitnessEvidence
 from auditor.verify.certificate.checker import check_certificate
+from auditor.verify.semantics import Semantics
 from tests.models.tiny import absolute_value, array, relu_network
 from tests.unit.checks.check_context import KeptEvidence, make_context, make_subject
 
@@ -90,6 +92,27 @@ def test_what_holds_in_the_reals_and_breaks_as_executed_is_a_finding_not_a_pass(
     assert answer.verdict is Verdict.UNKNOWN
     (finding,) = answer.findings
     assert finding.title == "p is violated as executed, and not in exact arithmetic"
+
+
+def test_float32_semantics_judges_what_is_executed(tmp_path: Path) -> None:
+    """The same network as executed: the replay is the violation."""
+    big = float(2**26)
+    layers = [
+        (array([[0], [1], [0]]), array([big, 0, big])),
+        (array([[1, 1, -1]]), array([0])),
+    ]
+    (tmp_path / "model.onnx").write_bytes(relu_network(layers).SerializeToString())
+    text = TEXT.format(lower="0.6", upper="1", then="at_least: {output: 0, value: 0.5}")
+    (tmp_path / "p.yaml").write_text(text)
+    params = Params(property=tmp_path / "p.yaml", semantics=Semantics.FLOAT32)
+    answer = CHECK.run(make_subject(tmp_path / "model.onnx"), params, make_context())
+    assert answer.verdict is Verdict.VIOLATED
+    assert "float32 as executed" in answer.facts["semantics"]
+
+
+def test_a_certificate_of_float32_execution_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="semantics 'real' only"):
+        Params(property=tmp_path / "p", semantics=Semantics.FLOAT32, certificate=True)
 
 
 def test_no_time_is_unknown_with_a_reason(tmp_path: Path) -> None:
