@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.errors import CertificateRejected
-from auditor.models.digest import file_digest
 from auditor.verify.certificate.forms import (
     BOX_BITS,
     Float64,
@@ -29,7 +28,12 @@ from auditor.verify.certificate.forms import (
     through_affine,
 )
 from auditor.verify.certificate.records import BATCH, GROUP, HEADER, Payload, read_records
-from auditor.verify.certificate.statement import Region, read_network, regions
+from auditor.verify.certificate.statement import (
+    Region,
+    property_digest,
+    read_network,
+    regions,
+)
 from auditor.verify.property import load_property
 
 AGAIN = -(1 << 31)
@@ -79,7 +83,7 @@ def check_certificate(
         len(maps[-1].bias),
     )
     prop = load_property(property_file, num_inputs=sizes[0], num_outputs=sizes[1])
-    header = header_of(digest, file_digest(property_file))
+    header = header_of(digest, property_digest(property_file))
     walk = Walk(regions(maps, prop), header)
     try:
         # What overflows becomes infinite or NaN, and neither refutes anything.

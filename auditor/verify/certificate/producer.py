@@ -17,7 +17,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from auditor.models.digest import file_digest
 from auditor.verify.certificate.checker import (
     AGAIN,
     Node,
@@ -38,7 +37,12 @@ from auditor.verify.certificate.records import (
     MAGIC,
     frame,
 )
-from auditor.verify.certificate.statement import Region, read_network, regions
+from auditor.verify.certificate.statement import (
+    Region,
+    property_digest,
+    read_network,
+    regions,
+)
 from auditor.verify.property import Property
 
 BATCH_NODES = 64
@@ -97,7 +101,7 @@ def write_certificate(
     try:
         with temporary.open("wb") as stream:
             sink = _Sink(stream)
-            sink.record(HEADER, header_of(digest, file_digest(property_file)))
+            sink.record(HEADER, header_of(digest, property_digest(property_file)))
             for number, region in enumerate(regions(maps, prop)):
                 sink.record(GROUP, _packed("u4", [number]))
                 tree = _Tree(region, sink, started + time_limit_s, progress)

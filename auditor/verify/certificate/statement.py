@@ -8,6 +8,7 @@ ends around the exact box.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,14 +62,10 @@ class AffineMap:
     def fixed(self, scale: Float64 | float, input_bits: int) -> FixedLayer:
         """The map as digits, its inputs multiplied by powers of two."""
         weight = np.eye(len(self.bias)) if self.weight is None else self.weight
-        biases = [_fraction(q) for q in self.bias]
-        bias = np.array([float(q) for q in biases])
-        exact = biases == bias.tolist()
+        bias, exact = _rounded(self.bias)
         if not isinstance(weight, np.ndarray):
-            entries = [_fraction(q) for q in weight.entries()]
-            rounded = [float(q) for q in entries]
-            exact = exact and rounded == entries
-            weight = np.array(rounded).reshape(weight.nrows(), weight.ncols())
+            flat, whole = _rounded(weight.entries())
+            weight, exact = flat.reshape(weight.nrows(), weight.ncols()), exact and whole
         scaled = weight * scale
         exact = exact and np.array_equal(scaled / scale, weight)
         return fixed_layer(scaled, bias, input_bits, exact=exact)
@@ -147,6 +144,12 @@ def _grid(case: UnsafeCase) -> tuple[list[Fraction], list[Fraction], Float64]:
         step.append(unit)
         ends.append(math.ceil((high - start) / unit))
     return origin, step, np.array(ends, dtype=np.float64)
+
+
+def property_digest(path: Path | str) -> str:
+    """`sha256:<hex>` of a property's file as it is on disk."""
+    with Path(path).open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 def read_network(path: Path | str) -> tuple[list[AffineMap], str]:
@@ -245,8 +248,15 @@ def _fmpq(value: Fraction) -> Any:
     return flint.fmpq(value.numerator, value.denominator)
 
 
-def _fraction(value: Any) -> Fraction:
-    return Fraction(int(value.p), int(value.q))
+def _rounded(values: Sequence[Any]) -> tuple[Float64, bool]:
+    """Rationals as the nearest floats, and whether all of them are floats exactly."""
+    ratios = [(int(value.p), int(value.q)) for value in values]
+    try:
+        floats = [above / below for above, below in ratios]
+    except OverflowError:
+        raise UnsupportedModel("a number beyond the range of float64") from None
+    exact = all(f.as_integer_ratio() == r for f, r in zip(floats, ratios, strict=True))
+    return np.array(floats, dtype=np.float64), exact
 
 
 def _rational(matrix: Any) -> Any:
