@@ -42,7 +42,7 @@ from auditor.verify.slope_search import (
 
 HIDDEN_STEPS = 12
 ROOT_STEPS = 40
-NODE_STEPS = 6
+NODE_STEPS = 4
 BATCH_CELLS = 400_000
 HIDDEN_TARGET = 0.5
 MAX_NODE_CELLS = 100_000_000
