@@ -31,3 +31,13 @@ def test_writing_and_checking_at_once_is_a_usage_error(tmp_path: Path) -> None:
     asked = ["verify", str(question.model), str(question.property_file)]
     both = ["--certificate", str(tmp_path / "a"), "--check", str(question.property_file)]
     assert run_command_line([*asked, *both]) == 2
+
+
+def test_a_missing_certificate_and_a_place_that_cannot_be_written_are_usage_errors(
+    tmp_path: Path,
+) -> None:
+    question = absolute_value_question(tmp_path, -0.5)
+    asked = ["verify", str(question.model), str(question.property_file)]
+    assert run_command_line([*asked, "--check", str(tmp_path / "none")]) == 2
+    below_a_file = str(question.model / "c.audcert")
+    assert run_command_line([*asked, "--certificate", below_a_file]) == 2

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.errors import CertificateRejected
+from auditor.errors import CertificateRejected, FileMissing
 from auditor.verify.certificate.forms import (
     BOX_BITS,
     Float64,
@@ -77,6 +77,8 @@ def check_certificate(
     Raises:
         AuditorError: Model or property cannot be read at all.
     """
+    if not Path(certificate).is_file():
+        raise FileMissing(certificate, "certificate")
     maps, digest = read_network(model)
     sizes = (
         (maps[0].weight.shape[1] if maps[0].weight is not None else len(maps[0].bias)),

@@ -7,6 +7,7 @@ inputs are split along the input that feeds most instability, others by ReLU pha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -17,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from auditor.errors import OutputNotWritable
 from auditor.verify.certificate.checker import (
     AGAIN,
     Node,
@@ -92,13 +94,14 @@ def write_certificate(
 
     Raises:
         Unsupported: The checker could not read such a model.
+        OutputNotWritable: The place cannot be written.
     """
     started = time.monotonic()
     maps, digest = read_network(model)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
     nodes, stopped = 0, ""
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             sink = _Sink(stream)
             sink.record(HEADER, header_of(digest, property_digest(property_file)))
@@ -114,8 +117,11 @@ def write_certificate(
             os.fsync(stream.fileno())
         if not stopped:
             temporary.replace(target)
+    except OSError as error:
+        raise OutputNotWritable(target, error.strerror or str(error)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     size = 0 if stopped else target.stat().st_size
     return WrittenCertificate(target, stopped, size, nodes, time.monotonic() - started)
 
