@@ -307,7 +307,7 @@ class _Tree:
         box = leaf.lower, leaf.upper
         phases = torch.split(leaf.phases, self.search_.hidden, dim=1)
         rows = backward_bounds(
-            self.net, self.layer, one_hot(torch.arange(self.rows), leaf.weights)[None],
+            self.net, self.layer, one_hot(torch.arange(self.rows, device=leaf.weights.device), leaf.weights)[None],
             relaxations, box,
         )  # fmt: skip
         forms, constants = [rows.coefficients[0]], [rows.constant[0]]
