@@ -307,9 +307,8 @@ class _Tree:
         box = leaf.lower, leaf.upper
         phases = torch.split(leaf.phases, self.search_.hidden, dim=1)
         rows = backward_bounds(
-            self.net, self.layer, one_hot(torch.arange(self.rows, device=leaf.weights.device), leaf.weights)[None],
-            relaxations, box,
-        )  # fmt: skip
+            self.net, self.layer, torch.eye(self.rows).to(leaf.weights)[None], relaxations, box
+        )
         forms, constants = [rows.coefficients[0]], [rows.constant[0]]
         places: list[tuple[int, Tensor, Tensor]] = []
         for k, phase in enumerate(phases):
