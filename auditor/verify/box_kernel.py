@@ -13,6 +13,9 @@ passes at most N roundings, so the true bound is at least `cst - gamma_N * mag`,
 order of summation and with fused multiply-adds (Higham 2002, lemma 3.1). Slopes are
 floats in [0, 1]; intercepts are rounded away from zero. Underflow is covered by `floor`.
 A NaN makes every comparison false, so nothing is refuted by it.
+
+One long module on purpose: numba's cache of a compiled function is renewed when the file of
+that function changes, not when a file it calls into does.
 """
 
 from __future__ import annotations
