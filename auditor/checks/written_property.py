@@ -148,7 +148,7 @@ def _finding(
     witness = outcome.witness
     if outcome.verdict is Verdict.VIOLATED:
         title = f"{prop.name} is violated"
-        description = f"An input exists for which: {prop.violation_text}"
+        description = f"Shown by a replayed input: {prop.violation_text}"
     elif witness is not None and any(replay.violates for replay in witness.replays):
         title = f"{prop.name} is violated as executed, and not in exact arithmetic"
         description = witness.disagreement
