@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
-from auditor.errors import ConfigurationError
 from auditor.findings import (
     Answer,
     Control,
@@ -30,7 +29,7 @@ from auditor.findings import (
 )
 from auditor.intervals import share_metric, wilson_interval
 from auditor.models.samples import Samples, load_samples
-from auditor.verify.evidence import gray_image
+from auditor.verify.evidence import check_image_shape, gray_image
 from auditor.verify.onnx_subject import OnnxSubject, open_subject
 from auditor.verify.outcome import Limits
 from auditor.verify.robustness import Standing, Trial, measure_robustness
@@ -79,12 +78,7 @@ def prepare(subject: Subject, params: Params) -> None:
     """Find out before the run whether model and samples fit each other."""
     opened = open_subject(subject.path)
     _load(params, opened)
-    height, width = params.image_shape or (1, opened.network.num_inputs)
-    if height * width != opened.network.num_inputs:
-        raise ConfigurationError(
-            f"image_shape {height}x{width} is not a picture of the model's "
-            f"{opened.network.num_inputs} inputs"
-        )
+    check_image_shape(params.image_shape, opened.network.num_inputs)
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:

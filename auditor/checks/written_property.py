@@ -11,7 +11,6 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
-from auditor.errors import ConfigurationError
 from auditor.findings import (
     Answer,
     BlobEvidence,
@@ -23,7 +22,12 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.verify.certificate.certify import certify
-from auditor.verify.evidence import gray_image, statistics_metrics, witness_evidence
+from auditor.verify.evidence import (
+    check_image_shape,
+    gray_image,
+    statistics_metrics,
+    witness_evidence,
+)
 from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.property import Property
@@ -63,12 +67,7 @@ def prepare(subject: Subject, params: Params) -> None:
     """Find out before the run whether model and property fit each other."""
     opened = open_subject(subject.path)
     read_property(params.property, opened.network)
-    height, width = params.image_shape or (1, opened.network.num_inputs)
-    if height * width != opened.network.num_inputs:
-        raise ConfigurationError(
-            f"image_shape {height}x{width} is not a picture of the model's "
-            f"{opened.network.num_inputs} inputs"
-        )
+    check_image_shape(params.image_shape, opened.network.num_inputs)
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import ConfigurationError
 from auditor.findings import GrayImage, Metric, Replay, WitnessEvidence
 from auditor.verify.onnx_subject import OnnxSubject
 from auditor.verify.outcome import Statistics
@@ -59,6 +60,19 @@ def statistics_metrics(statistics: Statistics) -> tuple[Metric, ...]:
     )
     counts = (Metric(name=name, value=value, unit=unit) for name, value, unit in figures)
     return (*counts, *shares)
+
+
+def check_image_shape(shape: tuple[int, int] | None, num_inputs: int) -> None:
+    """Refuse a picture shape (height, width) that is not the model's input.
+
+    Raises:
+        ConfigurationError: The numbers of pixels and of inputs differ.
+    """
+    if shape is not None and shape[0] * shape[1] != num_inputs:
+        raise ConfigurationError(
+            f"image_shape {shape[0]}x{shape[1]} is not a picture of the model's {num_inputs} "
+            "inputs; give its height and width"
+        )
 
 
 def gray_image(

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from auditor.errors import AuditorError, FileMissing, InvalidText, Place, Unsupported
@@ -21,6 +22,8 @@ from auditor.models.digest import file_digest
 from auditor.verify.onnx_subject import verify_file
 
 MAX_INSTANCES = 100_000
+# Raised whenever the same instance may get another answer; kept answers then run again.
+ENGINE_VERSION = 2
 _COLUMNS = ("onnx", "property", "timeout_s")
 
 
@@ -42,8 +45,9 @@ class Instance:
 
     @property
     def key(self) -> str:
-        """Digest of model, property and limit: equal keys have equal answers."""
-        parts = (file_digest(self.model), file_digest(self.property_file), self.time_limit_s)
+        """Digest of model, property, limit and engine: equal keys have equal answers."""
+        files = (file_digest(self.model), file_digest(self.property_file))
+        parts = (*files, self.time_limit_s, version("auditor"), ENGINE_VERSION)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -63,7 +63,7 @@ def test_an_open_question_exits_3(tmp_path: Path) -> None:
 
 
 def test_an_internal_error_exits_4_without_a_traceback(tmp_path: Path) -> None:
-    """A model folder that vanishes is ours to say; here a bug is provoked in a command."""
+    """A bug is planted in a command; the entry point must not let it look like a verdict."""
     program = (
         "import auditor_cli.commands.list_ as module, sys\n"
         "def broken(output): raise RuntimeError('a bug')\n"

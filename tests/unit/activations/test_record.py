@@ -7,8 +7,8 @@ import pytest
 from onnx import helper
 
 from auditor.activations.record import activation_tensors, record_activations
-from auditor.activations.torch_graph import TorchGraph
 from auditor.errors import UnsupportedModel
+from auditor.models.torch_graph import TorchGraph
 from tests.models.onnx_networks import conv_network, dense_network, make_model
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from auditor.errors import FileMissing, InvalidText
 from auditor.findings import Verdict
+from auditor.verify import instances
 from auditor.verify.instances import (
     InstanceResult,
     counterexample_name,
@@ -101,6 +102,15 @@ def test_the_key_follows_content_and_limit(folder: Path) -> None:
     assert first == key("./abs.onnx,half.vnnlib,10\n")
     assert first != key("abs.onnx,half.vnnlib,11\n")
     assert first != key("abs.onnx,far.vnnlib,10\n")
+
+
+def test_answers_of_another_engine_are_not_used_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (instance,) = read_instances(write(folder, "abs.onnx,half.vnnlib,10\n"))
+    before = instance.key
+    monkeypatch.setattr(instances, "ENGINE_VERSION", instances.ENGINE_VERSION + 1)
+    assert instance.key != before
 
 
 def result(verdict: Verdict, known: str = "") -> InstanceResult:
