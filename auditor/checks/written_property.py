@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.findings import (
@@ -30,6 +28,7 @@ from auditor.verify.evidence import (
 )
 from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
 from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.proof import Proof
 from auditor.verify.property import Property
 from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
@@ -56,12 +55,6 @@ class Params(CheckParams):
     certificate: bool = False
     """Whether a `holds` needs a certificate, kept as evidence; else it is `unknown`."""
 
-    @model_validator(mode="after")
-    def _certificates_are_about_the_reals(self) -> Self:
-        if self.certificate and self.semantics is not Semantics.REAL:
-            raise ValueError("certificates are written for semantics 'real' only")
-        return self
-
 
 def prepare(subject: Subject, params: Params) -> None:
     """Find out before the run whether model and property fit each other."""
@@ -72,9 +65,9 @@ def prepare(subject: Subject, params: Params) -> None:
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Verify the property; a violation counts only when it was replayed."""
-    started = time.monotonic()
     opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
     prop = read_property(params.property, opened.network)
+    proofs: list[Proof] | None = [] if params.certificate else None
     outcome = verify(
         opened.network,
         prop,
@@ -83,11 +76,11 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         progress=context.progress,
         replay=opened.replayers,
         semantics=params.semantics,
+        proofs=proofs,
     )
     kept: tuple[Evidence, ...] = ()
-    if params.certificate:
-        left_s = max(0.0, context.time_limit_s - (time.monotonic() - started))
-        outcome, kept = _certified(subject, prop, outcome, params, context, left_s)
+    if proofs is not None:
+        outcome, kept = _certified(subject, prop, outcome, proofs, params, context)
     answer = _answer(opened, prop, outcome, params)
     return answer.model_copy(update={"evidence": answer.evidence + kept}) if kept else answer
 
@@ -96,16 +89,15 @@ def _certified(
     subject: Subject,
     prop: Property,
     outcome: Outcome,
+    proofs: list[Proof],
     params: Params,
     context: CheckContext,
-    left_s: float,
 ) -> tuple[Outcome, tuple[Evidence, ...]]:
     """The outcome with its certificate stored, or `unknown` where none could be written."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "certificate.audcert"
         outcome, written = certify(
-            outcome, subject.path, params.property, prop, target,
-            time_limit_s=left_s, progress=context.progress,
+            outcome, subject.path, params.property, prop, proofs, target, params.semantics
         )  # fmt: skip
         if written is None:
             return outcome, ()

@@ -108,6 +108,7 @@ class BoundedNetwork:
         rows: tuple[Float64, Float64] | None = None,
         device: str = "cpu",
         semantics: Semantics = Semantics.REAL,
+        slack: float = 1.0,
     ) -> BoundedNetwork:
         """Prepare a network for bounds over sub-boxes of [lower, upper].
 
@@ -119,6 +120,7 @@ class BoundedNetwork:
                 may be rounded once.
             device: Torch device.
             semantics: Whether bounds speak of the real network or of its executions.
+            slack: What error terms are multiplied with, at least 1.
 
         Raises:
             UnsupportedModel: Float32 semantics of a network that is no chain.
@@ -140,9 +142,9 @@ class BoundedNetwork:
             relus=tuple(layer.relu for layer in graph.layers),
             magnitudes=sizes.sums,
             # A term passes its layer's sum on the way, and the sums of constants at last.
-            factor=error_factor(path + 4 * widest + 4 * graph.num_inputs + 256)
-            + sizes.noise_factor,
-            floor=sizes.underflow + sizes.noise_floor,
+            factor=slack
+            * (error_factor(path + 4 * widest + 4 * graph.num_inputs + 256) + sizes.noise_factor),
+            floor=slack * (sizes.underflow + sizes.noise_floor),
         )
 
     def width(self, layer: int) -> int:

@@ -37,7 +37,8 @@ class KernelNetwork(NamedTuple):
 
     Fields: weight [K, P, P], bias [K, P], magnitude [K, P], widths [K + 1] (inputs
     first), columns [K] (padded inputs of each layer), relu [K], rows [R, P], bounds [R],
-    row_magnitude [R], starts [cases + 1], factor (gamma_N) and floor (underflow).
+    row_magnitude [R], starts [cases + 1], factor (gamma_N), floor (underflow), and
+    recorded: whether only numbers that a certificate can hold may be used.
     """
 
     weight: Any
@@ -52,6 +53,7 @@ class KernelNetwork(NamedTuple):
     starts: Any
     factor: float
     floor: float
+    recorded: bool
 
 
 class KernelStack(NamedTuple):
@@ -78,13 +80,15 @@ class KernelWork(NamedTuple):
     Fields: alpha, slope, intercept, trial_alpha, lam_at, post [K, P] (relaxation in use,
     coefficients and values seen at each layer); live [K, P] with live_count [K]; lam,
     product, coefficient [P]; spread, blame, point, base_width and box ends [n]; forms
-    [R + cases, n] with constants, row_values [R + cases] (one mixed form per case); nu [R].
+    [R + cases, n] with constants, row_values [R + cases] (one mixed form per case); nu [R];
+    best_alpha and best_nu: what gave the mixed form, kept when recorded.
     """
 
     alpha: Any
     slope: Any
     intercept: Any
     trial_alpha: Any
+    best_alpha: Any
     lam_at: Any
     post: Any
     live: Any
@@ -97,6 +101,7 @@ class KernelWork(NamedTuple):
     forms: Any
     constants: Any
     nu: Any
+    best_nu: Any
     row_values: Any
     point: Any
     box_lower: Any
@@ -214,7 +219,7 @@ def _relax(lower, upper, k, work, net):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignore[no-untyped-def]
+def bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Tighten bounds of all unstable neurons, layer by layer, and collect blame.
 
     Returns the number of unstable neurons, or -1 if no point of interest is left.
@@ -239,6 +244,9 @@ def _bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: igno
                 bias = sign * net.bias[k, j]
                 magnitude += size + abs(bias)
                 bound = (constant + bias) + value - net.factor * magnitude - net.floor
+                if net.recorded:
+                    # Some float32 number below.
+                    bound = float(np.float32(bound - 1.2e-7 * abs(bound) - 1e-37))
                 if side == 0:
                     if bound > lower[k, j]:
                         lower[k, j] = bound
@@ -353,6 +361,12 @@ def _mixed_bound(net, work, first, last, box_lower, box_upper, form):  # type: i
         for i in range(inputs):
             work.forms[form, i] = work.lam[i]
         work.row_values[form] = constant
+        if net.recorded:
+            for row in range(first, last):
+                work.best_nu[row] = work.nu[row]
+            for k in range(net.widths.size - 1):
+                for j in range(net.widths[k + 1]):
+                    work.best_alpha[k, j] = work.trial_alpha[k, j]
     return bound
 
 
@@ -429,7 +443,10 @@ def _improve(net, work, case, lower, upper, box_lower, box_upper, steps):  # typ
                 j = work.live[k, q]
                 if net.relu[k] and lower[k, j] < 0.0:
                     moved = work.trial_alpha[k, j] + length * work.post[k, j]
-                    work.trial_alpha[k, j] = min(1.0, max(0.0, moved))
+                    moved = min(1.0, max(0.0, moved))
+                    if net.recorded:
+                        moved = np.rint(255.0 * moved) / 255.0
+                    work.trial_alpha[k, j] = moved
     return False
 
 
@@ -456,7 +473,7 @@ def _excess_at_point(net, work, case):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
+def contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Shrink a box to where `forms[form] . x + constants[form] <= 0` can hold.
 
     Returns False when no point is left. The form's constant already carries the error
@@ -495,19 +512,26 @@ def _contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _examine_case(net, work, case, lower, upper, box_lower, box_upper, steps):  # type: ignore[no-untyped-def]
-    """Try to refute one case on the box: 1 refuted, 0 open, 2 a candidate at `point`."""
+def examine_case(net, work, case, lower, upper, box_lower, box_upper, steps):  # type: ignore[no-untyped-def]
+    """Try to refute one case on the box; what happened.
+
+    Returns:
+        1 refuted by the row with weight in `nu`, 4 by the best mixture; 0 open, 2 a
+        candidate at `point`.
+    """
     best, best_row = -np.inf, net.starts[case]
     for row in range(net.starts[case], net.starts[case + 1]):
         bound = _row_bound(net, work, row, box_lower, box_upper)
         if bound > 0.0:
+            work.nu[row] = 1.0
             return 1
+        work.nu[row] = 0.0
         if bound > best:
             best, best_row = bound, row
     for row in range(net.starts[case], net.starts[case + 1]):
         work.nu[row] = 1.0 if row == best_row else 0.0
     if _improve(net, work, case, lower, upper, box_lower, box_upper, steps):
-        return 1
+        return 4
     form = net.bounds.size + case
     if work.constants[form] > -np.inf:
         work.constants[form] = work.row_values[form]
@@ -519,10 +543,10 @@ def _contract_case(net, work, case):  # type: ignore[no-untyped-def]
     """Contract the box in `work` by every form of a case; False when nothing is left."""
     for _ in range(2):
         for row in range(net.starts[case], net.starts[case + 1]):
-            if not _contract(work, row, work.box_lower, work.box_upper):
+            if not contract(work, row, work.box_lower, work.box_upper):
                 return False
         form = net.bounds.size + case
-        if not _contract(work, form, work.box_lower, work.box_upper):
+        if not contract(work, form, work.box_lower, work.box_upper):
             return False
     return True
 
@@ -536,7 +560,7 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
     inputs = net.widths[0]
     unstable = 0
     for repeat in range(4):
-        unstable = _bound_neurons(net, work, lower, upper, box_lower, box_upper)
+        unstable = bound_neurons(net, work, lower, upper, box_lower, box_upper)
         if unstable < 0:
             return 1, 0, repeat + 1
         any_open = False
@@ -545,7 +569,9 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
         for case in range(open_case.size):
             if not open_case[case]:
                 continue
-            state = _examine_case(net, work, case, lower, upper, box_lower, box_upper, steps)
+            state = examine_case(net, work, case, lower, upper, box_lower, box_upper, steps)
+            if state == 4:
+                state = 1
             if state == 2 and offer:
                 return 2, unstable, repeat + 1
             if state != 1:
@@ -574,7 +600,7 @@ def _examine_box(net, work, lower, upper, open_case, box_lower, box_upper, steps
 
 
 @compiled()
-def _choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
+def choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """The input with most blame that still can be halved, else the widest; -1 if none.
 
     Sides below 2**-24 of the whole are not halved: there a margin is so close to a tie
@@ -596,7 +622,7 @@ def _choose_split(work, box_lower, box_upper):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _copy_box(stack, source, target):  # type: ignore[no-untyped-def]
+def copy_box(stack, source, target):  # type: ignore[no-untyped-def]
     """Copy a slot of the stack; plain loops compile in a fraction of a slice's time."""
     for i in range(stack.box_lower.shape[1]):
         stack.box_lower[target, i] = stack.box_lower[source, i]
@@ -661,12 +687,12 @@ def explore(net, work, stack, top, budget, steps, leaf_depth, leaf_unstable, off
             counters[which + 2] += share
             top -= 1
             continue
-        split = _choose_split(work, box_lower, box_upper)
+        split = choose_split(work, box_lower, box_upper)
         small = depth >= leaf_depth and unstable <= leaf_unstable
         if split < 0 or small or slot + 2 > slots:
             return LEFT_OVER, top - 1
         middle = 0.5 * box_lower[split] + 0.5 * box_upper[split]
-        _copy_box(stack, slot, slot + 1)
+        copy_box(stack, slot, slot + 1)
         stack.box_upper[slot, split] = middle
         stack.box_lower[slot + 1, split] = middle
         for child in range(slot, slot + 2):

@@ -88,9 +88,11 @@ def fits_box_search(problem: Problem) -> bool:
 class BoxSearch:
     """The search over one problem's box; can be stopped and continued."""
 
+    slack = 1.0  # what error terms are multiplied with
+
     def __init__(self, problem: Problem, share: float = 1.0) -> None:
         self.problem = problem
-        self.network = _kernel_network(problem)
+        self.network = _kernel_network(problem, self.slack)
         self.work = _kernel_work(self.network, problem)
         self.stack = _kernel_stack(self.network, problem)
         self.stack.share[0] = share
@@ -201,7 +203,7 @@ def _padded_width(problem: Problem) -> int:
     return -(-widest // 8) * 8
 
 
-def _kernel_network(problem: Problem) -> KernelNetwork:
+def _kernel_network(problem: Problem, slack: float) -> KernelNetwork:
     layers, width = problem.chain.layers, _padded_width(problem)
     weight = np.zeros((len(layers), width, width))
     bias, sums = np.zeros((len(layers), width)), np.zeros((len(layers), width))
@@ -229,8 +231,9 @@ def _kernel_network(problem: Problem) -> KernelNetwork:
         bounds=problem.bounds,
         row_magnitude=row_magnitude * (1.0 + 1e-12),
         starts=problem.starts,
-        factor=error_factor(operations) + magnitudes.noise_factor,
-        floor=magnitudes.underflow + magnitudes.noise_floor,
+        factor=slack * (error_factor(operations) + magnitudes.noise_factor),
+        floor=slack * (magnitudes.underflow + magnitudes.noise_floor),
+        recorded=slack > 1.0,
     )
 
 
@@ -243,6 +246,7 @@ def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
         slope=np.zeros((depth, width)),
         intercept=np.zeros((depth, width)),
         trial_alpha=np.zeros((depth, width)),
+        best_alpha=np.zeros((depth, width)),
         lam_at=np.zeros((depth, width)),
         post=np.zeros((depth, width)),
         live=np.zeros((depth, width), dtype=np.int64),
@@ -255,6 +259,7 @@ def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
         forms=np.zeros((forms, inputs)),
         constants=np.zeros(forms),
         nu=np.zeros(len(problem.bounds)),
+        best_nu=np.zeros(len(problem.bounds)),
         row_values=np.zeros(forms),
         point=np.zeros(inputs),
         box_lower=np.zeros(inputs),

@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,10 +20,13 @@ from auditor.errors import AuditorError, FileMissing, InvalidText, Place, Unsupp
 from auditor.findings import Record, Verdict
 from auditor.models.digest import file_digest
 from auditor.verify.onnx_subject import verify_file
+from auditor.verify.outcome import Outcome
+from auditor.verify.proof import Proof
+from auditor.verify.property import Property
 
 MAX_INSTANCES = 100_000
 # Raised whenever the same instance may get another answer; kept answers then run again.
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 _COLUMNS = ("onnx", "property", "timeout_s")
 
 
@@ -35,6 +38,7 @@ class Instance:
         name: The two names of the file's line, joined by a space.
         time_limit_s: Wall-clock seconds.
         known: The verdict others reached, or an empty string.
+        certificates: Folder for the certificate of what holds, or None for no certificate.
     """
 
     name: str
@@ -42,19 +46,23 @@ class Instance:
     property_file: Path
     time_limit_s: float
     known: str = ""
+    certificates: Path | None = None
 
     @property
     def key(self) -> str:
         """Digest of model, property, limit and engine: equal keys have equal answers."""
         files = (file_digest(self.model), file_digest(self.property_file))
-        parts = (*files, self.time_limit_s, version("auditor"), ENGINE_VERSION)
+        certified = self.certificates is not None
+        parts = (*files, self.time_limit_s, certified, version("auditor"), ENGINE_VERSION)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 class InstanceResult(Record):
     """The answer to one instance, as it is kept.
 
-    `inputs` and `outputs` are the replayed witness of a violation, flat.
+    `inputs` and `outputs` are the replayed witness of a violation, flat. Of a certificate
+    there are its size and the seconds that writing and checking it took; these are not
+    part of `seconds`.
     """
 
     name: str
@@ -66,6 +74,9 @@ class InstanceResult(Record):
     subproblems: int
     inputs: tuple[float, ...] = ()
     outputs: tuple[float, ...] = ()
+    certificate_bytes: int | None = None
+    write_s: float | None = None
+    check_s: float | None = None
 
     @property
     def contradicts(self) -> bool:
@@ -73,12 +84,15 @@ class InstanceResult(Record):
         return {str(self.verdict), self.known} == {"holds", "violated"}
 
 
-def read_instances(path: Path, *, time_limit_s: float = math.inf) -> list[Instance]:
+def read_instances(
+    path: Path, *, time_limit_s: float = math.inf, certificates: Path | None = None
+) -> list[Instance]:
     """The instances of a file.
 
     Args:
         path: The `instances.csv`.
         time_limit_s: Used where it is smaller than the line's own.
+        certificates: Folder for certificates, or None for none.
 
     Raises:
         FileMissing: The file, or a model or property it names, does not exist.
@@ -93,8 +107,9 @@ def read_instances(path: Path, *, time_limit_s: float = math.inf) -> list[Instan
     columns: Sequence[str] = _COLUMNS
     if lines and not _is_number(lines[0][1][2:3]):
         columns = lines.pop(0)[1]
-    return [_instance(path, number, dict(zip(columns, row, strict=False)), time_limit_s)
-            for number, row in lines]  # fmt: skip
+    found = [_instance(path, number, dict(zip(columns, row, strict=False)), time_limit_s)
+             for number, row in lines]  # fmt: skip
+    return [replace(each, certificates=certificates) for each in found]
 
 
 def _is_number(cells: Sequence[str]) -> bool:
@@ -130,27 +145,59 @@ def _find(path: Path, role: str) -> Path:
 def verify_instance(instance: Instance) -> InstanceResult:
     """Answer one instance; seconds include reading model and property."""
     started = time.perf_counter()
+    proofs: list[Proof] | None = None if instance.certificates is None else []
+    written: dict[str, float] = {}
     try:
-        _, outcome = verify_file(
-            instance.model, instance.property_file, time_limit_s=instance.time_limit_s
+        prop, outcome = verify_file(
+            instance.model,
+            instance.property_file,
+            time_limit_s=instance.time_limit_s,
+            proofs=proofs,
         )
+        seconds = time.perf_counter() - started
+        if proofs is not None:
+            outcome, written = _certified(instance, prop, outcome, proofs)
         verdict, reason, boxes = outcome.verdict, outcome.reason, outcome.statistics.boxes
         witness = outcome.witness if verdict is Verdict.VIOLATED else None
     except AuditorError as error:
         # One instance that cannot be asked must not end the others.
         verdict = Verdict.UNKNOWN if isinstance(error, Unsupported) else Verdict.ERROR
         reason, boxes, witness = str(error), 0, None
-    return InstanceResult(
-        name=instance.name,
-        key=instance.key,
-        verdict=verdict,
-        reason=reason,
-        known=instance.known,
-        seconds=round(time.perf_counter() - started, 4),
-        subproblems=boxes,
-        inputs=tuple(float(value) for value in witness.inputs) if witness else (),
-        outputs=witness.outputs if witness else (),
+        seconds = time.perf_counter() - started
+    return InstanceResult.model_validate({
+        "name": instance.name,
+        "key": instance.key,
+        "verdict": verdict,
+        "reason": reason,
+        "known": instance.known,
+        "seconds": round(seconds, 4),
+        "subproblems": boxes,
+        "inputs": tuple(float(value) for value in witness.inputs) if witness else (),
+        "outputs": witness.outputs if witness else (),
+        **written,
+    })  # fmt: skip
+
+
+def _certified(
+    instance: Instance, prop: Property, outcome: Outcome, proofs: list[Proof]
+) -> tuple[Outcome, dict[str, float]]:
+    """The outcome, `unknown` where its certificate is missing, and facts of the certificate."""
+    from auditor.verify.certificate.certify import certify  # only where one was asked for
+
+    if instance.certificates is None:
+        return outcome, {}
+    target = instance.certificates / f"{instance.key[:32]}.audcert"
+    outcome, written = certify(
+        outcome, instance.model, instance.property_file, prop, proofs, target
     )
+    if written is None:
+        return outcome, {}
+    facts = {
+        "certificate_bytes": written.bytes,
+        "write_s": round(written.write_s, 4),
+        "check_s": round(written.check_s, 4),
+    }
+    return outcome, facts
 
 
 def vnncomp_results(results: Sequence[InstanceResult], category: str) -> str:

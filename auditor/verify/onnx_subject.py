@@ -12,6 +12,7 @@ from auditor.models.onnx_model import OnnxModel
 from auditor.models.session import Session
 from auditor.verify.network import GraphNetwork, Network, read_network
 from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.proof import Proof
 from auditor.verify.property import Property, load_property
 from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
@@ -78,8 +79,12 @@ def verify_file(
     time_limit_s: float,
     seed: int = 0,
     semantics: Semantics = Semantics.REAL,
+    proofs: list[Proof] | None = None,
 ) -> tuple[Property, Outcome]:
-    """Verify a property file of a model file; witnesses are replayed in onnxruntime."""
+    """Verify a property file of a model file; witnesses are replayed in onnxruntime.
+
+    With `proofs`, a list, what a certificate needs is put there; see `verify`.
+    """
     subject = open_subject(model)
     prop = read_property(property_file, subject.network)
     outcome = verify(
@@ -89,5 +94,6 @@ def verify_file(
         seed=seed,
         replay=subject.replayers,
         semantics=semantics,
+        proofs=proofs,
     )
     return prop, outcome

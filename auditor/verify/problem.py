@@ -139,12 +139,18 @@ def _problem(
     )
 
 
-def _float_row(row: UnsafeRow) -> tuple[list[float], float]:
-    """Coefficients rounded to nearest and the bound rounded up, scaled to about 1."""
+def row_scale(row: UnsafeRow) -> Fraction:
+    """The power of two that brings a row's largest coefficient to about 1."""
     largest = max((abs(value) for value in row.coefficients), default=Fraction(0))
     scale = Fraction(1)
     if largest:
         # A power of two, so that coefficients that are floats stay exact.
         exponent = largest.numerator.bit_length() - largest.denominator.bit_length()
         scale = Fraction(1, 2**exponent) if exponent >= 0 else Fraction(2**-exponent)
+    return scale
+
+
+def _float_row(row: UnsafeRow) -> tuple[list[float], float]:
+    """Coefficients rounded to nearest and the bound rounded up, scaled to about 1."""
+    scale = row_scale(row)
     return [float(value * scale) for value in row.coefficients], float_above(row.bound * scale)

@@ -4,15 +4,15 @@ Each case is a tree of its own. A node fixes the phases of some neurons; its bou
 from backward passes with slopes and phase multipliers improved together (beta-CROWN,
 Wang et al. 2021, 2103.06624) over root bounds of the hidden layers. The neuron to split
 is the one whose two phases both promise most, in the spirit of BaBSR (Bunel et al. 2020,
-1909.06588). Each node keeps its own box, contracted by the violation's linear form and
-by the phases of the first layer, whose bounds are then computed anew.
+1909.06588). Each node keeps its own box, contracted by the violation's linear form, and
+the first layer's bounds over it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from auditor.verify.bounds import (
     LayerBounds,
     ReluRelaxation,
     backward_bounds,
+    interval_bounds,
     layer_bounds,
     one_hot,
     relaxation_of,
@@ -33,6 +34,8 @@ from auditor.verify.network.chain import Float64
 from auditor.verify.network.graph import INPUT
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
+from auditor.verify.proof import SLACK, Proof
+from auditor.verify.relu_record import ReluRecord
 from auditor.verify.slope_search import (
     Improved,
     Multipliers,
@@ -46,6 +49,7 @@ NODE_STEPS = 4
 BATCH_CELLS = 400_000
 HIDDEN_TARGET = 0.5
 MAX_NODE_CELLS = 100_000_000
+LEAST_SHRINKING = 0.01  # share of its width by which a side must move to be moved
 IsWitness = Callable[[Float64], bool]
 
 
@@ -61,6 +65,9 @@ class Nodes:
         depth: Splits above each node, [nodes].
         lower: Lower ends of each node's box, [nodes, inputs].
         upper: Upper ends.
+        first_lower: Bounds of the first layer's pre-activations, [nodes, neurons].
+        first_upper: The same from above.
+        number: The node's number in the proof, [nodes]; 0 without one.
     """
 
     phases: Tensor
@@ -70,30 +77,36 @@ class Nodes:
     depth: Tensor
     lower: Tensor
     upper: Tensor
+    first_lower: Tensor
+    first_upper: Tensor
+    number: Tensor
 
     def __len__(self) -> int:
         return len(self.depth)
 
     def pick(self, index: Tensor | slice) -> Nodes:
         """Some of the nodes."""
-        return Nodes(*(part[index] for part in self._parts()))
+        return Nodes(*(part[index] for part in self.parts()))
 
     def followed_by(self, other: Nodes) -> Nodes:
         """These nodes and then others."""
-        pairs = zip(self._parts(), other._parts(), strict=True)
+        pairs = zip(self.parts(), other.parts(), strict=True)
         return Nodes(*(torch.cat(pair) for pair in pairs))
 
-    def _parts(self) -> tuple[Tensor, ...]:
-        return (
-            self.phases, self.slopes, self.betas, self.weights, self.depth, self.lower, self.upper
-        )  # fmt: skip
+    def parts(self) -> tuple[Tensor, ...]:
+        """All attributes in order."""
+        return tuple(getattr(self, each.name) for each in fields(self))
 
 
 class ReluSearch:
     """The search over one problem by ReLU splits."""
 
-    def __init__(self, problem: Problem, share: float, device: str = "cpu") -> None:
+    def __init__(
+        self, problem: Problem, share: float, device: str = "cpu", proof: Proof | None = None
+    ) -> None:
         self.problem, self.share, self.device = problem, share, device
+        self.record = ReluRecord(proof) if proof is not None else None
+        self.slack = 1.0 if proof is None else SLACK
         self.box = (
             torch.from_numpy(problem.lower)[None].to(device),
             torch.from_numpy(problem.upper)[None].to(device),
@@ -110,6 +123,10 @@ class ReluSearch:
             self.bounds = self._hidden_bounds(deadline)
             trees = [_Tree(self, case, statistics) for case in range(len(self.problem.cases))]
             open_trees = [tree for tree in trees if not tree.close_root()]
+            if self.record is not None:
+                numbers = self.record.each_case(len(open_trees))
+                for tree, number in zip(open_trees, numbers, strict=True):
+                    tree.nodes.number[:] = number
         # Easy cases first: a refuted one costs little, and the report gets further.
         self.trees = sorted(open_trees, key=lambda each: -each.root_bound)
         return not self.trees
@@ -144,33 +161,58 @@ class ReluSearch:
             self.problem.upper,
             device=self.device,
             semantics=self.problem.semantics,
+            slack=self.slack,
         )
-        bounds = layer_bounds(net, self.box, deadline=deadline)
-        for layer in range(1, len(bounds)):
-            if net.relus[layer]:
-                bounds[layer] = self._improved(net, layer, bounds, deadline)
+        if self.record is not None:
+            bounds = self._recorded_bounds(net, deadline)
+        else:
+            bounds = layer_bounds(net, self.box, deadline=deadline)
+            for layer in range(1, len(bounds)):
+                if net.relus[layer]:
+                    low, high = bounds[layer]
+                    unstable = torch.nonzero((low[0] < 0) & (high[0] > 0)).ravel()
+                    bounds[layer] = self._improved(net, layer, bounds, unstable, deadline)
         return [
             pair if relu else (pair[0][:, :0], pair[1][:, :0])
             for pair, relu in zip(bounds, net.relus, strict=True)
         ]
 
+    def _recorded_bounds(self, net: BoundedNetwork, deadline: float) -> list[LayerBounds]:
+        """Root bounds that a certificate can repeat: intervals, or what one pass gives."""
+        bounds = interval_bounds(net, self.box)
+        for layer in range(len(bounds)):
+            if not net.relus[layer]:
+                continue
+            low, high = bounds[layer]
+            asked = torch.nonzero((low[0] < 0) & (high[0] > 0)).ravel()
+            bounds[layer] = self._improved(net, layer, bounds, asked, deadline)
+        return bounds
+
     def _improved(
-        self, net: BoundedNetwork, layer: int, bounds: Sequence[LayerBounds], deadline: float
+        self,
+        net: BoundedNetwork,
+        layer: int,
+        bounds: Sequence[LayerBounds],
+        neurons: Tensor,
+        deadline: float,
     ) -> LayerBounds:
+        """Bounds of a layer, those of some neurons by passes with improved slopes."""
         lower, upper = (end.clone() for end in bounds[layer])
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
-        unstable = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
-        for chunk in torch.split(unstable, max(1, self.batch // 2)):
+        for chunk in torch.split(neurons, max(1, self.batch // 2)):
             if not len(chunk) or time.monotonic() >= deadline:
                 break
             unit = one_hot(chunk, lower)
             weights = torch.cat([unit, -unit])[None]
             start = starting_multipliers(relaxations, weights)
-            best = improve_bounds(
-                net, layer, relaxations, None, self.box, start, HIDDEN_STEPS,
-                relaxed_target=HIDDEN_TARGET,
-            ).lower[0]  # fmt: skip
-            count = len(chunk)
+            improved = improve_bounds(
+                net, layer, relaxations, None, self.box, start, HIDDEN_STEPS if layer else 1,
+                relaxed_target=HIDDEN_TARGET, rounded=self.record is not None,
+            )  # fmt: skip
+            best, count = improved.lower[0], len(chunk)
+            if self.record is not None:
+                best = self.record.lemma(net, layer, chunk, (lower[0], upper[0]), improved)
+                lower[0, chunk], upper[0, chunk] = best[:count], -best[count:]
             lower[0, chunk] = torch.fmax(lower[0, chunk], best[:count])
             upper[0, chunk] = torch.fmin(upper[0, chunk], -best[count:])
         return lower, upper
@@ -191,7 +233,9 @@ class _Tree:
             rows=(problem.rows[first:last], problem.bounds[first:last]),
             device=search.device,
             semantics=problem.semantics,
+            slack=search.slack,
         )
+        self.case, self.record = case, search.record
         self.layer = len(search.hidden)
         self.share = search.share / len(problem.cases)
         self.root_bound = 0.0
@@ -210,6 +254,9 @@ class _Tree:
             depth=torch.zeros(1, dtype=torch.int64, device=box.device),
             lower=box.clone(),
             upper=upper.clone(),
+            first_lower=self.search_.bounds[0][0],
+            first_upper=self.search_.bounds[0][1],
+            number=torch.zeros(1, dtype=torch.int64, device=box.device),
         )
 
     def _relaxations(self, bounds: Sequence[LayerBounds]) -> list[ReluRelaxation]:
@@ -225,6 +272,8 @@ class _Tree:
         self.root_bound = float(improved.lower[0, 0])
         if self.root_bound > 0:
             self.statistics.closed("bounds", self.share)
+            if self.record is not None:
+                self.record.refuted(self.case, self.nodes.number, improved.multipliers)
             return True
         self._remember(self.nodes, improved.multipliers)
         return False
@@ -263,14 +312,13 @@ class _Tree:
                     return "a witness was found"
                 else:
                     stuck += 1
+            if self.record is not None:
+                closed = improved.multipliers.pick(refuted & ~empty)
+                self.record.refuted(self.case, batch.number[refuted & ~empty], closed)
             keep = torch.nonzero(~refuted & splittable).ravel()
             if len(keep):
                 self._remember(batch, improved.multipliers)
-                batch.lower, batch.upper = contract_boxes(
-                    (batch.lower, batch.upper),
-                    improved.forms.coefficients[:, 0],
-                    improved.forms.constant[:, 0],
-                )
+                self._shrink(batch, improved, keep)
                 self._split(batch.pick(keep), scores[keep].argmax(dim=1))
             share = sum(self.statistics.decided_share.values())
             progress(share, f"{self.statistics.boxes} sub-problems")
@@ -281,11 +329,10 @@ class _Tree:
         """Bounds of nodes, and which of them are empty because phases contradict bounds."""
         phases = torch.split(nodes.phases, self.search_.hidden, dim=1)
         bounds: list[LayerBounds] = []
-        empty = (nodes.lower > nodes.upper).any(dim=1)
-        known = [self._first_layer(nodes), *self.search_.bounds[1:]]
-        for (low, high), phase in zip(known, phases, strict=True):
-            lower = torch.where(phase > 0, low.clamp(min=0.0), low)
-            upper = torch.where(phase < 0, high.clamp(max=0.0), high)
+        empty = torch.zeros(len(nodes), dtype=torch.bool, device=nodes.lower.device)
+        known = [(nodes.first_lower, nodes.first_upper), *self.search_.bounds[1:]]
+        for pair, phase in zip(known, phases, strict=True):
+            lower, upper = with_phases(pair, phase)
             empty |= (lower > upper).any(dim=1)
             bounds.append((lower, upper))
         start = Multipliers(
@@ -297,7 +344,7 @@ class _Tree:
         improved = improve_bounds(
             self.net, self.layer, relaxations, phases, (nodes.lower, nodes.upper),
             start, steps,
-            mix_rows=self.rows > 1,
+            mix_rows=self.rows > 1, rounded=self.record is not None,
         )  # fmt: skip
         return relaxations, empty, improved
 
@@ -339,24 +386,60 @@ class _Tree:
             used += len(neurons)
         leaf.betas = torch.cat(betas, dim=1)
         _, _, improved = self._bound(leaf, 1)
-        return float(improved.lower[0, 0]) > 0
+        if not float(improved.lower[0, 0]) > 0:
+            return False
+        if self.record is not None:
+            self.record.refuted(self.case, leaf.number, improved.multipliers)
+        return True
 
     def _is_witness(self, point: Float64, is_witness: IsWitness) -> bool:
         problem = self.search_.problem
         values = problem.violation(problem.network.evaluate(point[None]))
         return bool((values <= 0).any()) and is_witness(point)
 
-    def _first_layer(self, nodes: Nodes) -> LayerBounds:
-        """Interval bounds of the first layer over each node's box, within the root's."""
-        low, high = self.search_.bounds[0]
+    def _tighten_first_layer(self, nodes: Nodes) -> None:
+        """Bound the first layer again over each node's box, in place."""
         if not self.net.relus[0]:
-            return low, high
+            return
         center = 0.5 * nodes.lower + 0.5 * nodes.upper
         radius = 0.5 * nodes.upper - 0.5 * nodes.lower
         slack = 4.0 * self.net.factor * self.net.magnitudes[0] + self.net.floor
         middle = self.net.affine(0, {INPUT: center})
         spread = self.net.affine(0, {INPUT: radius}, absolute=True) + slack
-        return torch.fmax(low, middle - spread), torch.fmin(high, middle + spread)
+        low, high = middle - spread, middle + spread
+        if self.record is not None:
+            phases = nodes.phases[:, : self.search_.hidden[0]]
+            known = with_phases((nodes.first_lower, nodes.first_upper), phases)
+            low, high = self.record.first_layer(nodes.number, known, (low, high))
+        nodes.first_lower = torch.fmax(nodes.first_lower, low)
+        nodes.first_upper = torch.fmin(nodes.first_upper, high)
+
+    def _shrink(self, batch: Nodes, improved: Improved, keep: Tensor) -> None:
+        """Contract boxes by the violation's forms where that pays, in place."""
+        low, high = contract_boxes(
+            (batch.lower, batch.upper),
+            improved.forms.coefficients[:, 0],
+            improved.forms.constant[:, 0],
+        )
+        width = LEAST_SHRINKING * (batch.upper - batch.lower)
+        # An empty box can only come from rounding here: such nodes keep theirs.
+        sound = (low <= high).all(dim=1, keepdim=True)
+        moved = ((low - batch.lower > width) & sound, (batch.upper - high > width) & sound)
+        batch.lower = torch.where(moved[0], low, batch.lower)
+        batch.upper = torch.where(moved[1], high, batch.upper)
+        kept = torch.zeros_like(sound)
+        kept[keep] = True
+        changed = torch.nonzero(((moved[0] | moved[1]) & kept).any(dim=1)).ravel()
+        if len(changed):
+            tightened = batch.pick(changed)
+            if self.record is not None:
+                self.record.shrunk(
+                    self.case, tightened.number, (tightened.lower, tightened.upper),
+                    improved.last.pick(changed), (moved[0][changed], moved[1][changed]),
+                )  # fmt: skip
+            self._tighten_first_layer(tightened)
+            batch.first_lower[changed] = tightened.first_lower
+            batch.first_upper[changed] = tightened.first_upper
 
     def _remember(self, nodes: Nodes, multipliers: Multipliers) -> None:
         nodes.slopes = torch.cat([each[:, 0] for each in multipliers.slopes], dim=1)
@@ -377,31 +460,23 @@ class _Tree:
     def _split(self, nodes: Nodes, neurons: Tensor) -> None:
         """Push both phases of the chosen neuron of each node."""
         self.statistics.splits += len(nodes)
-        for phase in (-1, 1):
+        numbers = [nodes.number, nodes.number]
+        if self.record is not None:
+            numbers = self.record.split(nodes.number, neurons)
+        for phase, number in zip((-1, 1), numbers, strict=True):
             phases = nodes.phases.clone()
             phases[torch.arange(len(nodes), device=neurons.device), neurons] = phase
-            lower, upper = self._contracted(nodes, neurons, phase)
-            child = Nodes(
-                phases, nodes.slopes, nodes.betas, nodes.weights, nodes.depth + 1, lower, upper
-            )
+            child = replace(nodes, phases=phases, depth=nodes.depth + 1, number=number)
             self.nodes = self.nodes.followed_by(child)
 
-    def _contracted(self, nodes: Nodes, neurons: Tensor, phase: int) -> tuple[Tensor, Tensor]:
-        """Node boxes under `phase * z >= 0`, where the neuron is in the first layer."""
-        width = self.search_.hidden[0]
-        if not width:
-            return nodes.lower, nodes.upper
-        index = neurons.clamp(max=width - 1)
-        (term,) = self.net.terms[0]
-        weight = term.map.pull_back(one_hot(index, self.net.biases[0]))
-        bias = self.net.biases[0][index]
-        error = self.net.factor * self.net.magnitudes[0][index] + self.net.floor
-        shrunk = contract_boxes((nodes.lower, nodes.upper), -phase * weight, -phase * bias - error)
-        first = (neurons < width)[:, None]
-        return (
-            torch.where(first, shrunk[0], nodes.lower),
-            torch.where(first, shrunk[1], nodes.upper),
-        )
+
+def with_phases(bounds: LayerBounds, phases: Tensor) -> LayerBounds:
+    """Bounds of neurons whose phases in {-1, 0, 1} say which side of zero they are on."""
+    low, high = bounds
+    return (
+        torch.where(phases > 0, low.clamp(min=0.0), low),
+        torch.where(phases < 0, high.clamp(max=0.0), high),
+    )
 
 
 def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> Tensor:

@@ -29,6 +29,7 @@ from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
+from auditor.verify.proof import Proof
 from auditor.verify.property import Property
 from auditor.verify.semantics import LARGEST_32, Semantics, why_not_float32
 from auditor.verify.vacuity import Vacuity, examine_vacuity
@@ -54,6 +55,7 @@ def verify(
     engine: Engine = "auto",
     device: str = "cpu",
     semantics: Semantics = Semantics.REAL,
+    proofs: list[Proof] | None = None,
 ) -> Outcome:
     """Decide whether a property holds for every input of its set.
 
@@ -69,6 +71,8 @@ def verify(
         device: Torch device of the ReLU-splitting engine.
         semantics: Whether the verdict speaks of the real function of the stored weights, or
             of the network as float32 runtimes execute it, in any order of summation.
+        proofs: Where to put what was done to refute each of the property's problems, for a
+            certificate; Z3 then takes no part.
 
     Returns:
         `holds`, `violated` with its witness, or `unknown` with how far it got.
@@ -79,6 +83,7 @@ def verify(
     limits = limits or Limits()
     replayers = () if replay is None else (replay,) if callable(replay) else tuple(replay)
     run = _Run(network, prop, limits, seed, progress, replayers, engine, device, semantics)
+    run.proofs = proofs
     return run.decide()
 
 
@@ -101,6 +106,7 @@ class _Run:
         self.progress: Progress = progress or (lambda share, text: None)
         self.engine, self.device, self.semantics = engine, device, semantics
         self.statistics = Statistics()
+        self.proofs: list[Proof] | None = None
         self.judge = WitnessJudge(replayers, limits.witness_attempts, self.statistics)
         self.deadline = time.monotonic() + limits.time_s
 
@@ -115,7 +121,8 @@ class _Run:
             vacuity = examine_vacuity(self.prop)
         if vacuity.empty:
             return self._unknown(vacuity.text)
-        problems = _without_trivial_cases(problems, vacuity)
+        if self.proofs is None:
+            problems = _without_trivial_cases(problems, vacuity)
         falsifiers = [Falsifier(problem, self.seed) for problem in problems]
         if self._falsify(problems, falsifiers, FIRST_EVALUATIONS):
             return self._witnessed()
@@ -171,13 +178,17 @@ class _Run:
 
     def _prove(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
         """Refute every case of a problem; an empty text when done, else why it stopped."""
+        proof = None
+        if self.proofs is not None:
+            proof = Proof()
+            self.proofs.append(proof)
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
         if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
-            return self._search_relus(problem, falsifier, share)
+            return self._search_relus(problem, falsifier, share, proof)
         # The first box search on a machine compiles its kernel, which takes a while.
         self.progress(0.0, "preparing the search")
-        search = BoxSearch(problem, share)
+        search = self._box_search(problem, share, proof)
         started = time.monotonic()
         with self._timed("preparation"):
             search.prepare()
@@ -189,8 +200,15 @@ class _Run:
             if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations):
                 return "a witness was found"
             end = self._search_boxes(problem, search, self.limits.max_boxes)
-        stopped = self._close_leaves(problem, end.leaves)
+        stopped = self._close_leaves(problem, end.leaves, proof)
         return end.stopped or stopped
+
+    def _box_search(self, problem: Problem, share: float, proof: Proof | None) -> BoxSearch:
+        if proof is None:
+            return BoxSearch(problem, share)
+        from auditor.verify.box_record import RecordedBoxSearch  # only for certificates
+
+        return RecordedBoxSearch(problem, proof, share)
 
     def _search_boxes(self, problem: Problem, search: BoxSearch, boxes: int) -> SearchEnd:
         with self._timed("branching"):
@@ -205,12 +223,14 @@ class _Run:
                 self.progress,
             )
 
-    def _search_relus(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
+    def _search_relus(
+        self, problem: Problem, falsifier: Falsifier, share: float, proof: Proof | None
+    ) -> str:
         # Torch is heavy to load and only this engine needs it.
         from auditor.verify.relu_search import ReluSearch
 
         with self._timed("bounds"):
-            search = ReluSearch(problem, share, self.device)
+            search = ReluSearch(problem, share, self.device, proof)
             if search.bound_roots(self.statistics, self.deadline):
                 return ""
         # A point of a wide network costs far more than one of a small network.
@@ -226,8 +246,10 @@ class _Run:
                 self.progress,
             )
 
-    def _close_leaves(self, problem: Problem, leaves: Sequence[Leaf]) -> str:
+    def _close_leaves(self, problem: Problem, leaves: Sequence[Leaf], proof: Proof | None) -> str:
         """Hand left-over boxes to Z3; an empty text when all of them are refuted."""
+        if leaves and proof is not None:
+            return "sub-problems that only exact arithmetic decides have no certificate"
         why = ""
         for leaf in leaves:
             bounds = list(zip(leaf.neuron_lower, leaf.neuron_upper, strict=True))

@@ -21,6 +21,7 @@ from auditor.verify.bounds import (
     backward_bounds,
 )
 from auditor.verify.network.graph import INPUT
+from auditor.verify.proof import rounded_slopes
 
 
 @dataclass
@@ -45,6 +46,22 @@ class Multipliers:
             self.weights.clone(),
         )
 
+    def pick(self, boxes: Tensor) -> Multipliers:
+        """Those of some of the boxes."""
+        return Multipliers(
+            [slope[boxes] for slope in self.slopes],
+            [beta[boxes] for beta in self.betas],
+            self.weights[boxes],
+        )
+
+    def rounded(self) -> Multipliers:
+        """These as numbers that a certificate can hold."""
+        return Multipliers(
+            [rounded_slopes(slope) for slope in self.slopes],
+            [beta.to(torch.float32).to(beta.dtype) for beta in self.betas],
+            self.weights,
+        )
+
     def replace_where(self, better: Tensor, other: Multipliers) -> None:
         """Take another's values for some (box, row) pairs, in place."""
         pick = better[:, :, None]
@@ -64,6 +81,7 @@ class Improved:
         points: Minimisers of the last forms, [boxes, rows, inputs].
         values: Pre-activations at the last points through the linear pieces, per layer.
         forms: The last forms.
+        last: What gives the last forms.
     """
 
     lower: Tensor
@@ -71,6 +89,7 @@ class Improved:
     points: Tensor
     values: tuple[Tensor, ...]
     forms: LinearForms
+    last: Multipliers
 
 
 def starting_multipliers(relaxations: Sequence[ReluRelaxation], weights: Tensor) -> Multipliers:
@@ -91,6 +110,7 @@ def improve_bounds(
     *,
     mix_rows: bool = False,
     relaxed_target: float = 1.2,
+    rounded: bool = False,
 ) -> Improved:
     """Raise lower bounds of `weights . z_layer` by Polyak steps.
 
@@ -104,28 +124,30 @@ def improve_bounds(
         steps: Passes; 1 only bounds.
         mix_rows: Whether the weights themselves may move within the simplex.
         relaxed_target: Step length relative to the distance to zero.
+        rounded: Whether bounds may use only multipliers that a certificate can hold.
     """
-    current, best = start.copy(), start.copy()
+    current = start.copy()
+    best = current.rounded() if rounded else start.copy()
     signs = None if phases is None else [p[:, None, :].to(box[0].dtype) for p in phases[:layer]]
     highest: Tensor | None = None
     for step in range(steps):
+        used = current.rounded() if rounded else current
         extra = None if signs is None else [
-            b * s for b, s in zip(current.betas, signs, strict=True)
+            b * s for b, s in zip(used.betas, signs, strict=True)
         ]  # fmt: skip
         forms = backward_bounds(
-            net, layer, current.weights, relaxations, box,
-            slopes=current.slopes, multipliers=extra,
+            net, layer, used.weights, relaxations, box, slopes=used.slopes, multipliers=extra,
         )  # fmt: skip
         if highest is None:
             highest = forms.lower
         else:
             better = forms.lower > highest
             highest = torch.where(better, forms.lower, highest)
-            best.replace_where(better, current)
+            best.replace_where(better, used)
         points = torch.where(forms.coefficients > 0, box[0][:, None, :], box[1][:, None, :])
-        values = push_through(net, layer, relaxations, current.slopes, forms, points)
+        values = push_through(net, layer, relaxations, used.slopes, forms, points)
         if step == steps - 1 or bool((highest > 0).all()):
-            return Improved(highest, best, points, values, forms)
+            return Improved(highest, best, points, values, forms, used)
         _step(current, relaxations, signs, forms, values, mix_rows, relaxed_target)
     raise ValueError("at least one step is needed")
 

@@ -1,43 +1,44 @@
 """Checking a certificate of `holds`: `auditor verify --check CERTIFICATE MODEL PROPERTY`.
 
 Model and property are read from their own files, never from the certificate, which only
-says how to split and which multipliers to use. Open nodes wait on a stack; a batch record
-takes the last ones, tightens their bounds, refutes cases by weighted rows, and splits
-what is left. When the stack is empty, no input of the region violates the property.
+says how to split, which multipliers to use, and which bounds these give. Every claimed
+bound is computed again and must be at least as good. Open nodes wait on a stack; a batch
+takes the last ones, tightens their bounds, refutes cases by weighted rows, shrinks boxes,
+and splits what is left. When the stack is empty, no input of the region violates the property.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from auditor.errors import CertificateRejected, FileMissing
 from auditor.verify.certificate.forms import (
-    BOX_BITS,
-    Float64,
+    MAX_CELLS,
+    Arithmetic,
     Forms,
-    Int64,
-    NodeBounds,
+    Multipliers,
     Relaxation,
     backward,
-    through_affine,
 )
 from auditor.verify.certificate.records import BATCH, GROUP, HEADER, Payload, read_records
 from auditor.verify.certificate.statement import (
+    Float64,
     Region,
     property_digest,
-    read_network,
+    read_tensors,
     regions,
 )
 from auditor.verify.property import load_property
 
-AGAIN = -(1 << 31)
-MAX_NODES, MAX_WAITING, MAX_CELLS = 1024, 1 << 16, 1 << 27
+AGAIN, EACH_CASE = -(1 << 31), 1 - (1 << 31)
+MAX_NODES, MAX_WAITING, MAX_STACK_CELLS, SWEEPS = 1024, 1 << 16, 1 << 27, 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Node(NamedTuple):
     box_upper: Float64
     lower: Float64
     upper: Float64
-    open_cases: np.ndarray
+    open_cases: Any
 
 
 def check_certificate(
@@ -79,16 +80,17 @@ def check_certificate(
     """
     if not Path(certificate).is_file():
         raise FileMissing(certificate, "certificate")
-    maps, digest = read_network(model)
-    sizes = (
-        (maps[0].weight.shape[1] if maps[0].weight is not None else len(maps[0].bias)),
-        len(maps[-1].bias),
+    tensors, digest = read_tensors(model)
+    prop = load_property(
+        property_file, num_inputs=len(tensors[0].bias), num_outputs=len(tensors[-1].bias)
     )
-    prop = load_property(property_file, num_inputs=sizes[0], num_outputs=sizes[1])
-    header = header_of(digest, property_digest(property_file))
-    walk = Walk(regions(maps, prop), header)
+    headers = {
+        header_of(digest, property_digest(property_file), semantics): semantics == "float32"
+        for semantics in ("real", "float32")
+    }
+    walk = Walk(regions(tensors, prop), headers)
     try:
-        # What overflows becomes infinite or NaN, and neither refutes anything.
+        # What overflows becomes infinite or NaN, and neither proves anything.
         with Path(certificate).open("rb") as stream, np.errstate(all="ignore"):
             walk.run(read_records(stream))
     except CertificateRejected as rejected:
@@ -96,10 +98,10 @@ def check_certificate(
     return CheckedCertificate(True, "", walk.records, walk.nodes, walk.leaves)
 
 
-def header_of(model_digest: str, property_digest: str) -> bytes:
+def header_of(model_digest: str, property_digest: str, semantics: str) -> bytes:
     """The header's payload: what is proved, and in which sense."""
     fields = {
-        "model": model_digest, "property": property_digest, "semantics": "real", "version": 1,
+        "model": model_digest, "property": property_digest, "semantics": semantics, "version": 2,
     }  # fmt: skip
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
@@ -107,8 +109,8 @@ def header_of(model_digest: str, property_digest: str) -> bytes:
 class Walk:
     """The state of a check: regions still to come, and the stack of the current one."""
 
-    def __init__(self, wanted: list[Region], header: bytes) -> None:
-        self.wanted, self.header = wanted, header
+    def __init__(self, wanted: list[Region], headers: dict[bytes, bool]) -> None:
+        self.wanted, self.headers = wanted, headers
         self.records = self.nodes = self.leaves = 0
         self.stack: list[Node] = []
 
@@ -118,220 +120,248 @@ class Walk:
         Raises:
             CertificateRejected: It does not.
         """
-        group = -1
+        group, noise = -1, False
         for kind, payload in records:
-            if (kind == HEADER) != (self.records == 0):
-                raise CertificateRejected("a header belongs at the start, and only there")
+            _demand((kind == HEADER) == (self.records == 0), "a header belongs at the start")
             if kind == HEADER:
-                if payload != self.header:
-                    raise CertificateRejected("written for another model, property or semantics")
+                _demand(payload in self.headers, "written for another model or property")
+                noise = self.headers[payload]
             elif kind == GROUP:
                 group += 1
-                if self.stack or group >= len(self.wanted) or Payload(payload).number() != group:
-                    raise CertificateRejected("regions are missing, open or too many")
-                self.region = self.wanted[group]
-                self.stack = [root_node(self.region)]
+                right = not self.stack and group < len(self.wanted)
+                _demand(right and Payload(payload).number() == group, "regions out of order")
+                self.arithmetic = Arithmetic(self.wanted[group], noise)
+                self.relus = [t for t in self.wanted[group].tensors if t.relu >= 0]
+                self.ends = np.cumsum([0, *(len(tensor.bias) for tensor in self.relus)])
+                self.stack = [root_of(self.arithmetic)]
             elif kind == BATCH and group >= 0:
                 self._batch(Payload(payload))
             else:
                 raise CertificateRejected("an unknown record")
             self.records += 1
-        if self.stack or group + 1 != len(self.wanted):
-            raise CertificateRejected("a part of the input region is not covered")
+        _demand(not self.stack and group + 1 == len(self.wanted), "a part is not covered")
 
     def _batch(self, data: Payload) -> None:
-        region, count = self.region, data.number()
-        if not 0 < count <= min(MAX_NODES, len(self.stack)):
-            raise CertificateRejected("a batch takes more nodes than wait")
+        count = data.number()
+        _demand(0 < count <= min(MAX_NODES, len(self.stack)), "more nodes than wait")
         taken = self.stack[-count:]
         del self.stack[-count:]
         self.nodes += count
-        bounds = bounds_of(region, taken)
-        for width in region.widths:
-            rows = data.number()
-            if rows > 2 * width * count:
-                raise CertificateRejected("too many lemmas")
-            nodes, sides = data.array("u2", rows), data.array("u4", rows)
-            _demand_below(nodes, count)
-            _demand_below(sides, 2 * width)
-            bounds.tighten(nodes, sides)
+        lower, upper = (np.array([node[k] for node in taken]) for k in (2, 3))
+        box = np.array([n.box_lower for n in taken]), np.array([n.box_upper for n in taken])
         is_open = np.array([node.open_cases for node in taken])
-        is_open[bounds.empty] = False
-        self._refute(data, bounds, is_open)
-        self._contract(data, bounds, is_open)
-        left = np.flatnonzero(is_open.any(axis=1))
-        self.leaves += count - len(left)
-        self._split(data, count, bounds, is_open, left)
+        known: list[Relaxation] = []
+        for layer, (first, last) in enumerate(itertools.pairwise(self.ends)):
+            self._tighten(data, layer, known, (lower, upper), box)
+            known.append(Relaxation.of(lower[:, first:last], upper[:, first:last]))
+        is_open[(lower > upper).any(axis=1)] = False
+        self._refute(data, known, box, is_open)
+        self._shrink(data, known, box, is_open)
+        for layer in range(len(self.relus)):
+            self._tighten(data, layer, known[:layer], (lower, upper), box)
+        self._split(data, box, (lower, upper), is_open)
         data.end()
 
-    def _refute(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
+    def _tighten(
+        self, data: Payload, layer: int, known: list[Relaxation],
+        bounds: tuple[Float64, Float64], box: tuple[Float64, Float64],
+    ) -> None:  # fmt: skip
+        """Lemmas: claimed bounds of neurons of a layer, on the sides 2j (z_j) and 2j + 1 (-z_j)."""
+        width, first = len(self.relus[layer].bias), self.ends[layer]
+        rows, size = data.number(), len(box[0])
+        _demand(rows <= 2 * width * size, "too many lemmas")
+        nodes, sides = data.below("u2", rows, size), data.below("u4", rows, 2 * width)
+        claims, chosen = data.floats("f4", rows), self._multipliers(data, known, nodes)
+        signs, neurons = 1.0 - 2.0 * (sides % 2), sides // 2
+        source = self.relus[layer].sources[0]
+        for part in _chunks(rows, max(width, len(box[0][0]))):
+            start = np.zeros((len(nodes[part]), width))
+            start[np.arange(len(start)), neurons[part]] = signs[part]
+            found = backward(self.arithmetic, source, start, nodes[part], known, box,
+                             _part(chosen, part))  # fmt: skip
+            below = np.where(signs[part] > 0, bounds[0][nodes[part], first + neurons[part]],
+                             -bounds[1][nodes[part], first + neurons[part]])  # fmt: skip
+            _demand((np.fmax(found.lower, below) >= claims[part]).all(), "a claim does not follow")
+        for end, mine in zip(bounds, (signs > 0, signs < 0), strict=True):
+            end[nodes[mine], first + neurons[mine]] = (signs * claims)[mine]
+
+    def _multipliers(
+        self, data: Payload, known: list[Relaxation], nodes: Any
+    ) -> list[Multipliers] | None:
+        """Slopes and phase multipliers of rows, or None for the default slopes."""
+        if not data.number("u1"):
+            return None
+        chosen = []
+        for relaxation in known:
+            unknown = relaxation.sign[nodes] == 0
+            slopes = np.zeros(unknown.shape)
+            slopes[unknown] = data.array("u1", int(unknown.sum())) / 255.0
+            number = data.number()
+            _demand(number <= unknown.size, "too many multipliers")
+            row, neuron = (data.below("u4", number, end) for end in unknown.shape)
+            value = data.floats("f4", number)
+            _demand((value >= 0).all(), "a negative multiplier")
+            chosen.append(Multipliers(slopes, row, neuron, value))
+        return chosen
+
+    def _rows(
+        self, data: Payload, known: list[Relaxation], nodes: Any, cases: Any,
+        box: tuple[Float64, Float64],
+    ) -> Forms:  # fmt: skip
+        """Forms of weighted rows of cases, one for each of the nodes and cases."""
+        if not len(nodes):
+            empty = np.zeros((0, len(box[0][0]))), np.zeros(0), np.zeros(0)
+            _demand(data.number("u1") == 0, "multipliers of nothing")
+            return Forms(*empty)
+        starts = np.array(self.arithmetic.region.starts)
+        sizes = starts[cases + 1] - starts[cases]
+        row = np.repeat(np.arange(len(cases)), sizes)
+        column = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        values = data.floats("f8", len(row))
+        _demand((values >= 0).all(), "a negative weight")
+        weights = np.zeros((len(nodes), starts[-1]))
+        weights[row, starts[cases[row]] + column] = values
+        chosen = self._multipliers(data, known, nodes)
+        target = len(self.arithmetic.tensors) - 1
+        parts = [
+            backward(self.arithmetic, target, weights[part], nodes[part], known, box,
+                     _part(chosen, part))
+            for part in _chunks(len(nodes), max(len(t.bias) for t in self.arithmetic.tensors))
+        ]  # fmt: skip
+        return Forms(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def _refute(
+        self, data: Payload, known: list[Relaxation], box: tuple[Float64, Float64], is_open: Any
+    ) -> None:
         """Close (node, case) pairs whose weighted rows have a positive lower bound."""
-        nodes, cases, weights, ends, _ = self._weighted_rows(data, bounds, is_open)
-        if not refuted(self.region, weights, ends).all():
-            raise CertificateRejected("a leaf's multipliers do not refute it")
+        count = data.number()
+        _demand(count <= is_open.size, "too many pairs")
+        nodes, cases = (data.below(k, count, n) for k, n in zip(("u2", "u4"), is_open.shape,
+                                                                strict=True))  # fmt: skip
+        forms = self._rows(data, known, nodes, cases, box)
+        _demand((forms.lower > 0).all(), "a leaf's multipliers do not refute it")
         is_open[nodes, cases] = False
 
-    def _contract(self, data: Payload, bounds: NodeBounds, is_open: np.ndarray) -> None:
-        """Shrink boxes to where the weighted rows of all their open cases may be <= 0."""
-        nodes, cases, _, ends, forms = self._weighted_rows(data, bounds, is_open)
-        contract(bounds, is_open, nodes, cases, ends, forms)
+    def _shrink(
+        self, data: Payload, known: list[Relaxation], box: tuple[Float64, Float64], is_open: Any
+    ) -> None:
+        """Shrink boxes to claimed ends, beyond which every open case is refuted.
 
-    def _weighted_rows(
-        self, data: Payload, bounds: NodeBounds, is_open: np.ndarray
-    ) -> tuple[Int64, Int64, Float64, Float64, Forms]:
-        """Read (node, case) pairs with multipliers; their weights, lower ends and forms."""
-        region, count = self.region, data.number()
-        if count > is_open.size:
-            raise CertificateRejected("too many pairs")
-        nodes, cases = data.array("u2", count), data.array("u4", count)
-        _demand_below(nodes, len(is_open))
-        _demand_below(cases, is_open.shape[1])
-        starts = np.array(region.starts)
-        sizes = starts[cases + 1] - starts[cases]
-        weights = weight_matrix(data.array("u2", int(sizes.sum())), starts[cases], sizes,
-                                region.starts[-1])  # fmt: skip
-        slopes = [data.array("u1", int(mask.sum())) for mask in
-                  (known.phase[nodes] == 0 for known in bounds.known)]  # fmt: skip
-        pushes: list[tuple[Int64, Int64, Float64]] = []
-        for width in region.widths:
-            number = data.number()
-            if number > count * width:
-                raise CertificateRejected("too many multipliers")
-            form, neuron = data.array("u4", number), data.array("u4", number)
-            _demand_below(form, count)
-            _demand_below(neuron, width)
-            mantissa, power = data.array("u4", number), data.array("i2", number)
-            if (np.abs(power) > 300).any():
-                raise CertificateRejected("a multiplier is out of range")
-            pushes.append((form, neuron, np.ldexp(mantissa.astype(np.float64), power)))
-        found = row_bounds(region, bounds, nodes, weights, slopes, pushes)
-        return nodes, cases, weights, *found
+        Each open case starts with the node's box; its forms, which must be <= 0 at a
+        violation, are applied in turn, twice. The hull of what they leave must lie within.
+        """
+        count, pairs = data.number(), np.argwhere(is_open)
+        _demand(count <= MAX_NODES * 64, "too many forms")
+        if not count:
+            return
+        pair, order = data.below("u4", count, len(pairs)), data.below("u1", count, 255)
+        nodes, cases = pairs[pair].T
+        forms = self._rows(data, known, nodes, cases, box)
+        low, high = box[0][pairs[:, 0]], box[1][pairs[:, 0]]
+        for place in [*np.unique(order)] * SWEEPS:
+            at = order == place
+            low[pair[at]], high[pair[at]] = shrunk(
+                low[pair[at]], high[pair[at]], forms.coefficients[at], forms.constant[at]
+            )
+        gone = np.asarray((low > high).any(axis=1))
+        closed = data.below("u4", data.number(), len(pairs))
+        _demand(gone[closed].all(), "a case is not refuted by contraction")
+        is_open[tuple(pairs[closed].T)] = False
+        low[gone], high[gone] = np.inf, -np.inf
+        hull = np.full_like(box[0], np.inf), np.full_like(box[1], -np.inf)
+        np.minimum.at(hull[0], pairs[:, 0], low)
+        np.maximum.at(hull[1], pairs[:, 0], high)
+        number = data.number()
+        at, side = (data.below(kind, number, end) for kind, end in
+                    (("u2", len(is_open)), ("u4", 2 * box[0].shape[1])))  # fmt: skip
+        value = data.floats("f8", number)
+        for which in (0, 1):
+            mine = side % 2 == which
+            place = at[mine], side[mine] // 2
+            within = (hull[which][place] - value[mine]) * (1 - 2 * which) >= 0
+            _demand(within.all(), "an end that does not follow")
+            box[which][place] = value[mine]
 
     def _split(
-        self, data: Payload, count: int, bounds: NodeBounds, is_open: np.ndarray,
-        left: np.ndarray,
+        self, data: Payload, box: tuple[Float64, Float64], bounds: tuple[Float64, Float64],
+        is_open: Any,
     ) -> None:  # fmt: skip
-        inputs, ends = len(self.region.ends), np.cumsum([0, *self.region.widths])
-        which, middles = data.array("i4", len(left)), data.array("u4", len(left))
-        if len(self.stack) + 2 * len(left) > MAX_WAITING or (
-            (len(self.stack) + 2 * len(left)) * (int(ends[-1]) + inputs) > MAX_CELLS
-        ):
-            raise CertificateRejected("too many nodes wait")
-        lower = np.concatenate([np.zeros((count, 0)), *bounds.lower], axis=1)
-        upper = np.concatenate([np.zeros((count, 0)), *bounds.upper], axis=1)
+        left = np.flatnonzero(is_open.any(axis=1))
+        self.leaves += len(is_open) - len(left)
+        which, middles = data.array("i4", len(left)), data.floats("f8", len(left))
         for node, choice, middle in zip(left, which.tolist(), middles.tolist(), strict=True):
-            box = bounds.box[0][node], bounds.box[1][node]
-            first = Node(*box, lower[node], upper[node], is_open[node])
-            if choice == AGAIN and middle == 0:
+            ends = box[0][node], box[1][node]
+            first = Node(*ends, bounds[0][node], bounds[1][node], is_open[node])
+            if choice == AGAIN:
                 self.stack.append(first)
-            elif 0 <= choice < inputs:
-                if not box[0][choice] < middle < box[1][choice]:
-                    raise CertificateRejected("a split outside its box")
-                low, high = box[0].copy(), box[1].copy()
+            elif choice == EACH_CASE:
+                for case in np.flatnonzero(is_open[node]):
+                    self.stack.append(
+                        first._replace(open_cases=np.arange(len(is_open[node])) == case)
+                    )
+            elif choice >= 0:
+                _demand(choice < len(ends[0]), "a split of nothing")
+                _demand(ends[0][choice] < middle < ends[1][choice], "a split outside its box")
+                low, high = ends[0].copy(), ends[1].copy()
                 low[choice] = high[choice] = middle
                 self.stack += [first._replace(box_upper=high), first._replace(box_lower=low)]
-            elif -int(ends[-1]) <= choice < 0 and middle == 0:
-                low, high = lower[node].copy(), upper[node].copy()
-                low[-choice - 1] = max(0.0, low[-choice - 1])
-                high[-choice - 1] = min(0.0, high[-choice - 1])
-                self.stack += [first._replace(upper=high), first._replace(lower=low)]
             else:
-                raise CertificateRejected("a split of nothing")
+                _demand(-1 - choice < self.ends[-1], "a split of nothing")
+                low, high = bounds[0][node].copy(), bounds[1][node].copy()
+                low[-1 - choice] = max(0.0, low[-1 - choice])
+                high[-1 - choice] = min(0.0, high[-1 - choice])
+                self.stack += [first._replace(upper=high), first._replace(lower=low)]
+        cells = len(self.stack) * (self.ends[-1] + len(box[0][0]))
+        _demand(len(self.stack) <= MAX_WAITING and cells <= MAX_STACK_CELLS, "too many nodes wait")
 
 
-def root_node(region: Region) -> Node:
-    """The whole region, with nothing known."""
-    neurons = sum(region.widths)
+def root_of(arithmetic: Arithmetic) -> Node:
+    """The whole region, with the neuron bounds that intervals give."""
+    region = arithmetic.region
+    before = [arithmetic.ranges[t.sources[0]] for t in region.tensors if t.relu >= 0]
+    lower, upper = (np.concatenate([np.zeros(0), *ends]) for ends in zip(*before, strict=True)) if (
+        before) else (np.zeros(0), np.zeros(0))  # fmt: skip
     return Node(
-        np.zeros(len(region.ends)), region.ends, np.full(neurons, -np.inf),
-        np.full(neurons, np.inf), np.ones(len(region.starts) - 1, dtype=bool),
-    )  # fmt: skip
+        region.lower, region.upper, lower, upper, np.ones(len(region.starts) - 1, dtype=bool)
+    )
 
 
-def bounds_of(region: Region, nodes: list[Node]) -> NodeBounds:
-    """The bounds that nodes inherit, to be tightened."""
-    cuts = np.cumsum([0, *region.widths])[1:-1].tolist()
-    lower, upper = (
-        [part.copy() for part in np.split(np.array([n[k] for n in nodes]), cuts, axis=1)]
-        if region.widths else [] for k in (2, 3)
-    )  # fmt: skip
-    box = np.array([n.box_lower for n in nodes]), np.array([n.box_upper for n in nodes])
-    return NodeBounds(region.layers, region.rows, (lower, upper), box)
+def shrunk(
+    low: Float64, high: Float64, form: Float64, constant: Float64
+) -> tuple[Float64, Float64]:
+    """Boxes [boxes, inputs] without parts where `form . x + constant > 0`; low > high if empty.
 
-
-def refuted(region: Region, weights: Float64, ends: Float64) -> np.ndarray:
-    """Whether lower ends refute: above 0, or 0 where a row with weight leaves out the tie."""
-    return np.asarray((ends > 0) | ((ends == 0) & (weights[:, region.strict] > 0).any(axis=1)))
-
-
-def contract(
-    bounds: NodeBounds, is_open: np.ndarray, nodes: Int64, cases: Int64, ends: Float64, forms: Forms
-) -> None:
-    """Shrink boxes, in place, to where forms of all open cases may be at most 0.
-
-    With `total` the lower end of a form and `own` the part of input i in it, points of
-    interest have `A_i x_i <= own - total`. Ends are integers below 2**25, so one unit
-    outward covers the rounding of the division.
+    The constant already carries the error of every sum over the box; divisions round outward.
     """
-    lower, upper = bounds.box[0][nodes], bounds.box[1][nodes]
-    own = forms.coefficients * np.where(forms.coefficients > 0, lower, upper)
-    own = np.floor(own * 2.0**-BOX_BITS)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        limit = (own - ends[:, None]) / forms.coefficients * 2.0**BOX_BITS
-        high = np.where(forms.coefficients > 0, np.fmin(upper, np.floor(limit) + 1), upper)
-        low = np.where(forms.coefficients < 0, np.fmax(lower, np.ceil(limit) - 1), lower)
-    crossed = (low > high).any(axis=1) | ~np.isfinite(ends)
-    low, high = np.where(crossed[:, None], lower, low), np.where(crossed[:, None], upper, high)
-    hull_low, hull_high = np.full_like(bounds.box[0], np.inf), np.full_like(bounds.box[1], -np.inf)
-    np.minimum.at(hull_low, nodes, low)
-    np.maximum.at(hull_high, nodes, high)
-    seen = np.zeros(is_open.shape, dtype=bool)
-    seen[nodes, cases] = True
-    whole = (seen | ~is_open).all(axis=1) & is_open.any(axis=1)
-    bounds.box[0][whole], bounds.box[1][whole] = hull_low[whole], hull_high[whole]
+    parts = np.where(form > 0, form * low, form * high)
+    rest = (constant + parts.sum(axis=-1))[:, None] - parts
+    limit = -rest / form
+    slack = 8.0 * 2.0**-53 * np.abs(limit) + 1e-300
+    return (
+        np.where(form < 0, np.fmax(low, limit - slack), low),
+        np.where(form > 0, np.fmin(high, limit + slack), high),
+    )
 
 
-def weight_matrix(flat: Int64, first: Int64, sizes: Int64, rows: int) -> Float64:
-    """Row weights of (node, case) pairs over all rows, [pairs, rows], from a flat list."""
-    matrix = np.zeros((len(sizes), rows))
-    pairs = np.repeat(np.arange(len(sizes)), sizes)
-    places = np.arange(len(flat)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    matrix[pairs, np.repeat(first, sizes) + places] = flat
-    return matrix
+def _demand(condition: Any, problem: str) -> None:
+    if not condition:
+        raise CertificateRejected(problem)
 
 
-def row_bounds(
-    region: Region,
-    bounds: NodeBounds,
-    nodes: Int64,
-    weights: Float64,
-    slopes: list[Int64],
-    pushes: list[tuple[Int64, Int64, Float64]],
-) -> tuple[Float64, Forms]:
-    """Lower ends of weighted unsafe rows, integers with the right sign, and their forms.
-
-    Args:
-        region: The region.
-        bounds: Bounds of the nodes.
-        nodes: The node of each pair.
-        weights: Row weights, [pairs, rows], integers below 2**16.
-        slopes: Per hidden layer the slopes of neurons of unknown phase, pair after pair,
-            in units of 1/255.
-        pushes: Per hidden layer pair, neuron and amount of phase multipliers.
-    """
-    full = [_spread(known, nodes, each) for known, each in zip(bounds.known, slopes, strict=True)]
-    zero = np.zeros(len(nodes))
-    forms = through_affine(region.layers[-1], Forms(weights, zero, zero.astype(np.int64)))
-    return backward(region.layers, bounds.known, nodes, forms, bounds.box, full, pushes)
+def _part(chosen: list[Multipliers] | None, rows: Any) -> list[Multipliers] | None:
+    """The multipliers of some rows."""
+    if chosen is None:
+        return None
+    parts = []
+    for each in chosen:
+        place = np.full(len(each.slopes), -1)
+        place[rows] = np.arange(len(place[rows]))
+        used = place[each.row] >= 0
+        parts.append(Multipliers(each.slopes[rows], place[each.row[used]], each.neuron[used],
+                                 each.value[used]))  # fmt: skip
+    return parts
 
 
-def _spread(known: Relaxation, nodes: Int64, flat: Int64) -> Float64:
-    mask = known.phase[nodes] == 0
-    slopes = np.zeros(mask.shape)
-    slopes[mask] = flat / 255.0
-    return slopes
-
-
-def _demand_below(indices: Int64, count: int) -> None:
-    if len(indices) and int(indices.max()) >= count:
-        raise CertificateRejected("an index out of range")
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, MAX_CELLS // max(1, width))
+    return (slice(start, min(rows, start + step)) for start in range(0, rows, step))

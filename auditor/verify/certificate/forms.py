@@ -1,284 +1,191 @@
-"""Lower bounds of linear forms of a ReLU network, in exact integers with directed floors.
+"""Linear lower bounds in float64 with every rounding accounted for.
 
-Every number is an integer held in a float64 and stays below 2**53, so products and sums
-(matrix products included, in any order and with fused operations) are exact; scaling by
-a power of two and `floor` are exact too. A form `sum_j c_j h_j + c` carries one exponent.
-Over activations h >= 0, so a floored coefficient gives a smaller form: that is the only
-rounding there is. Past a ReLU, `c max(z, 0) >= c' z + d` holds on [l, u] for *any* integer
-c' with d = min(-c' l, (c - c') u, 0) (both sides are compared at l, 0 and u; in between
-they are linear), and with d = 0 where z >= 0 and c' <= c, or z <= 0 and c' >= 0. So slopes
-and multipliers from a certificate can weaken a bound, never falsify it.
+A form is a sum of coefficients times tensors; passing it backwards through the network
+replaces it by a form over the input that is smaller (Zhang et al. 2018, CROWN; Wang et al.
+2021, beta-CROWN). Coefficients are *defined* by their floats: at a tensor `A h + b` the
+new form is `fl(form A)`, which differs from `form A` by at most `gamma_n |form| |A|` with n
+the longest sum, so the bound loses at most `gamma_n |form| . (|A| M)` where |h| <= M over
+the region; joining two forms and multiplying by a slope lose one rounding of the result
+each, `form . b` at most `gamma_w |form| . |b|`, and the sum of T constants `gamma_T` times
+the sum of their sizes (Higham 2002, lemma 3.1: any order of summation, fused or not). All
+of it is `sum |form| . errors` plus `gamma` times what intercepts and the box contribute.
+Slopes are floats in [0, 1]; an intercept is a float with a relative error of a few
+roundings. An overflow gives infinity or NaN, and neither proves anything. Float32 execution
+adds `gamma'_(n+4) (|A| M + |b|)` and what underflow can lose to every tensor (Higham,
+section 4.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from auditor.errors import CertificateRejected, UnsupportedModel
+from auditor.verify.certificate.statement import Float64, Region, Tensor
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-
-LIMB = 17  # bits of each of the two digits of a weight
-CONSTANT_BITS = 33
-INPUT_BITS = 29
-BOX_BITS = 24  # a box has integer ends in [0, 2**24]
-BOUND_BITS = 22
-HEADROOM = 2  # bits that phase multipliers may add to a coefficient
-CHUNK = 512
-
-
-class FixedLayer(NamedTuple):
-    """`W h + b` as two digits: entry = (high * 2**17 + low + r) * 2**(scale - 34), |r| <= miss.
-
-    Fields: digits [outputs, 2 * (inputs + 1)], high beside low, the bias last in each;
-    scale; miss (1 or 0); bits a coefficient over the outputs, and over the inputs, may have.
-    """
-
-    digits: Float64
-    scale: int
-    miss: float
-    bits: int
-    input_bits: int
-
-
-class Forms(NamedTuple):
-    """Linear forms `(coefficients . h + constants) * 2**exponents`, rows first."""
-
-    coefficients: Float64
-    constants: Float64
-    exponents: Int64
-
-    def pick(self, index: Int64 | slice) -> Forms:
-        """Some of the forms."""
-        return Forms(self.coefficients[index], self.constants[index], self.exponents[index])
+UNIT = 2.0**-53
+MAX_CELLS = 4_000_000
 
 
 class Relaxation(NamedTuple):
-    """What is known of one layer's pre-activations, all [nodes, neurons].
+    """Bounds of one ReLU layer's neurons and what they allow, [nodes, neurons] each.
 
-    Fields: minus_low and high, zero where the phase is known; slopes above and below;
-    reach (the larger of both); phase (1, -1, or 0 where unknown).
+    `down * z <= max(z, 0) <= up * z + top` on [lower, upper]; any `down` in [0, 1] does
+    where `free`. `sign` is 1 or -1 where the sign of z is known.
     """
 
-    minus_low: Float64
-    high: Float64
-    above: Float64
-    below: Float64
-    reach: Float64
-    phase: NDArray[np.int8]
+    lower: Float64
+    upper: Float64
+    down: Float64
+    up: Float64
+    top: Float64
+    sign: Float64
 
-    def pick(self, index: Int64 | NDArray[np.bool_]) -> Relaxation:
-        """The relaxation of some nodes."""
-        return Relaxation(
-            self.minus_low[index], self.high[index], self.above[index], self.below[index],
-            self.reach[index], self.phase[index],
-        )  # fmt: skip
-
-
-def fixed_layer(weight: Float64, bias: Float64, input_bits: int, *, exact: bool) -> FixedLayer:
-    """Digits of a layer; unless `exact`, entries may be off by a relative 2**-52."""
-    matrix = np.concatenate([weight, bias[:, None]], axis=1)
-    scale = max(0, int(np.frexp(np.abs(matrix).max(initial=0.0))[1]))
-    if not np.isfinite(matrix).all() or scale > 900 or len(matrix) >= 1 << 16:
-        raise UnsupportedModel("a layer too wide, or with weights too large, for a certificate")
-    scaled = matrix * 2.0 ** (LIMB - scale)
-    high = np.rint(scaled)
-    low = np.rint((scaled - high) * 2.0**LIMB)
-    whole = np.array_equal((high + low * 2.0**-LIMB) * 2.0 ** (scale - LIMB), matrix)
-    miss = 0.0 if exact and whole else 1.0
-    digits = np.concatenate([high, low], axis=1)
-    return FixedLayer(digits, scale, miss, form_bits(len(bias)), input_bits)
+    @staticmethod
+    def of(lower: Float64, upper: Float64) -> Relaxation:
+        """The relaxation with the default slopes: 1 below where u > -l, else 0."""
+        sign = (lower >= 0).astype(np.float64) - ((upper <= 0) & (lower < 0))
+        chord = np.clip(upper / (upper - lower), 0.0, 1.0)
+        up = np.where(sign == 0, chord, sign > 0)
+        down = np.where(sign == 0, upper > -lower, sign > 0).astype(np.float64)
+        top = np.where(sign == 0, np.maximum(-up * lower, (1.0 - up) * upper), 0.0)
+        return Relaxation(lower, upper, down, up, top, sign)
 
 
-def form_bits(width: int) -> int:
-    """Bits of a coefficient such that `width` products with a digit stay below 2**52."""
-    return min(29, 52 - LIMB - max(1, int(width - 1).bit_length()))
+class Multipliers(NamedTuple):
+    """What a certificate chooses for the rows of one ReLU layer.
 
-
-def relaxation(lower: Float64, upper: Float64) -> Relaxation:
-    """The relaxation of bounds, [nodes, neurons]; the slopes are guesses that need no care."""
-    phase = (lower >= 0).astype(np.int8) - ((upper <= 0) & (lower < 0))
-    unstable = phase == 0
-    low, high = np.where(unstable, -lower, 0.0), np.where(unstable, upper, 0.0)
-    active = (phase > 0).astype(np.float64)
-    above = np.where(unstable, high / np.where(unstable, high + low, 1.0), active)
-    return Relaxation(
-        low, high, above, np.where(unstable, high > low, active), np.maximum(low, high), phase
-    )
-
-
-def through_affine(layer: FixedLayer, forms: Forms) -> Forms:
-    """Forms over a layer's outputs as forms, not larger, over its inputs (which are >= 0)."""
-    width = layer.digits.shape[1] // 2
-    product = forms.coefficients @ layer.digits
-    if layer.miss:
-        product[:, width:] -= layer.miss * np.abs(forms.coefficients).sum(axis=1)[:, None]
-    result = product[:, width:] * 2.0**-LIMB
-    np.floor(result, out=result)
-    result += product[:, :width]
-    result[:, -1] += np.floor(forms.constants * 2.0 ** (LIMB - layer.scale))
-    top = np.maximum(result[:, :-1].max(axis=1, initial=0), -result[:, :-1].min(axis=1, initial=0))
-    shift = np.maximum(
-        np.frexp(top)[1] - layer.input_bits, np.frexp(np.abs(result[:, -1]))[1] - CONSTANT_BITS
-    )
-    result *= np.ldexp(1.0, -shift)[:, None]
-    np.floor(result, out=result)
-    exponents = forms.exponents + (layer.scale - LIMB) + shift
-    return Forms(result[:, :-1], result[:, -1], exponents)
-
-
-def through_relu(
-    known: Relaxation,
-    nodes: Int64,
-    forms: Forms,
-    slopes: Float64 | None = None,
-    pushes: tuple[Int64, Int64, Float64] | None = None,
-) -> Forms:
-    """Forms over activations as forms, not larger, over pre-activations.
-
-    Args:
-        known: The relaxation per node.
-        nodes: The node of each form.
-        forms: The forms over h = max(z, 0).
-        slopes: Lower slopes in [0, 1] for unknown phases, [forms, neurons].
-        pushes: Multipliers of known phases: form, neuron, amount >= 0.
+    Attributes:
+        slopes: Lower slopes in [0, 1], [rows, neurons], used where the sign is unknown.
+        row, neuron, value: Phase multipliers, not negative: `value * sign * z >= 0` is
+            subtracted from the row.
     """
-    coefficients, constants = forms.coefficients, forms.constants
-    negative = np.minimum(coefficients, 0.0)
-    loss = -np.einsum("ij,ij->i", negative, known.reach[nodes])
-    shift = np.maximum(0, np.frexp(np.abs(constants) + loss)[1] - CONSTANT_BITS)
-    if shift.any():
-        scale = np.ldexp(1.0, -shift)
-        coefficients = coefficients * scale[:, None]
-        constants = np.floor(constants * scale)
-        negative *= scale[:, None]
-    below = known.below[nodes]
-    if slopes is not None:
-        below = np.where(known.phase[nodes] == 0, slopes, below)
-    passed = coefficients - negative
-    passed *= below
-    negative *= known.above[nodes]
-    passed += negative
-    np.floor(passed, out=passed)
-    if pushes is not None and len(pushes[0]):
-        form, neuron, amount = pushes
-        amount = np.floor(np.ldexp(amount, -(forms.exponents[form] + shift[form])))
-        np.subtract.at(passed, (form, neuron), amount * known.phase[nodes[form], neuron])
-    lost = coefficients - passed
-    lost *= known.high[nodes]
-    np.minimum(lost, passed * known.minus_low[nodes], out=lost)
-    np.minimum(lost, 0.0, out=lost)
-    constants = constants + np.floor(lost, out=lost).sum(axis=1)
-    return Forms(passed, constants, forms.exponents + shift)
+
+    slopes: Float64
+    row: Any
+    neuron: Any
+    value: Float64
 
 
-def over_box(forms: Forms, lower: Float64, upper: Float64) -> Float64:
-    """Lower ends of forms over their boxes, integers in units of 2**exponents, [forms]."""
-    smallest = np.minimum(forms.coefficients * lower, forms.coefficients * upper)
-    return np.asarray(forms.constants + np.floor(smallest * 2.0**-BOX_BITS).sum(axis=1))
+class Forms(NamedTuple):
+    """Lower bounds `coefficients . x + constant` over the input; `lower` over the box."""
+
+    coefficients: Float64
+    constant: Float64
+    lower: Float64
+
+
+class Arithmetic:
+    """A region's network with what rounding can do to bounds over it.
+
+    Attributes:
+        ranges: Bounds of every tensor over the region, pairs of [own size].
+        errors: What a coefficient of 1 on each tensor can lose, [own size].
+        factor: Relative error of sums over intercepts and over the box.
+        floor: What underflow can lose in one pass.
+    """
+
+    def __init__(self, region: Region, noise: bool) -> None:
+        self.tensors, self.region = region.tensors, region
+        self.ranges = [(region.lower, region.upper)]
+        self.errors = [np.zeros(len(region.lower))]
+        self.count = len(self.tensors) + 16
+        for number, tensor in enumerate(self.tensors[1:], start=1):
+            # The property's rows are the last tensor, and nobody executes them.
+            self._extend(tensor, noise and number < len(self.tensors) - 1)
+        longest = max(len(tensor.bias) for tensor in self.tensors)
+        self.factor = gamma(longest + self.count, UNIT)
+        reach = 2.0 + sum(float(np.abs(end).sum()) for pair in self.ranges for end in pair)
+        self.floor = max((reach + longest * self.count) ** 2 * 2.0**-1000, 1e-290)
+
+    def _extend(self, tensor: Tensor, executed: bool) -> None:
+        """Ranges, by centre and radius, and errors of the next tensor."""
+        if tensor.relu >= 0:
+            low, high = self.ranges[tensor.sources[0]]
+            self.ranges.append((np.maximum(low, 0.0), np.maximum(high, 0.0)))
+            self.errors.append(gamma(self.count, UNIT) * np.maximum(np.abs(low), np.abs(high)))
+            return
+        size, middle, spread = np.abs(tensor.bias), tensor.bias, np.zeros_like(tensor.bias)
+        tiny = np.zeros_like(size)
+        for source, matrix in zip(tensor.sources, tensor.maps, strict=True):
+            low, high = self.ranges[source]
+            reach = np.maximum(np.abs(low), np.abs(high))
+            size, middle = size + abs(matrix) @ reach, middle + matrix @ (0.5 * low + 0.5 * high)
+            spread = spread + abs(matrix) @ (0.5 * high - 0.5 * low)
+            tiny = tiny + np.asarray(abs(matrix).sum(axis=1)).ravel() + float(reach.sum())
+        slack = gamma(tensor.longest_sum + self.count, UNIT)
+        size = size * (1.0 + slack) + 1e-300
+        noise = np.zeros_like(size)
+        if executed:
+            count = tensor.longest_sum + 4
+            noise = 1.01 * (gamma(count, 2.0**-24) * size + 2.0**-125 * (2.0 * count + tiny))
+        spread = spread + 8.0 * slack * size + noise + 1e-300
+        self.ranges.append((np.fmax(-size - noise, middle - spread),
+                            np.fmin(size + noise, middle + spread)))  # fmt: skip
+        dot = gamma(len(tensor.bias) + self.count, UNIT) * np.abs(tensor.bias)
+        self.errors.append(slack * (size + noise) + dot + noise)
+
+
+def gamma(count: int, unit: float) -> float:
+    """`count * unit / (1 - count * unit)`, rounded up generously; infinite beyond 1/2."""
+    product = count * unit
+    return 1.02 * product / (1.0 - product) if product < 0.5 else np.inf
 
 
 def backward(
-    layers: Sequence[FixedLayer],
-    known: Sequence[Relaxation],
-    nodes: Int64,
-    forms: Forms,
-    box: tuple[Float64, Float64],
-    slopes: Sequence[Float64] | None = None,
-    pushes: Sequence[tuple[Int64, Int64, Float64] | None] | None = None,
-) -> tuple[Float64, Forms]:
-    """Pass forms over the activations of the last of `known` down to the input.
+    arithmetic: Arithmetic, target: int, start: Float64, nodes: Any,
+    known: Sequence[Relaxation], box: tuple[Float64, Float64],
+    chosen: Sequence[Multipliers] | None = None,
+) -> Forms:  # fmt: skip
+    """Certified lower bounds of `start . tensor` on nodes, by one pass to the input.
 
-    Returns:
-        Lower ends over the boxes, as in `over_box`, and the forms over the input.
-        A form whose numbers grew too large ends at -inf.
+    Args:
+        arithmetic: The region.
+        target: Number of the bounded tensor.
+        start: Coefficients over it, [rows, own size].
+        nodes: The node of each row, [rows].
+        known: Relaxation of each ReLU layer that comes before, over the nodes.
+        box: Box ends of the nodes, [nodes, inputs] each.
+        chosen: Multipliers of each ReLU layer, or None for the default slopes.
     """
-    spoilt = np.zeros(len(nodes), dtype=bool)
-    for k in range(len(known) - 1, -1, -1):
-        forms = through_relu(
-            known[k], nodes, forms,
-            None if slopes is None else slopes[k], None if pushes is None else pushes[k],
-        )  # fmt: skip
-        if pushes is not None:
-            spoilt |= ~(np.abs(forms.coefficients).max(axis=1, initial=0) <= 2.0 ** layers[k].bits)
-        forms = through_affine(layers[k], forms)
-    ends = over_box(forms, box[0][nodes], box[1][nodes])
-    return np.where(spoilt | ~np.isfinite(ends), -np.inf, ends), forms
+    constant, error, size = np.zeros(len(start)), np.zeros(len(start)), np.zeros(len(start))
+    waiting = {target: start}
+    for number in range(target, 0, -1):
+        tensor, form = arithmetic.tensors[number], waiting.pop(number, None)
+        if tensor.relu >= 0 and (form is not None or chosen is not None):
+            form = np.zeros((len(start), len(tensor.bias))) if form is None else form
+            free = None if chosen is None else chosen[tensor.relu]
+            error += np.abs(form) @ arithmetic.errors[number]
+            form, part = _through_relu(form, known[tensor.relu], nodes, free)
+            constant, size = constant + part, size - part
+            images = [form]
+        elif form is not None:
+            error += np.abs(form) @ arithmetic.errors[number]
+            constant += form @ tensor.bias
+            images = [form @ matrix for matrix in tensor.maps]
+        else:
+            continue
+        for source, image in zip(tensor.sources, images, strict=True):
+            waiting[source] = waiting[source] + image if source in waiting else image
+    form = waiting.get(0, np.zeros((len(start), len(arithmetic.region.lower))))
+    low, high = box[0][nodes], box[1][nodes]
+    value = np.where(form > 0, form * low, form * high).sum(axis=1)
+    size += (np.abs(form) * np.maximum(np.abs(low), np.abs(high))).sum(axis=1)
+    constant = constant - error - arithmetic.factor * size - arithmetic.floor
+    return Forms(form, constant, constant + value - arithmetic.factor * size)
 
 
-def rounded_down(values: Float64, exponents: Int64) -> Float64:
-    """`values * 2**exponents` as floats of 22 bits that are not larger."""
-    mantissas, powers = np.frexp(values)
-    powers = powers + exponents
-    short = np.ldexp(np.floor(mantissas * 2.0**BOUND_BITS), np.clip(powers, -800, 800) - BOUND_BITS)
-    # Outside the range of ordinary floats only the sign of a bound is kept.
-    tiny, huge = powers < -800, powers > 800
-    short = np.where(tiny, np.where(values < 0, -(2.0**-800), 0.0), short)
-    short = np.where(huge, np.where(values < 0, -np.inf, 2.0**700), short)
-    return np.where(np.isfinite(values), short, -np.inf)
-
-
-class NodeBounds:
-    """Bounds of all hidden neurons at some nodes, tightened by lemmas.
-
-    Attributes:
-        lower, upper: One array per hidden layer, [nodes, neurons].
-        box: Lower and upper ends in integers of the box grid, [nodes, inputs].
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[FixedLayer],
-        rows: Sequence[Forms],
-        bounds: tuple[list[Float64], list[Float64]],
-        box: tuple[Float64, Float64],
-    ) -> None:
-        self.layers, self.rows, self.box = layers, rows, box
-        self.lower, self.upper = bounds
-        self.known: list[Relaxation] = []
-
-    def tighten(self, nodes: Int64, sides: Int64, *, keep: bool = False) -> Float64:
-        """Bound neurons of the next layer: side 2 j is +z_j, side 2 j + 1 is -z_j.
-
-        Afterwards the layer is done. Returns the sizes of the forms' coefficients over the
-        input, [lemmas, inputs], if they are to be kept.
-        """
-        k = len(self.known)
-        lower, upper = self.lower[k], self.upper[k]
-        sizes = np.zeros((len(nodes) if keep else 0, self.box[0].shape[1]))
-        for first in range(0, len(nodes), CHUNK):
-            part = slice(first, first + CHUNK)
-            node, side = nodes[part], sides[part]
-            start = self.rows[k].pick(side)
-            ends, forms = backward(self.layers[:k], self.known, node, start, self.box)
-            values, odd = rounded_down(ends, forms.exponents), (side & 1).astype(bool)
-            np.maximum.at(lower, (node[~odd], side[~odd] >> 1), values[~odd])
-            np.minimum.at(upper, (node[odd], side[odd] >> 1), -values[odd])
-            if keep:
-                sizes[part] = np.ldexp(np.abs(forms.coefficients), forms.exponents[:, None])
-        if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
-            raise CertificateRejected(f"layer {k} is used before all of it is bounded")
-        self.known.append(relaxation(lower, upper))
-        return sizes
-
-    @property
-    def empty(self) -> NDArray[np.bool_]:
-        """Which nodes contain no point, because bounds contradict each other, [nodes]."""
-        empty = np.zeros(len(self.box[0]), dtype=np.bool_)
-        for low, high in zip(self.lower, self.upper, strict=True):
-            empty |= (low > high).any(axis=1)
-        return empty
-
-
-def rows_of(layer: FixedLayer) -> Forms:
-    """Both signs of every row of a layer as forms over its inputs: +z_0, -z_0, +z_1, ..."""
-    count = len(layer.digits)
-    signs = np.repeat(np.eye(count), 2, axis=0)
-    signs[1::2] *= -1.0
-    zero = np.zeros(2 * count)
-    return through_affine(layer, Forms(signs, zero, zero.astype(np.int64)))
+def _through_relu(
+    form: Float64, known: Relaxation, nodes: Any, free: Multipliers | None
+) -> tuple[Float64, Float64]:
+    """Coefficients before a ReLU, and what its intercepts add to the constant."""
+    down = known.down[nodes]
+    if free is not None:
+        down = np.where(known.sign[nodes] == 0, free.slopes, down)
+    part = (np.minimum(form, 0.0) * known.top[nodes]).sum(axis=1)
+    before = np.where(form < 0, known.up[nodes], down) * form
+    if free is not None and len(free.row):
+        push = free.value * known.sign[nodes[free.row], free.neuron]
+        np.subtract.at(before, (free.row, free.neuron), push)
+    return before, part

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from auditor.errors import CertificateRejected
 
-MAGIC = b"AUDCERT1"
+MAGIC = b"AUDCERT2"
 HEADER, GROUP, BATCH, END = b"H", b"G", b"B", b"Z"
 MAX_RECORD = 1 << 28
 _HEAD = struct.Struct("<Ic")
@@ -73,14 +73,31 @@ class Payload:
     def __init__(self, content: bytes) -> None:
         self._content, self._place = content, 0
 
-    def array(self, kind: str, count: int) -> NDArray[np.int64]:
-        """The next `count` little-endian integers of a NumPy kind such as `u2`."""
+    def _take(self, kind: str, count: int) -> NDArray[np.generic]:
         size = np.dtype(kind).itemsize * count
         part = self._content[self._place : self._place + size]
         if len(part) != size:
             raise CertificateRejected("a record is too short")
         self._place += size
-        return np.frombuffer(part, dtype=f"<{kind}").astype(np.int64)
+        return np.frombuffer(part, dtype=f"<{kind}")
+
+    def array(self, kind: str, count: int) -> NDArray[np.int64]:
+        """The next `count` little-endian integers of a NumPy kind such as `u2`."""
+        return self._take(kind, count).astype(np.int64)
+
+    def below(self, kind: str, count: int, end: int) -> NDArray[np.int64]:
+        """The next integers, all of which must be less than `end`."""
+        values = self.array(kind, count)
+        if count and values.max() >= end:
+            raise CertificateRejected("an index is out of range")
+        return values
+
+    def floats(self, kind: str, count: int) -> NDArray[np.float64]:
+        """The next floats, as float64; none may be NaN."""
+        values = self._take(kind, count).astype(np.float64)
+        if np.isnan(values).any():
+            raise CertificateRejected("a number is NaN")
+        return values
 
     def number(self, kind: str = "u4") -> int:
         """The next integer."""

@@ -1,9 +1,8 @@
 """What a certificate has to prove, read from the model and the property themselves.
 
-The network is read from the ONNX graph by a reader of its own for dense affine maps and
-ReLUs; affine maps between two ReLUs are joined in exact rationals. The unsafe rows of the
-property become the last layer, `C y - d`, and the input box a grid of integers with dyadic
-ends around the exact box.
+The network is read from the ONNX graph by a reader of its own, node by node and without
+folding: every tensor is a sum of matrices times earlier tensors plus a constant, or a ReLU
+of one. The unsafe rows of a property become a last tensor, `C y - d`.
 """
 
 from __future__ import annotations
@@ -16,134 +15,96 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import flint
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from scipy import sparse
 
 from auditor.errors import UnsupportedModel, UnsupportedOperator
 from auditor.models.onnx_model import OnnxModel
-from auditor.verify.certificate.forms import (
-    BOX_BITS,
-    HEADROOM,
-    INPUT_BITS,
-    FixedLayer,
-    Float64,
-    Forms,
-    fixed_layer,
-    form_bits,
-    rows_of,
-)
 from auditor.verify.property import Property, UnsafeCase
 
+Float64 = NDArray[np.float64]
 OPERATORS = (
-    "Add", "Constant", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape", "Sub",
+    "Add", "BatchNormalization", "Constant", "Conv", "Dropout", "Flatten", "Gemm", "Identity",
+    "MatMul", "Mul", "Relu", "Reshape", "Sub",
 )  # fmt: skip
+MAX_CELLS = 40_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class AffineMap:
-    """An exact affine map: weight is None (identity), float64, or an fmpq_mat."""
+class Tensor:
+    """A tensor that depends on the input, flat; number 0 is the input itself.
 
-    weight: Any
-    bias: list[Any]
+    Attributes:
+        sources: Numbers of the tensors it reads.
+        maps: A matrix [own size, source size] each, dense or sparse; empty for a ReLU.
+        bias: What is added, [own size]; for a ReLU zeros.
+        shape: The shape in the model, with a batch of one.
+        relu: Its number among the ReLUs, or -1.
+    """
 
-    def after(self, weight: Any, bias: Sequence[Any]) -> AffineMap:
-        """`weight @ (this) + bias`; weight is float64 or an fmpq_mat."""
-        moved = list(bias)
-        if any(self.bias):
-            image = _rational(weight) * flint.fmpq_mat(len(self.bias), 1, self.bias)
-            moved = [image[row, 0] + value for row, value in enumerate(bias)]
-        if self.weight is None:
-            return AffineMap(weight, moved)
-        return AffineMap(_rational(weight) * _rational(self.weight), moved)
+    sources: tuple[int, ...]
+    maps: tuple[Any, ...]
+    bias: Float64
+    shape: tuple[int, ...]
+    relu: int = -1
 
-    def fixed(self, scale: Float64 | float, input_bits: int) -> FixedLayer:
-        """The map as digits, its inputs multiplied by powers of two."""
-        weight = np.eye(len(self.bias)) if self.weight is None else self.weight
-        bias, exact = _rounded(self.bias)
-        if not isinstance(weight, np.ndarray):
-            flat, whole = _rounded(weight.entries())
-            weight, exact = flat.reshape(weight.nrows(), weight.ncols()), exact and whole
-        scaled = weight * scale
-        exact = exact and np.array_equal(scaled / scale, weight)
-        return fixed_layer(scaled, bias, input_bits, exact=exact)
+    @property
+    def longest_sum(self) -> int:
+        """Most products in any one sum, forwards or backwards."""
+        counts = [max(np.max(np.asarray((m != 0).sum(axis=a)), initial=0) for a in (0, 1))
+                  for m in self.maps]  # fmt: skip
+        return int(sum(counts)) + len(self.maps) + 2
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One input box with the cases that share it, ready for bounds.
+    """One input box with the unsafe cases that share it.
 
     Attributes:
-        layers: Hidden layers (a ReLU follows each), then the unsafe rows of all cases.
-        rows: Both signs of every row of each layer as forms, see `rows_of`.
-        ends: Integer upper end of each input on the box grid; the lower ends are 0.
+        tensors: The network, and last the rows `C y - d` of all cases.
+        lower: Lower ends of the box, [inputs], rounded down.
+        upper: Upper ends, rounded up.
         starts: First row of each case, and the number of rows.
-        strict: Whether each row's unsafe side leaves out the tie.
-        origin: The grid's zero, and `step` its unit, per input.
     """
 
-    layers: list[FixedLayer]
-    rows: list[Forms]
-    ends: Float64
-    starts: list[int]
-    strict: NDArray[np.bool_]
-    origin: list[Fraction]
-    step: list[Fraction]
-
-    @property
-    def widths(self) -> list[int]:
-        """Neurons of each hidden layer."""
-        return [len(layer.digits) for layer in self.layers[:-1]]
+    tensors: tuple[Tensor, ...]
+    lower: Float64
+    upper: Float64
+    starts: tuple[int, ...]
 
 
-def regions(maps: Sequence[AffineMap], prop: Property) -> list[Region]:
+def regions(tensors: Sequence[Tensor], prop: Property) -> list[Region]:
     """The regions of a property in the order of its cases; empty boxes are left out."""
     groups: dict[tuple[tuple[Fraction, ...], tuple[Fraction, ...]], list[UnsafeCase]] = {}
     for case in prop.cases:
         if not case.is_empty:
             groups.setdefault((case.lower, case.upper), []).append(case)
-    return [_region(maps, cases) for cases in groups.values()]
+    return [_region(tensors, cases) for cases in groups.values()]
 
 
-def _region(maps: Sequence[AffineMap], cases: Sequence[UnsafeCase]) -> Region:
-    origin, step, ends = _grid(cases[0])
+def _region(tensors: Sequence[Tensor], cases: Sequence[UnsafeCase]) -> Region:
     rows = [row for case in cases for row in case.rows]
-    coefficients = [_fmpq(value) for row in rows for value in row.coefficients]
-    outputs = len(maps[-1].bias)
-    matrix = flint.fmpq_mat(len(rows), outputs, coefficients)
-    exact = [*maps[:-1], maps[-1].after(matrix, [-_fmpq(row.bound) for row in rows])]
-    # The input is `origin + 2**BOX_BITS step * h` with h in [0, 1].
-    start = AffineMap(None, [_fmpq(value) for value in origin])
-    first = start.after(exact[0].weight, exact[0].bias) if exact[0].weight is not None else (
-        AffineMap(np.eye(len(origin)), [a + b for a, b in zip(start.bias, exact[0].bias,
-                                                              strict=True)])
-    )  # fmt: skip
-    chain = [first, *exact[1:]]
-    widths = np.array([float(value * 2**BOX_BITS) for value in step])
-    bits = [INPUT_BITS, *(form_bits(len(each.bias)) - HEADROOM for each in chain[:-1])]
-    layers = [each.fixed(1.0 if k else widths, bits[k]) for k, each in enumerate(chain)]
-    counts = np.cumsum([0, *(len(case.rows) for case in cases)])
-    strict = np.array([row.strict for row in rows], dtype=bool)
-    forms = [rows_of(layer) for layer in layers]
-    return Region(layers, forms, ends, counts.tolist(), strict, origin, step)
+    # Entries within one rounding of the exact ones, which the error terms cover; the bound up.
+    matrix = np.array([[float(c) for c in row.coefficients] for row in rows], dtype=np.float64)
+    bounds = np.array([-_above(row.bound) for row in rows], dtype=np.float64)
+    outputs = len(tensors[-1].bias)
+    last = Tensor((len(tensors) - 1,), (matrix.reshape(-1, outputs),), bounds, bounds.shape)
+    starts = np.cumsum([0, *(len(case.rows) for case in cases)]).tolist()
+    lower = np.array([-_above(-value) for value in cases[0].lower])
+    upper = np.array([_above(value) for value in cases[0].upper])
+    return Region((*tensors, last), lower, upper, tuple(starts))
 
 
-def _grid(case: UnsafeCase) -> tuple[list[Fraction], list[Fraction], Float64]:
-    """Origin, unit and upper end of a dyadic grid around the box, input by input."""
-    origin, step, ends = [], [], []
-    for low, high in zip(case.lower, case.upper, strict=True):
-        width = high - low or max(abs(low), Fraction(1, 2**20)) / 2**30
-        exponent = width.numerator.bit_length() - width.denominator.bit_length() + 1
-        if abs(exponent) > 500:
-            raise UnsupportedModel(f"an input interval of width {float(width):.3g}")
-        unit = Fraction(2) ** (exponent - BOX_BITS + 1)
-        start = math.floor(low / unit) * unit
-        origin.append(start)
-        step.append(unit)
-        ends.append(math.ceil((high - start) / unit))
-    return origin, step, np.array(ends, dtype=np.float64)
+def _above(value: Fraction) -> float:
+    """The smallest float64 that is at least a fraction."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        raise UnsupportedModel("a number beyond the range of float64") from None
+    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
 
 
 def property_digest(path: Path | str) -> str:
@@ -152,11 +113,11 @@ def property_digest(path: Path | str) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
-def read_network(path: Path | str) -> tuple[list[AffineMap], str]:
-    """The affine maps of a model, a ReLU after each but the last, and its digest.
+def read_tensors(path: Path | str) -> tuple[tuple[Tensor, ...], str]:
+    """The tensors of a model in the order of its nodes, and its digest; the last is the output.
 
     Raises:
-        UnsupportedOperator, UnsupportedModel: Not such a network.
+        UnsupportedOperator, UnsupportedModel: The checker cannot read such a network.
     """
     model = OnnxModel.open(path)
     graph = model.proto.graph
@@ -168,100 +129,143 @@ def read_network(path: Path | str) -> tuple[list[AffineMap], str]:
     if len(inputs) != 1 or len(graph.output) != 1:
         raise UnsupportedModel("a certificate needs one input and one output")
     shape = tuple(axis.dim_value or 1 for axis in inputs[0].type.tensor_type.shape.dim)
-    state = _State(constants, inputs[0].name, shape)
+    reader = _Reader(constants, {inputs[0].name: 0}, shape)
     for node in graph.node:
-        state.take(node)
-    if state.current != graph.output[0].name:
-        raise UnsupportedModel("the output is not at the end of one chain of layers")
-    return [*state.finished, state.open], model.digest
+        reader.take(node)
+    if reader.numbers.get(graph.output[0].name) != len(reader.tensors) - 1:
+        raise UnsupportedModel("the output is not the last of the tensors")
+    return tuple(reader.tensors), model.digest
 
 
-class _State:
-    """The chain as read so far: finished layers, the open affine map, names and shape."""
+class _Reader:
+    """What was read so far: constants and tensors by name."""
 
-    def __init__(self, constants: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
-        self.constants, self.current, self.shape = constants, name, shape
-        self.finished: list[AffineMap] = []
-        self.open = AffineMap(None, [flint.fmpq(0)] * math.prod(shape))
+    def __init__(
+        self, constants: dict[str, Any], numbers: dict[str, int], shape: tuple[int, ...]
+    ) -> None:
+        self.constants, self.numbers = constants, numbers
+        self.tensors = [Tensor((), (), np.zeros(math.prod(shape)), shape)]
+        self.relus = 0
 
     def take(self, node: onnx.NodeProto) -> None:
-        """Append a node to the chain."""
+        """Append a node."""
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         if node.op_type == "Constant":
             self.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
             return
-        if list(node.input).count(self.current) != 1:
-            raise UnsupportedModel("not a chain of layers", place=f"node '{node.name}'")
-        place = list(node.input).index(self.current)
-        others = [self.constants.get(name) for name in node.input if name != self.current]
-        if any(each is None for each in others):
-            raise UnsupportedModel("two parts that depend on the input", place=f"'{node.name}'")
-        self.current = node.output[0]
-        size = len(self.open.bias)
-        if node.op_type == "Relu":
-            self.finished.append(self.open)
-            self.open = AffineMap(None, [flint.fmpq(0)] * size)
-        elif node.op_type == "Flatten":
-            axis = attributes.get("axis", 1)
-            self.shape = (math.prod(self.shape[:axis]), math.prod(self.shape[axis:]))
-        elif node.op_type == "Reshape":
-            wanted = [int(n) or self.shape[i] for i, n in enumerate(np.asarray(others[0]).tolist())]
-            self.shape = np.empty(self.shape, dtype=np.int8).reshape(wanted).shape
-        elif node.op_type != "Identity":
-            self._affine(node, attributes, place, [np.asarray(each) for each in others])
+        names = [name for name in node.input if name in self.numbers]
+        others = [self.constants.get(name) for name in node.input if name not in self.numbers]
+        sources = [self.tensors[self.numbers[name]] for name in names]
+        read = tuple(self.numbers[name] for name in names)
+        if any(each is None for each in others) or not 1 <= len(names) <= 2:
+            raise UnsupportedModel("not sums of constants and tensors", place=f"'{node.name}'")
+        if not all(np.isfinite(np.asarray(each)).all() for each in others):
+            raise UnsupportedModel("a weight is not finite", place=f"'{node.name}'")
+        tensor = self._tensor(node, attributes, sources, read, others)
+        if tensor is None:
+            raise UnsupportedModel(f"a form of {node.op_type}", place=f"'{node.name}'")
+        self.numbers[node.output[0]] = len(self.tensors)
+        self.tensors.append(tensor)
 
-    def _affine(
-        self, node: onnx.NodeProto, attributes: dict[str, Any], place: int, others: list[Any]
-    ) -> None:
-        size, value = len(self.open.bias), others[0].astype(np.float64)
-        if not all(np.isfinite(each).all() for each in others):
-            raise UnsupportedModel("a weight is not finite", place=f"node '{node.name}'")
-        if node.op_type in ("MatMul", "Gemm"):
-            plain = all(attributes.get(key, 1) == 1 for key in ("alpha", "beta"))
-            weight = value if attributes.get("transB") or place else value.T
-            bias = np.broadcast_to(others[1].astype(np.float64).ravel(), (len(weight),)) if (
-                len(others) > 1) else np.zeros(len(weight))  # fmt: skip
-            bad = attributes.get("transA") or (node.op_type == "Gemm" and place)
-            if value.ndim != 2 or weight.shape[1] != size or bad or not plain:
-                raise UnsupportedModel("not a plain dense layer", place=f"node '{node.name}'")
-            self.shape = (1, len(weight)) if not place else (len(weight), *self.shape[1:])
-        else:
-            if np.broadcast_shapes(self.shape, value.shape) != self.shape or (
-                node.op_type == "Sub" and place
-            ):
-                raise UnsupportedModel("not a plain shift or scale", place=f"node '{node.name}'")
-            flat = np.broadcast_to(value, self.shape).ravel()
-            if node.op_type == "Mul":
-                weight, bias = np.diag(flat), np.zeros(size)
-            else:
-                shift = [_fmpq(Fraction(v)) for v in (flat if node.op_type == "Add" else -flat)]
-                self.open = AffineMap(
-                    self.open.weight, [a + b for a, b in zip(self.open.bias, shift, strict=True)]
-                )
-                return
-        self.open = self.open.after(
-            np.ascontiguousarray(weight), [_fmpq(Fraction(v)) for v in bias.tolist()]
-        )
+    def _tensor(
+        self, node: onnx.NodeProto, attributes: dict[str, Any], sources: list[Tensor],
+        read: tuple[int, ...], others: list[Any],
+    ) -> Tensor | None:  # fmt: skip
+        kind, source = node.op_type, sources[0]
+        size, first = len(source.bias), node.input[0] in self.numbers
+        eye, zeros = sparse.identity(size, format="csr"), np.zeros(size)
+        if len(sources) == 2:
+            if kind not in ("Add", "Sub") or source.shape != sources[1].shape:
+                return None
+            return Tensor(read, (eye, eye if kind == "Add" else -eye), zeros, source.shape)
+        if kind == "Relu":
+            self.relus += 1
+            return Tensor(read, (), zeros, source.shape, self.relus - 1)
+        values = [np.asarray(each, dtype=np.float64) for each in others]
+        if kind in ("Flatten", "Reshape", "Identity", "Dropout"):
+            return Tensor(read, (eye,), zeros, _moved(kind, source.shape, attributes, others))
+        if kind in ("Add", "Sub", "Mul"):
+            if np.broadcast_shapes(source.shape, values[0].shape) != source.shape:
+                return None
+            flat = np.broadcast_to(values[0], source.shape).ravel()
+            if kind == "Mul":
+                return Tensor(read, (sparse.diags(flat, format="csr"),), zeros, source.shape)
+            signs = (1, 1) if kind == "Add" else (1, -1) if first else (-1, 1)
+            return Tensor(read, (signs[0] * eye,), signs[1] * flat, source.shape)
+        if kind in ("MatMul", "Gemm"):
+            return _dense(kind, source, read, values, attributes, first)
+        if kind == "Conv":
+            return _convolution(source, read, values, attributes)
+        return self._normalisation(source, read, values, attributes)
 
-
-def _fmpq(value: Fraction) -> Any:
-    return flint.fmpq(value.numerator, value.denominator)
-
-
-def _rounded(values: Sequence[Any]) -> tuple[Float64, bool]:
-    """Rationals as the nearest floats, and whether all of them are floats exactly."""
-    ratios = [(int(value.p), int(value.q)) for value in values]
-    try:
-        floats = [above / below for above, below in ratios]
-    except OverflowError:
-        raise UnsupportedModel("a number beyond the range of float64") from None
-    exact = all(f.as_integer_ratio() == r for f, r in zip(floats, ratios, strict=True))
-    return np.array(floats, dtype=np.float64), exact
+    def _normalisation(
+        self, source: Tensor, read: tuple[int, ...], values: list[Float64],
+        attributes: dict[str, Any],
+    ) -> Tensor | None:  # fmt: skip
+        """`(x - mean) * (gain / sqrt(variance + epsilon)) + shift`, in two tensors."""
+        if attributes.get("training_mode") or len(source.shape) < 2 or source.shape[0] != 1:
+            return None
+        repeat, eye = math.prod(source.shape[2:]), sparse.identity(len(source.bias), format="csr")
+        gain, shift, mean, variance = (np.repeat(each, repeat) for each in values)
+        self.tensors.append(Tensor(read, (eye,), -mean, source.shape))
+        factor = gain / np.sqrt(variance + np.float64(np.float32(attributes.get("epsilon", 1e-5))))
+        diagonal = sparse.diags(factor, format="csr")
+        return Tensor((len(self.tensors) - 1,), (diagonal,), shift, source.shape)
 
 
-def _rational(matrix: Any) -> Any:
-    """A float64 matrix, or an fmpq_mat, as an fmpq_mat of the same numbers."""
-    if not isinstance(matrix, np.ndarray):
-        return matrix
-    entries = [flint.fmpq(*value.as_integer_ratio()) for value in matrix.ravel().tolist()]
-    return flint.fmpq_mat(matrix.shape[0], matrix.shape[1], entries)
+def _moved(
+    kind: str, shape: tuple[int, ...], attributes: dict[str, Any], others: list[Any]
+) -> tuple[int, ...]:
+    if kind == "Flatten":
+        axis = attributes.get("axis", 1)
+        return math.prod(shape[:axis]), math.prod(shape[axis:])
+    if kind == "Reshape":
+        wanted = [int(n) or shape[i] for i, n in enumerate(np.asarray(others[0]).tolist())]
+        return np.empty(shape, dtype=np.int8).reshape(wanted).shape
+    return shape
+
+
+def _dense(
+    kind: str, source: Tensor, read: tuple[int, ...], values: list[Float64],
+    attributes: dict[str, Any], first: bool,
+) -> Tensor | None:  # fmt: skip
+    plain = all(attributes.get(key, 1) == 1 for key in ("alpha", "beta"))
+    bad = attributes.get("transA") or (kind == "Gemm" and not first) or values[0].ndim != 2
+    weight = values[0] if attributes.get("transB") or not first else values[0].T
+    if not plain or bad or weight.shape[1] != len(source.bias):
+        return None
+    bias = np.zeros(len(weight)) if len(values) < 2 else values[1].ravel()
+    shape = (1, len(weight)) if first else (len(weight), *source.shape[1:])
+    bias = np.broadcast_to(bias, (len(weight),))
+    return Tensor(read, (np.ascontiguousarray(weight),), np.array(bias), shape)
+
+
+def _convolution(
+    source: Tensor, read: tuple[int, ...], values: list[Float64], attributes: dict[str, Any]
+) -> Tensor | None:
+    kernel, shape = values[0], source.shape
+    automatic = attributes.get("auto_pad", b"NOTSET")
+    if kernel.ndim != 4 or len(shape) != 4 or shape[0] != 1 or automatic != b"NOTSET":
+        return None
+    filters, channels, tall, wide = kernel.shape
+    (down, right), (over, under) = attributes.get("strides", [1, 1]), (
+        attributes.get("dilations", [1, 1]))  # fmt: skip
+    top, left, bottom, end = attributes.get("pads", [0, 0, 0, 0])
+    groups, rows, columns = attributes.get("group", 1), shape[2], shape[3]
+    high = (rows + top + bottom - over * (tall - 1) - 1) // down + 1
+    broad = (columns + left + end - under * (wide - 1) - 1) // right + 1
+    if kernel.size * high * broad > MAX_CELLS or channels * groups != shape[1]:
+        return None
+    f, y, x, c, a, b = np.meshgrid(
+        *(np.arange(n) for n in (filters, high, broad, channels, tall, wide)), indexing="ij"
+    )
+    row, column = y * down + a * over - top, x * right + b * under - left
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    channel = f // (filters // groups) * channels + c
+    outputs, inputs = (f * high + y) * broad + x, (channel * rows + row) * columns + column
+    matrix = sparse.csr_matrix(
+        (kernel[f, c, a, b][inside], (outputs[inside], inputs[inside])),
+        shape=(filters * high * broad, len(source.bias)),
+    )
+    bias = values[1] if len(values) > 1 else np.zeros(filters)
+    return Tensor(read, (matrix,), np.repeat(bias, high * broad), (1, filters, high, broad))

@@ -45,6 +45,8 @@ GRACE_S = 30.0
               envvar="AUDITOR_SEMANTICS", help="Exact, or float32 as executed.")  # fmt: skip
 @click.option("--certificate", type=click.Path(dir_okay=False, path_type=Path),
               help="Write a certificate of what holds; else it is no answer.")  # fmt: skip
+@click.option("--certificates", is_flag=True,
+              help="With --instances: certificates of what holds, in the folder.")  # fmt: skip
 @click.option("--check", type=FILE, help="Check this certificate of MODEL and PROPERTY instead.")
 @json_option
 @quiet_option
@@ -58,6 +60,7 @@ def command(
     seed: int,
     semantics: str,
     certificate: Path | None,
+    certificates: bool,
     check: Path | None,
     as_json: bool,
     quiet: bool,
@@ -76,15 +79,22 @@ def command(
             raise ConfigurationError(
                 "--certificate, --check and --semantics are for one MODEL and PROPERTY"
             )
-        return _verify_many(instances, out, workers or os.cpu_count() or 1, time_s, output)
+        from auditor.verify.instances import read_instances
+
+        found = read_instances(
+            instances,
+            time_limit_s=time_s,
+            certificates=out / "certificates" if certificates else None,
+        )
+        return _verify_many(found, instances, out, workers or os.cpu_count() or 1, output)
+    if certificates:
+        raise ConfigurationError("--certificates goes with --instances; use --certificate FILE")
     if model is None or property_file is None:
         raise ConfigurationError("MODEL and PROPERTY are needed, or --instances FILE")
     if check is not None:
         if certificate is not None:
             raise ConfigurationError("give --certificate to write one, or --check, not both")
         return _check_certificate(check, model, property_file, output)
-    if certificate is not None and semantics != "real":
-        raise ConfigurationError("certificates are written for --semantics real only")
     return _verify_one(model, property_file, time_s, seed, semantics, certificate, output)
 
 
@@ -114,16 +124,19 @@ def _verify_one(
     output: Output,
 ) -> int:
     from auditor.verify.onnx_subject import verify_file
+    from auditor.verify.proof import Proof
     from auditor.verify.semantics import Semantics
 
+    proofs: list[Proof] | None = None if target is None else []
+    arithmetic = Semantics(semantics)
     prop, outcome = verify_file(
-        model, property_file, time_limit_s=time_s, seed=seed, semantics=Semantics(semantics)
+        model, property_file, time_limit_s=time_s, seed=seed, semantics=arithmetic, proofs=proofs
     )
     written = None
-    if target is not None:
+    if target is not None and proofs is not None:
         from auditor.verify.certificate.certify import certify
 
-        outcome, written = certify(outcome, model, property_file, prop, target, time_limit_s=time_s)
+        outcome, written = certify(outcome, model, property_file, prop, proofs, target, arithmetic)
     output.styled(str(outcome.verdict), STYLES[outcome.verdict])
     if outcome.verdict.is_open:
         output.warn(f"no answer: {outcome.reason}")
@@ -156,13 +169,15 @@ def _verify_one(
     return CODES.get(outcome.verdict, ExitCode.INCONCLUSIVE)
 
 
-def _verify_many(path: Path, out: Path, workers: int, time_s: float, output: Output) -> int:
+def _verify_many(
+    instances: Sequence[Instance], path: Path, out: Path, workers: int, output: Output
+) -> int:
     """Verify what has no answer yet, keep each answer as it comes, write the tables."""
     from auditor.audit.ledger import Ledger
     from auditor.audit.run_directory import make_folder
-    from auditor.verify.instances import InstanceResult, read_instances
+    from auditor.verify.instances import InstanceResult
 
-    wanted = {instance.key: instance for instance in read_instances(path, time_limit_s=time_s)}
+    wanted = {instance.key: instance for instance in instances}
     make_folder(out)
     with Ledger(out / "instances.jsonl") as ledger:
         known = [InstanceResult.model_validate(entry.body) for entry in ledger.entries]
@@ -187,7 +202,9 @@ def _run_instances(
     executor = LocalExecutor(workers)
     try:
         for key, instance in waiting.items():
-            limit = instance.time_limit_s + GRACE_S
+            # Writing and checking a certificate come after the search.
+            share = 1.0 if instance.certificates is None else 3.0
+            limit = share * instance.time_limit_s + GRACE_S
             executor.submit(WorkUnit(key, verify_instance, instance, time_limit_s=limit))
         for number, outcome in enumerate(executor.as_completed(), start=1):
             result = outcome.value
