@@ -25,7 +25,7 @@ import numpy as np
 from auditor.verify.certificate.statement import Float64, Region, Tensor
 
 UNIT = 2.0**-53
-MAX_CELLS = 4_000_000
+MAX_CELLS = 1 << 16  # rows of this size stay in the processor's cache
 
 
 class Relaxation(NamedTuple):
@@ -111,9 +111,10 @@ class Arithmetic:
         for source, matrix in zip(tensor.sources, tensor.maps, strict=True):
             low, high = self.ranges[source]
             reach = np.maximum(np.abs(low), np.abs(high))
-            size, middle = size + abs(matrix) @ reach, middle + matrix @ (0.5 * low + 0.5 * high)
-            spread = spread + abs(matrix) @ (0.5 * high - 0.5 * low)
-            tiny = tiny + np.asarray(abs(matrix).sum(axis=1)).ravel() + float(reach.sum())
+            size = size + _image(abs(matrix), reach)
+            middle = middle + _image(matrix, 0.5 * low + 0.5 * high)
+            spread = spread + _image(abs(matrix), 0.5 * high - 0.5 * low)
+            tiny = tiny + _image(abs(matrix), np.ones_like(low)) + float(reach.sum())
         slack = gamma(tensor.longest_sum + self.count, UNIT)
         size = size * (1.0 + slack) + 1e-300
         noise = np.zeros_like(size)
@@ -125,6 +126,17 @@ class Arithmetic:
                             np.fmin(size + noise, middle + spread)))  # fmt: skip
         dot = gamma(len(tensor.bias) + self.count, UNIT) * np.abs(tensor.bias)
         self.errors.append(slack * (size + noise) + dot + noise)
+
+
+def _image(matrix: Any, values: Float64) -> Any:
+    return matrix * values if isinstance(matrix, float) else matrix @ values
+
+
+def _pulled(form: Float64, matrix: Any) -> Any:
+    """Coefficients over the source of a map."""
+    if isinstance(matrix, float):
+        return form if matrix == 1.0 else matrix * form
+    return form @ matrix
 
 
 def gamma(count: int, unit: float) -> float:
@@ -163,7 +175,7 @@ def backward(
         elif form is not None:
             error += np.abs(form) @ arithmetic.errors[number]
             constant += form @ tensor.bias
-            images = [form @ matrix for matrix in tensor.maps]
+            images = [_pulled(form, matrix) for matrix in tensor.maps]
         else:
             continue
         for source, image in zip(tensor.sources, images, strict=True):

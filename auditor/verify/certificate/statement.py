@@ -39,7 +39,8 @@ class Tensor:
 
     Attributes:
         sources: Numbers of the tensors it reads.
-        maps: A matrix [own size, source size] each, dense or sparse; empty for a ReLU.
+        maps: A matrix [own size, source size] each, dense or sparse, or a number for that
+            multiple of the identity; empty for a ReLU.
         bias: What is added, [own size]; for a ReLU zeros.
         shape: The shape in the model, with a batch of one.
         relu: Its number among the ReLUs, or -1.
@@ -54,7 +55,8 @@ class Tensor:
     @property
     def longest_sum(self) -> int:
         """Most products in any one sum, forwards or backwards."""
-        counts = [max(np.max(np.asarray((m != 0).sum(axis=a)), initial=0) for a in (0, 1))
+        counts = [1 if isinstance(m, float) else
+                  max(np.max(np.asarray((m != 0).sum(axis=a)), initial=0) for a in (0, 1))
                   for m in self.maps]  # fmt: skip
         return int(sum(counts)) + len(self.maps) + 2
 
@@ -173,25 +175,25 @@ class _Reader:
     ) -> Tensor | None:  # fmt: skip
         kind, source = node.op_type, sources[0]
         size, first = len(source.bias), node.input[0] in self.numbers
-        eye, zeros = sparse.identity(size, format="csr"), np.zeros(size)
+        zeros = np.zeros(size)
         if len(sources) == 2:
             if kind not in ("Add", "Sub") or source.shape != sources[1].shape:
                 return None
-            return Tensor(read, (eye, eye if kind == "Add" else -eye), zeros, source.shape)
+            return Tensor(read, (1.0, 1.0 if kind == "Add" else -1.0), zeros, source.shape)
         if kind == "Relu":
             self.relus += 1
             return Tensor(read, (), zeros, source.shape, self.relus - 1)
         values = [np.asarray(each, dtype=np.float64) for each in others]
         if kind in ("Flatten", "Reshape", "Identity", "Dropout"):
-            return Tensor(read, (eye,), zeros, _moved(kind, source.shape, attributes, others))
+            return Tensor(read, (1.0,), zeros, _moved(kind, source.shape, attributes, others))
         if kind in ("Add", "Sub", "Mul"):
             if np.broadcast_shapes(source.shape, values[0].shape) != source.shape:
                 return None
             flat = np.broadcast_to(values[0], source.shape).ravel()
             if kind == "Mul":
                 return Tensor(read, (sparse.diags(flat, format="csr"),), zeros, source.shape)
-            signs = (1, 1) if kind == "Add" else (1, -1) if first else (-1, 1)
-            return Tensor(read, (signs[0] * eye,), signs[1] * flat, source.shape)
+            signs = (1.0, 1.0) if kind == "Add" else (1.0, -1.0) if first else (-1.0, 1.0)
+            return Tensor(read, (signs[0],), signs[1] * flat, source.shape)
         if kind in ("MatMul", "Gemm"):
             return _dense(kind, source, read, values, attributes, first)
         if kind == "Conv":
@@ -205,9 +207,9 @@ class _Reader:
         """`(x - mean) * (gain / sqrt(variance + epsilon)) + shift`, in two tensors."""
         if attributes.get("training_mode") or len(source.shape) < 2 or source.shape[0] != 1:
             return None
-        repeat, eye = math.prod(source.shape[2:]), sparse.identity(len(source.bias), format="csr")
+        repeat = math.prod(source.shape[2:])
         gain, shift, mean, variance = (np.repeat(each, repeat) for each in values)
-        self.tensors.append(Tensor(read, (eye,), -mean, source.shape))
+        self.tensors.append(Tensor(read, (1.0,), -mean, source.shape))
         factor = gain / np.sqrt(variance + np.float64(np.float32(attributes.get("epsilon", 1e-5))))
         diagonal = sparse.diags(factor, format="csr")
         return Tensor((len(self.tensors) - 1,), (diagonal,), shift, source.shape)
