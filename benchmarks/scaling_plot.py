@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT, TOP = 900, 760, 70
-PANEL_W, PANEL_H, GAP_X, GAP_Y, LEFT = 330, 250, 120, 80, 60
+WIDTH, HEIGHT, TOP = 920, 700, 76
+PANEL_W, PANEL_H, GAP_X, GAP_Y, LEFT = 320, 240, 140, 70, 66
 PANELS = {"width": "neurons in each of 3 layers", "depth": "layers of 32 neurons",
           "inputs": "inputs", "radius": "radius of the box"}  # fmt: skip
 SECONDS, MEGABYTES = (1e-3, 1e2), (1e2, 1e4)
 # Readable on white and on black; colours that differ in lightness as well.
 STYLE = """
-text { fill: #333; } .grid { stroke: #8884; } .axis { stroke: #888; fill: none; }
-.verify { --c: #1d4ed8; } .conv { --c: #be123c; } .bounding { --c: #047857; } .memory { --c: #b45309; }
-polyline { fill: none; stroke: var(--c); stroke-width: 2; }
-circle { stroke: var(--c); stroke-width: 2; fill: var(--c); } circle.open { fill: none; }
-.memory polyline, .conv.memory polyline { stroke-dasharray: 5 4; }
-.key { fill: var(--c); }
+text { fill: #333; } .grid { stroke: #888; stroke-opacity: .3; }
+.axis { stroke: #888; fill: none; } polyline { fill: none; stroke: currentColor; stroke-width: 2; }
+circle { stroke: currentColor; stroke-width: 2; fill: currentColor; } .open { fill: none; }
+.memory polyline { stroke-dasharray: 5 4; } .key { fill: currentColor; }
+.verify { color: #1d4ed8; } .conv { color: #be123c; }
+.bounding { color: #047857; } .memory { color: #b45309; }
 @media (prefers-color-scheme: dark) {
-  text { fill: #ddd; } .verify { --c: #7aa2ff; } .conv { --c: #fb7185; }
-  .bounding { --c: #34d399; } .memory { --c: #f0a848; } }
-"""  # noqa: E501
+  text { fill: #ddd; } .key { fill: currentColor; } .verify { color: #7aa2ff; }
+  .conv { color: #fb7185; } .bounding { color: #34d399; } .memory { color: #f0a848; } }
+"""
 LINES = (
     # series, measured, class, label
     ("dense", "verify_s", "verify", "verify, seconds"),
@@ -81,7 +81,10 @@ def draw(records: list[dict[str, Any]], cap: float) -> str:
 
 def _description(records: list[dict[str, Any]], cap: float) -> str:
     """What the plot shows, in words, for readers who do not see it."""
-    parts = [f"Four panels on logarithmic axes; hollow points reached the cap of {cap:g} s."]
+    parts = [
+        "Four panels on logarithmic axes; seconds are processor seconds; hollow points "
+        f"reached the cap of {cap:g} s by the clock."
+    ]
     for name, label in PANELS.items():
         for series in ("dense", "convolutional"):
             line = [r for r in records if r["panel"] == name and r["series"] == series]
@@ -102,7 +105,11 @@ def _key(cap: float) -> str:
         f"{label}</text></g>"
         for n, (_, _, kind, label) in enumerate(LINES)
     )
-    return entries + f'<text x="{LEFT}" y="60">hollow: no answer within {cap:g} s</text>'
+    return (
+        entries
+        + f'<text x="{LEFT}" y="60">processor seconds; hollow: no answer within {cap:g} s by the '
+        "clock</text>"
+    )
 
 
 def _frame(panel: Panel, label: str, values: list[float]) -> str:

@@ -22,7 +22,7 @@ from tests.models.relu_chains import (
 )
 
 ENGINES: tuple[Engine, ...] = ("boxes", "relus", "z3")
-LIMITS = Limits(time_s=30, max_boxes=5_000, falsifier_evaluations=5_000)
+LIMITS = Limits(time_s=120, max_boxes=5_000, falsifier_evaluations=5_000)
 
 
 @settings(deadline=None, max_examples=15)
@@ -100,4 +100,4 @@ def _row_near(outputs: Float64, random: np.random.Generator, *, strict: bool) ->
     values = outputs @ coefficients
     bound = float(np.quantile(values, random.choice([0.0, 0.02, 0.3])))
     moved = bound + float(random.choice([-0.05, 0.0, 0.01]))
-    return UnsafeRow(tuple(map(Fraction, coefficients)), Fraction(moved), strict)
+    return UnsafeRow(tuple(map(Fraction, coefficients.tolist())), Fraction(moved), strict)

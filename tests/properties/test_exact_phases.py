@@ -20,7 +20,7 @@ from tests.models.relu_chains import (
     random_chain,
 )
 
-LIMITS = Limits(time_s=30, max_boxes=5_000, falsifier_evaluations=5_000)
+LIMITS = Limits(time_s=120, max_boxes=5_000, falsifier_evaluations=5_000)
 ENGINES: tuple[Engine, ...] = ("auto", "boxes", "relus", "z3")
 BOX = [Fraction(-1)], [Fraction(1)]
 # At most ten ReLUs each.

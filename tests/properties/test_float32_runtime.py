@@ -78,7 +78,8 @@ def reordered(network: Network, draws: np.random.Generator | None, *, every: boo
     """The network with columns and rows permuted alike; as it is without `draws`."""
     widths = [network.num_inputs, *(layer.num_outputs for layer in network.layers)]
     orders = [np.arange(n) if draws is None else draws.permutation(n) for n in widths]
-    nodes, tensors, name = [], {}, "x"
+    nodes, name = [], "x"
+    tensors: dict[str, Any] = {}
     for k, (layer, (before, after)) in enumerate(
         zip(network.layers, pairwise(orders), strict=True)
     ):
@@ -90,7 +91,7 @@ def reordered(network: Network, draws: np.random.Generator | None, *, every: boo
             nodes.append(helper.make_node("Relu", [name], [f"h{k}"]))
             name = f"h{k}"
     kept = range(len(network.layers)) if every else [len(network.layers) - 1]
-    outputs = {f"z{k}": ["batch", widths[k + 1]] for k in kept}
+    outputs: dict[str, list[int | str]] = {f"z{k}": ["batch", widths[k + 1]] for k in kept}
     return Reordered(make_model(nodes, {"x": ["batch", widths[0]]}, outputs, tensors), orders)
 
 

@@ -42,6 +42,11 @@ def _box(network: Network | GraphNetwork, random: np.random.Generator) -> tuple[
     return center - radius, center + radius
 
 
+def _relus(network: Network | GraphNetwork) -> list[bool]:
+    graph = GraphNetwork.from_chain(network) if isinstance(network, Network) else network
+    return [layer.relu for layer in graph.layers]
+
+
 def _tensors(lower: Float64, upper: Float64) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(lower)[None], torch.from_numpy(upper)[None]
 
@@ -62,8 +67,8 @@ def test_improved_root_bounds_hold_every_sample(network: Network | GraphNetwork,
     values = network.preactivations(samples(random, lower, upper, 200))
     search = _search(network, lower, upper, float(values[-1][:, 0].min()))
     search.bound_roots(Statistics(), math.inf)
-    for layer, value, (low, high) in zip(network.layers, values, search.bounds, strict=True):
-        if layer.relu:
+    for relu, value, (low, high) in zip(_relus(network), values, search.bounds, strict=True):
+        if relu:
             assert (value >= low.numpy() - TOLERANCE).all()
             assert (value <= high.numpy() + TOLERANCE).all()
 
@@ -130,8 +135,9 @@ def test_open_nodes_cover_every_violating_sample(
     resisting = _record_resisting_leaves(tree)
     limits = Limits(max_boxes=int(random.integers(2, 40)))
     search.run(limits, math.inf, lambda point: False, lambda share, text: None)
-    relus = [k for k, layer in enumerate(network.layers) if layer.relu]
-    hidden = np.concatenate([values[k] for k in relus], axis=1)
+    hidden = np.concatenate(
+        [value for value, relu in zip(values, _relus(network), strict=True) if relu], axis=1
+    )
     covered = np.zeros(len(points), dtype=bool)
     for nodes in (tree.nodes, *resisting):
         covered |= _covered(nodes, points, hidden)
