@@ -83,7 +83,7 @@ def _description(records: list[dict[str, Any]], cap: float) -> str:
     """What the plot shows, in words, for readers who do not see it."""
     parts = [
         "Four panels on logarithmic axes; seconds are processor seconds; hollow points "
-        f"reached the cap of {cap:g} s by the clock."
+        f"reached the cap of {cap:g} s."
     ]
     for name, label in PANELS.items():
         for series in ("dense", "convolutional"):
@@ -107,8 +107,7 @@ def _key(cap: float) -> str:
     )
     return (
         entries
-        + f'<text x="{LEFT}" y="60">processor seconds; hollow: no answer within {cap:g} s by the '
-        "clock</text>"
+        + f'<text x="{LEFT}" y="60">processor seconds; hollow: no answer within {cap:g} s</text>'
     )
 
 

@@ -44,11 +44,13 @@ class Measured:
     Attributes:
         answer: `holds`, `violated`, `limit` or `none`.
         seconds: Wall-clock seconds.
+        processor_s: Processor seconds of all its threads.
         megabytes: Peak resident memory.
     """
 
     answer: str
     seconds: float
+    processor_s: float
     megabytes: float
 
 
@@ -92,7 +94,8 @@ def measure(command: list[str], limit: float) -> Measured:
     answer = WORDS.get(found[-1].lower(), "none") if found else "none"
     if answer == "none" and seconds >= 0.95 * limit:
         answer = "limit"
-    return Measured(answer, round(seconds, 3), round(usage.ru_maxrss / 1024, 1))
+    used = usage.ru_utime + usage.ru_stime
+    return Measured(answer, round(seconds, 3), round(used, 3), round(usage.ru_maxrss / 1024, 1))
 
 
 def run_all(
@@ -115,11 +118,13 @@ def run_all(
 
 
 def describe(measured: list[Measured]) -> str:
-    """Smallest, median and largest seconds, or why there are none."""
+    """Smallest, median and largest seconds, least processor seconds; or why there are none."""
     if measured[-1].answer not in WORDS.values():
         return {"limit": "limit"}.get(measured[-1].answer, "no answer")
     seconds = [each.seconds for each in measured]
-    return f"{min(seconds):.2f} / {statistics.median(seconds):.2f} / {max(seconds):.2f}"
+    used = min(each.processor_s for each in measured)
+    middle = statistics.median(seconds)
+    return f"{min(seconds):.2f} / {middle:.2f} / {max(seconds):.2f} ({used:.2f})"
 
 
 def contradictions(found: dict[str, dict[str, list[Measured]]]) -> list[str]:

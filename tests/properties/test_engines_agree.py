@@ -100,4 +100,4 @@ def _row_near(outputs: Float64, random: np.random.Generator, *, strict: bool) ->
     values = outputs @ coefficients
     bound = float(np.quantile(values, random.choice([0.0, 0.02, 0.3])))
     moved = bound + float(random.choice([-0.05, 0.0, 0.01]))
-    return UnsafeRow(tuple(map(Fraction, coefficients.tolist())), Fraction(moved), strict)
+    return UnsafeRow(tuple(Fraction(value) for value in coefficients), Fraction(moved), strict)
