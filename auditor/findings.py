@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from auditor.verdicts import Severity as Severity
+from auditor.verdicts import Verdict as Verdict
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -22,40 +24,10 @@ SCHEMA_VERSION: Literal["1"] = "1"
 class Record(BaseModel):
     """Base of every persisted record: frozen, no unknown keys, infinities as strings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class Verdict(StrEnum):
-    """The answer to one check. Only `HOLDS` is ever a pass."""
-
-    HOLDS = "holds"
-    VIOLATED = "violated"
-    UNKNOWN = "unknown"
-    SKIPPED = "skipped"
-    ERROR = "error"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the question was left without an answer."""
-        return self not in (Verdict.HOLDS, Verdict.VIOLATED)
-
-
-class Severity(StrEnum):
-    """How bad a finding is, worst first."""
-
-    CRITICAL = "critical"
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-    @property
-    def rank(self) -> int:
-        """0 for the worst severity, growing as severity falls."""
-        return list(Severity).index(self)
-
-    def at_least(self, other: Severity) -> bool:
-        """Whether this severity is as bad as `other` or worse."""
-        return self.rank <= other.rank
+    # Validators are built when a record is first made: most commands make few kinds of them.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True
+    )
 
 
 class Interval(Record):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from auditor.findings import CheckResult
+if TYPE_CHECKING:
+    from auditor.findings import CheckResult
 
 
 class Observer(Protocol):

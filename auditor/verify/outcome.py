@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from auditor.errors import ConfigurationError
-from auditor.findings import Verdict
+from auditor.verdicts import Verdict
 from auditor.verify.witness import Witness
 
 

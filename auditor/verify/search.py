@@ -16,12 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from auditor.findings import Verdict
-from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
+from auditor.verdicts import Verdict
 from auditor.verify.falsify import Falsifier
 from auditor.verify.judge import WitnessJudge
 from auditor.verify.magnitudes import interval_magnitudes
@@ -34,6 +33,9 @@ from auditor.verify.property import Property
 from auditor.verify.semantics import LARGEST_32, Semantics, why_not_float32
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
+
+if TYPE_CHECKING:
+    from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd
 
 __all__ = ["Limits", "Outcome", "Statistics", "verify"]
 
@@ -184,6 +186,9 @@ class _Run:
             self.proofs.append(proof)
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
+        # The compiler of its kernel is heavy to load, and many witnesses are found before.
+        from auditor.verify.box_search import BoxSearch, fits_box_search
+
         if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
             return self._search_relus(problem, falsifier, share, proof)
         # The first box search on a machine compiles its kernel, which takes a while.

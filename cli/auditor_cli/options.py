@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from auditor.audit.gate import Acceptance
-from auditor.audit.policy import Policy, load_policy, load_waivers
 from auditor.errors import ConfigurationError, FileMissing
-from auditor.findings import Severity
+from auditor.verdicts import Severity
+
+if TYPE_CHECKING:
+    from auditor.audit.gate import Acceptance
+    from auditor.audit.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,12 +67,17 @@ def soften_options(function: F) -> F:
 
 def read_policy(policy_file: Path | None, fail_on: str | None, plan_policy: Policy) -> Policy:
     """The policy in force: a file over the plan's, `--fail-on` over both."""
+    from auditor.audit.policy import load_policy  # its records take time to build
+
     policy = load_policy(policy_file) if policy_file else plan_policy
     return policy.model_copy(update={"fail_on": Severity(fail_on)}) if fail_on else policy
 
 
 def read_acceptance(waiver_file: Path | None, baseline: Path | None) -> Acceptance:
     """Waivers and baseline as of today (UTC)."""
+    from auditor.audit.gate import Acceptance  # not needed by commands without a gate
+    from auditor.audit.policy import load_waivers
+
     today = datetime.now(UTC).date()
     waivers = load_waivers(waiver_file, today) if waiver_file else ()
     return Acceptance(waivers, read_baseline(baseline), today)

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,8 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.audit.observer import Observer
-from auditor.findings import CheckResult, GateDecision, Verdict
+from auditor.verdicts import Verdict
 from auditor_reports.sanitise import one_line
+
+if TYPE_CHECKING:
+    from auditor.findings import CheckResult, GateDecision
 
 PLAIN_INTERVAL_S = 30.0
 STYLES = {

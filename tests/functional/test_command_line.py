@@ -55,6 +55,26 @@ def test_verify_answers_with_its_exit_code(tmp_path: Path) -> None:
     assert record["outputs"] == [abs(record["witness"][0])]
 
 
+def test_a_violation_found_at_once_loads_no_engine(tmp_path: Path) -> None:
+    """Loading is most of a short command: neither torch nor Z3 nor a compiler for this one."""
+    (tmp_path / "model.onnx").write_bytes(absolute_value().SerializeToString())
+    (tmp_path / "p.vnnlib").write_text(
+        "(declare-const X_0 Real)(declare-const Y_0 Real)"
+        "(assert (>= X_0 -1))(assert (<= X_0 1))(assert (>= Y_0 0.5))"
+    )
+    program = (
+        "import sys\nfrom auditor_cli.main import run_command_line\n"
+        "code = run_command_line(['verify', 'model.onnx', 'p.vnnlib', '-q'])\n"
+        "heavy = [n for n in ('torch', 'z3', 'numba', 'pydantic', 'highspy') if n in sys.modules]\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=clean_environment(),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_an_open_question_exits_3(tmp_path: Path) -> None:
     """No time at all: the answer is that there is none, with a reason."""
     ended = verify(tmp_path, "at_least: {output: 0, value: -0.0001}", "--time", "1e-9")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from auditor.verify.network import AffineLayer, Network
+from auditor.verify.network import AffineLayer, GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 
@@ -66,7 +66,10 @@ def disguised_absorbing_network(steps: int) -> Network:
 
 
 def output_at_least(
-    network: Network, lower: Sequence[float], upper: Sequence[float], value: Fraction | float
+    network: Network | GraphNetwork,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    value: Fraction | float,
 ) -> Property:
     """`y0 >= value` on a box: violated where y0 < value, strictly."""
     row = UnsafeRow(
@@ -84,7 +87,7 @@ def output_above(
 
 
 def property_of(
-    network: Network,
+    network: Network | GraphNetwork,
     lower: Sequence[float],
     upper: Sequence[float],
     conjunctions: Sequence[tuple[UnsafeRow, ...]],

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from auditor.errors import FileMissing, InvalidText
 from auditor.verify.property.cases import Property
-from auditor.verify.property.property_yaml import parse_property_yaml
 from auditor.verify.property.vnnlib import parse_vnnlib
-from auditor.verify.property.vnnlib2 import parse_vnnlib2
 
 MAX_BYTES = 32_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -38,8 +36,15 @@ def load_property(path: Path | str, *, num_inputs: int, num_outputs: int) -> Pro
     text = _read_text(path)
     if _looks_like_vnnlib(text):
         name = path.name.removesuffix(".gz").removesuffix(".vnnlib")
-        parse = parse_vnnlib2 if _VERSION_2.search(text) else parse_vnnlib
+        parse = parse_vnnlib
+        if _VERSION_2.search(text):
+            from auditor.verify.property.vnnlib2 import parse_vnnlib2  # few files are version 2
+
+            parse = parse_vnnlib2
         return parse(text, name, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs)
+    # Its records take time to build, and most properties are VNN-LIB.
+    from auditor.verify.property.property_yaml import parse_property_yaml
+
     return parse_property_yaml(
         text, source=str(path), num_inputs=num_inputs, num_outputs=num_outputs
     )

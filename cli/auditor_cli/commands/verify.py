@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from auditor.errors import ConfigurationError
 from auditor.files import write_atomically
-from auditor.findings import Verdict
+from auditor.verdicts import Verdict
 from auditor_cli.exit_codes import ExitCode
 from auditor_cli.options import FILE, FOLDER, json_option, option, quiet_option
 from auditor_cli.output import STYLES, Output
