@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from auditor.errors import UnsupportedModel
 from auditor.findings import Verdict
 from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
 from auditor.verify.falsify import Falsifier
@@ -36,7 +37,7 @@ from auditor.verify.witness import Replayer
 
 __all__ = ["Limits", "Outcome", "Statistics", "verify"]
 
-Engine = Literal["auto", "boxes", "relus", "z3"]
+Engine = Literal["auto", "boxes", "relus", "inputs", "z3"]
 Progress = Callable[[float, str], None]
 
 FIRST_EVALUATIONS = 6_000
@@ -65,8 +66,9 @@ def verify(
         progress: Called with (share of the search space refuted, text).
         replay: Runtime or runtimes in which a witness must violate too. Without one a
             counterexample gives `unknown`, with the witness attached.
-        engine: `auto`; or only input splitting, only ReLU splitting, only Z3.
-        device: Torch device of the ReLU-splitting engine.
+        engine: `auto`; or only one: `boxes` (input splitting of chains, compiled), `relus`
+            (ReLU splitting), `inputs` (input splitting of any graph), `z3`.
+        device: Torch device of the ReLU-splitting engine and of `inputs`.
         semantics: Whether the verdict speaks of the real function of the stored weights, or
             of the network as float32 runtimes execute it, in any order of summation.
 
@@ -75,6 +77,7 @@ def verify(
 
     Raises:
         PropertyMismatch: The property is for a network of another size.
+        UnsupportedModel: The engine asked for does not know the network's activations.
     """
     limits = limits or Limits()
     replayers = () if replay is None else (replay,) if callable(replay) else tuple(replay)
@@ -106,6 +109,7 @@ class _Run:
 
     def decide(self) -> Outcome:
         """Run the stages until one of them decides."""
+        _refuse_curves(self.network, self.engine)
         problems = problems_of(self.network, self.prop, self.semantics)
         if self.semantics is Semantics.FLOAT32:
             why = why_not_float32(self.network) or _why_overflow(problems)
@@ -173,6 +177,8 @@ class _Run:
         """Refute every case of a problem; an empty text when done, else why it stopped."""
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
+        if self.engine == "inputs" or (self.engine == "auto" and _has_curves(problem.network)):
+            return self._search_inputs(problem, falsifier, share)
         if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
             return self._search_relus(problem, falsifier, share)
         # The first box search on a machine compiles its kernel, which takes a while.
@@ -219,6 +225,27 @@ class _Run:
         with self._timed("branching"):
             return search.run(
                 self.limits,
+                self.deadline,
+                lambda point: (
+                    self.judge.accepts_point(problem, point, self.seed) or self._is_disproved()
+                ),
+                self.progress,
+            )
+
+    def _search_inputs(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
+        # Torch is heavy to load and only this engine and the last one need it.
+        from auditor.verify.input_search import InputSearch
+
+        with self._timed("bounds"):
+            search = InputSearch(problem, share, self.device)
+            if search.bound_root(self.statistics, self.deadline):
+                return ""
+        if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
+            return "a witness was found"
+        with self._timed("branching"):
+            return search.run(
+                self.limits,
+                self.statistics,
                 self.deadline,
                 lambda point: (
                     self.judge.accepts_point(problem, point, self.seed) or self._is_disproved()
@@ -357,6 +384,22 @@ class _Run:
         finally:
             spent = time.perf_counter() - started
             self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
+
+
+def _has_curves(network: Network | GraphNetwork) -> bool:
+    return isinstance(network, GraphNetwork) and bool(network.curved_layers)
+
+
+def _refuse_curves(network: Network | GraphNetwork, engine: Engine) -> None:
+    """Refuse an engine that knows ReLUs only for a network that has other activations."""
+    if engine in ("auto", "inputs") or not isinstance(network, GraphNetwork):
+        return
+    for layer in network.curved_layers:
+        raise UnsupportedModel(
+            f"{layer.curve}: engine {engine} decides about ReLUs only",
+            place=f"node '{layer.name}'",
+            way_out="choose engine auto or inputs",
+        )
 
 
 def _why_overflow(problems: Sequence[Problem]) -> str:

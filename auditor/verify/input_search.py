@@ -1,0 +1,335 @@
+"""Branch and bound over input boxes in torch batches, for any graph with few inputs.
+
+The engine for networks with sigmoid, tanh or sign, whose relaxations become exact as
+boxes shrink; piecewise-linear graphs may use it, too. Each batch of boxes gets backward
+bounds of every layer (1811.00866), then the rows of each open case, mixed and with
+slopes improved (`slope_search`). What is left is contracted to where the violation's
+linear forms allow it, the bound's minimiser is tried as a witness, and the input most
+to blame (`input_split`) is split. Depth first, so that few boxes wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.verify.bounds import (
+    BoundedNetwork,
+    LayerBounds,
+    LinearForms,
+    ReluRelaxation,
+    backward_bounds,
+    layer_bounds,
+    one_hot,
+    relaxation_of,
+)
+from auditor.verify.contraction import Boxes, contract_boxes
+from auditor.verify.input_split import InputBlame
+from auditor.verify.network.chain import Float64
+from auditor.verify.outcome import Limits, Statistics
+from auditor.verify.problem import Problem
+from auditor.verify.slope_search import Improved, improve_bounds, starting_multipliers
+from auditor.verify.torch_map import TorchDense, TorchTerm
+
+ENGINE = "input_splits"
+ROOT_STEPS = 20
+BOX_STEPS = 5
+BATCH_CELLS = 1_000_000
+LARGEST_BATCH = 1024
+DEPTH_PER_INPUT = 24
+MAX_OPEN_LEAVES = 256
+MAX_WAITING_CELLS = 100_000_000
+OFFERS = 4
+IsWitness = Callable[[Float64], bool]
+
+
+@dataclass(frozen=True)
+class WaitingBoxes:
+    """Boxes to be looked at; the first axis runs over boxes.
+
+    Attributes:
+        lower: Lower ends, [boxes, inputs].
+        upper: Upper ends.
+        open_cases: Which cases are not refuted there yet, [boxes, cases] of bool.
+        share: Share of the search space, [boxes].
+        depth: Splits above each box, [boxes].
+    """
+
+    lower: Tensor
+    upper: Tensor
+    open_cases: Tensor
+    share: Tensor
+    depth: Tensor
+
+    def __len__(self) -> int:
+        return len(self.depth)
+
+    def pick(self, index: Tensor | slice) -> WaitingBoxes:
+        """Some of the boxes."""
+        return WaitingBoxes(*(getattr(self, each.name)[index] for each in fields(self)))
+
+    def followed_by(self, other: WaitingBoxes) -> WaitingBoxes:
+        """These boxes and then others."""
+        names = [each.name for each in fields(self)]
+        return WaitingBoxes(*(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
+
+    def halves(self, inputs: Tensor) -> WaitingBoxes:
+        """Both halves of every box, cut across one input each, [boxes]."""
+        rows = torch.arange(len(self), device=inputs.device)
+        middle = 0.5 * self.lower[rows, inputs] + 0.5 * self.upper[rows, inputs]
+        upper, lower = self.upper.clone(), self.lower.clone()
+        upper[rows, inputs], lower[rows, inputs] = middle, middle
+        half = replace(self, share=0.5 * self.share, depth=self.depth + 1)
+        return replace(half, upper=upper).followed_by(replace(half, lower=lower))
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """Bounds of all layers and of all rows over a batch of boxes."""
+
+    layers: Sequence[LayerBounds]
+    relaxations: Sequence[ReluRelaxation]
+    rows: LinearForms
+
+
+class InputSearch:
+    """The search over one problem's box; `bound_root` first, then `run`.
+
+    Attributes:
+        waiting: Boxes that are neither refuted nor given up.
+        root_bound: Least bound of an open case over the undivided box, at most 0.
+    """
+
+    def __init__(self, problem: Problem, share: float, device: str = "cpu") -> None:
+        self.problem = problem
+        self.net = BoundedNetwork.over_box(
+            problem.network, problem.lower, problem.upper,
+            rows=(problem.rows, problem.bounds), device=device, semantics=problem.semantics,
+        )  # fmt: skip
+        self.last = len(self.net.terms) - 1
+        self.cases = [
+            _CaseRows(self.net, int(first), int(end))
+            for first, end in zip(problem.starts[:-1], problem.starts[1:], strict=True)
+        ]
+        neurons = sum(self.net.width(k) for k in range(self.last))
+        per_box = neurons * max(4, problem.varying)
+        self.batch = min(LARGEST_BATCH, max(8, BATCH_CELLS // max(1, per_box)))
+        lower = torch.from_numpy(problem.lower)[None].to(device)
+        self.waiting = WaitingBoxes(
+            lower=lower,
+            upper=torch.from_numpy(problem.upper)[None].to(device),
+            open_cases=torch.ones((1, len(problem.cases)), dtype=torch.bool, device=device),
+            share=lower.new_full((1,), share),
+            depth=torch.zeros(1, dtype=torch.int64, device=device),
+        )
+        self.root_bound = 0.0
+        self.stuck = 0
+
+    def bound_root(self, statistics: Statistics, deadline: float) -> bool:
+        """Bound the undivided box and halve it; True when the bounds refute every case."""
+        root, self.waiting = self.waiting, self.waiting.pick(slice(0, 0))
+        with torch.no_grad():
+            self._advance(root, statistics, deadline, "bounds", ROOT_STEPS, lambda point: False)
+        return not len(self.waiting) and not self.stuck
+
+    def run(
+        self,
+        limits: Limits,
+        statistics: Statistics,
+        deadline: float,
+        is_witness: IsWitness,
+        progress: Callable[[float, str], None],
+    ) -> str:
+        """Branch until every box is refuted; an empty text then, else why it stopped.
+
+        Args:
+            limits: Limits of the whole verification.
+            statistics: Counted in place.
+            deadline: `time.monotonic()` value that stops the search.
+            is_witness: Judges a candidate input, [inputs]; True stops the search.
+            progress: Called with (refuted share, text).
+        """
+        while len(self.waiting):
+            if statistics.boxes >= limits.max_boxes:
+                return f"the limit of {limits.max_boxes} sub-problems is reached"
+            if time.monotonic() >= deadline:
+                return f"the time limit of {limits.time_s:g} s is reached"
+            if self.waiting.lower.numel() > MAX_WAITING_CELLS:
+                return f"{len(self.waiting)} sub-problems wait, too many for the memory"
+            if self.stuck > MAX_OPEN_LEAVES:
+                return f"more than {MAX_OPEN_LEAVES} sub-problems resist"
+            count = min(self.batch, limits.max_boxes - statistics.boxes)
+            cut = max(0, len(self.waiting) - count)
+            boxes = self.waiting.pick(slice(cut, None))
+            self.waiting = self.waiting.pick(slice(0, cut))
+            with torch.no_grad():
+                if self._advance(boxes, statistics, deadline, ENGINE, BOX_STEPS, is_witness):
+                    return "a witness was found"
+            progress(sum(statistics.decided_share.values()), f"{statistics.boxes} boxes")
+        if self.stuck:
+            return f"{self.stuck} sub-problems, as small as they get, could not be refuted"
+        return ""
+
+    def _advance(
+        self,
+        boxes: WaitingBoxes,
+        statistics: Statistics,
+        deadline: float,
+        engine: str,
+        steps: int,
+        is_witness: IsWitness,
+    ) -> bool:
+        """Bound, contract, try and split a batch of boxes; True when a witness was found."""
+        box = boxes.lower, boxes.upper
+        blame = InputBlame(self.net, box)
+        bounded = self._bound(box, blame, deadline)
+        statistics.boxes += len(boxes)
+        statistics.max_depth = max(statistics.max_depth, int(boxes.depth.max()))
+        left, points = self._examine_cases(boxes, bounded, steps)
+        closed = ~left.open_cases.any(dim=1)
+        for share in boxes.share[closed].tolist():
+            statistics.closed(engine, share)
+        if self._has_witness(points, is_witness):
+            return True
+        keep = torch.nonzero(~closed).ravel()
+        if len(keep):
+            scores = blame.scores(
+                bounded.layers, bounded.relaxations, self._sensitivity(left, bounded.rows)
+            )
+            self._split(left.pick(keep), scores[keep], statistics)
+        return False
+
+    def _bound(self, box: Boxes, blame: InputBlame, deadline: float) -> _Bounded:
+        layers = layer_bounds(
+            self.net, box, deadline=deadline, outputs=False, record=blame.record
+        )  # fmt: skip
+        relaxations = [relaxation_of(self.net, k, layers[k]) for k in range(self.last)]
+        count = self.net.width(self.last)
+        start = torch.eye(count, dtype=box[0].dtype, device=box[0].device)
+        rows = backward_bounds(
+            self.net, self.last, start.expand(len(box[0]), -1, -1), relaxations, box
+        )
+        return _Bounded(layers, relaxations, rows)
+
+    def _examine_cases(
+        self, boxes: WaitingBoxes, bounded: _Bounded, steps: int
+    ) -> tuple[WaitingBoxes, list[Tensor]]:
+        """Boxes shrunk to the hull of what open cases leave, and candidate inputs."""
+        box = boxes.lower, boxes.upper
+        open_cases = boxes.open_cases.clone()
+        low, high = torch.full_like(box[0], torch.inf), torch.full_like(box[0], -torch.inf)
+        points = [0.5 * box[0] + 0.5 * box[1]]
+        for number, case in enumerate(self.cases):
+            refuted = (bounded.rows.lower[:, case.rows] > 0).any(dim=1)
+            open_cases[:, number] &= ~refuted
+            index = torch.nonzero(open_cases[:, number]).ravel()
+            if not len(index):
+                continue
+            improved = case.improve(self.last, bounded, box, index, steps)
+            self.root_bound = min(self.root_bound, float(improved.lower.min()))
+            points.append(improved.points[:, 0])
+            shrunk = case.contract(bounded.rows, improved, box, index)
+            alive = (improved.lower[:, 0] <= 0) & (shrunk[0] <= shrunk[1]).all(dim=1)
+            open_cases[index, number] = alive
+            still = index[alive]
+            low[still] = torch.minimum(low[still], shrunk[0][alive])
+            high[still] = torch.maximum(high[still], shrunk[1][alive])
+        return replace(boxes, lower=low, upper=high, open_cases=open_cases), points
+
+    def _has_witness(self, points: Sequence[Tensor], is_witness: IsWitness) -> bool:
+        candidates = torch.cat(list(points)).cpu().numpy()
+        values = self.problem.violation(self.problem.network.evaluate(candidates))
+        hits = np.flatnonzero((values <= 0).any(axis=1))
+        return any(is_witness(candidates[index]) for index in hits[:OFFERS])
+
+    def _sensitivity(self, boxes: WaitingBoxes, rows: LinearForms) -> list[Tensor]:
+        """Sizes of the open rows' coefficients over each layer's activations."""
+        mask = torch.cat(
+            [
+                boxes.open_cases[:, [number]].expand(-1, case.rows.stop - case.rows.start)
+                for number, case in enumerate(self.cases)
+            ],
+            dim=1,
+        ).to(boxes.lower.dtype)
+        return [
+            (form.abs() * mask[:, :, None]).sum(dim=1)
+            if form.shape[-1]
+            else form.new_zeros((len(boxes), self.net.width(layer)))
+            for layer, form in enumerate(rows.at_layers)
+        ]
+
+    def _split(self, boxes: WaitingBoxes, scores: Tensor, statistics: Statistics) -> None:
+        """Push both halves of each box, or give up those that cannot be halved."""
+        middle = 0.5 * boxes.lower + 0.5 * boxes.upper
+        divisible = (middle > boxes.lower) & (middle < boxes.upper)
+        # Ties, as where nothing is relaxed any more, go to the widest side.
+        width = (boxes.upper - boxes.lower) / (boxes.upper - boxes.lower).amax(dim=1, keepdim=True)
+        scores = scores / (scores.amax(dim=1, keepdim=True) + 1e-300) + 1e-6 * width
+        inputs = scores.masked_fill(~divisible, -torch.inf).argmax(dim=1)
+        limit = DEPTH_PER_INPUT * (1 + self.problem.varying)
+        ready = divisible.any(dim=1) & (boxes.depth < limit)
+        given_up = int((~ready).sum())
+        self.stuck += given_up
+        statistics.open_leaves += given_up
+        kept = torch.nonzero(ready).ravel()
+        statistics.splits += len(kept)
+        self.waiting = self.waiting.followed_by(boxes.pick(kept).halves(inputs[kept]))
+
+
+class _CaseRows:
+    """The rows of one case: a network of its own that ends in them."""
+
+    def __init__(self, net: BoundedNetwork, first: int, end: int) -> None:
+        self.rows = slice(first, end)
+        (term,) = net.terms[-1]
+        if not isinstance(term.map, TorchDense):
+            raise TypeError("the property's rows are a dense layer")
+        own = TorchTerm(term.source, TorchDense(term.map.weight[self.rows]))
+        self.net = replace(
+            net,
+            terms=(*net.terms[:-1], (own,)),
+            biases=(*net.biases[:-1], net.biases[-1][self.rows]),
+            magnitudes=(*net.magnitudes[:-1], net.magnitudes[-1][self.rows]),
+        )
+
+    def improve(
+        self, last: int, bounded: _Bounded, box: Boxes, index: Tensor, steps: int
+    ) -> Improved:
+        """The best bound of a mixture of the rows over some of the boxes."""
+        relaxations = [_picked(each, index) for each in bounded.relaxations]
+        best = bounded.rows.lower[index, self.rows].argmax(dim=1)
+        weights = one_hot(best, box[0].new_zeros(self.rows.stop - self.rows.start))
+        several = weights.shape[1] > 1
+        free = several or any(bool(each.unstable.any()) for each in relaxations)
+        return improve_bounds(
+            self.net, last, relaxations, None, (box[0][index], box[1][index]),
+            starting_multipliers(relaxations, weights[:, None, :]), steps if free else 1,
+            mix_rows=several,
+        )  # fmt: skip
+
+    def contract(
+        self, rows: LinearForms, improved: Improved, box: Boxes, index: Tensor
+    ) -> Boxes:
+        """Some of the boxes, without what the rows' forms and their mixture exclude."""
+        shrunk = box[0][index], box[1][index]
+        for row in range(self.rows.start, self.rows.stop):
+            shrunk = contract_boxes(shrunk, rows.coefficients[index, row], rows.constant[index, row])
+        return contract_boxes(
+            shrunk, improved.forms.coefficients[:, 0], improved.forms.constant[:, 0]
+        )
+
+
+def _picked(relaxation: ReluRelaxation, index: Tensor) -> ReluRelaxation:
+    intercept = relaxation.lower_intercept
+    return ReluRelaxation(
+        relaxation.lower_slope[index],
+        relaxation.upper_slope[index],
+        relaxation.upper_intercept[index],
+        relaxation.unstable[index],
+        None if intercept is None else intercept[index],
+    )
