@@ -327,6 +327,7 @@ def layer_bounds(
     deadline: float = math.inf,
     outputs: bool = True,
     record: Callable[[int, Tensor, LinearForms], None] | None = None,
+    tighten: Callable[[int, LayerBounds], LayerBounds] | None = None,
 ) -> list[LayerBounds]:
     """Backward bounds of pre-activations, never wider than intervals.
 
@@ -340,6 +341,7 @@ def layer_bounds(
         outputs: Whether the last layer counts, or is left with its intervals.
         record: Called with a layer, some of its neurons, and their forms: those of z for
             each neuron and then those of -z.
+        tighten: Given a layer and its bounds, smaller ones that hold on what is searched.
 
     Returns:
         Pairs (lower, upper), [boxes, neurons], one per layer.
@@ -364,7 +366,7 @@ def layer_bounds(
                 both = forms.lower
                 lower[:, chunk] = torch.fmax(low[:, chunk], both[:, : len(chunk)])
                 upper[:, chunk] = torch.fmin(high[:, chunk], -both[:, len(chunk) :])
-        bounds.append((lower, upper))
+        bounds.append((lower, upper) if tighten is None else tighten(k, (lower, upper)))
         relaxations.append(relaxation_of(net, k, bounds[-1]))
     return bounds
 

@@ -5,14 +5,14 @@ boxes shrink; piecewise-linear graphs may use it, too. Each batch of boxes gets 
 bounds of every layer (1811.00866), then the rows of each open case, mixed and with
 slopes improved (`slope_search`). What is left is contracted to where the violation's
 linear forms allow it, the bound's minimiser is tried as a witness, and the input most
-to blame (`input_split`) is split. Depth first, so that few boxes wait.
+to blame, or a neuron, is split (`input_split`). Depth first, so that few boxes wait.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from auditor.verify.bounds import (
     relaxation_of,
 )
 from auditor.verify.contraction import Boxes, contract_boxes
-from auditor.verify.input_split import InputBlame
+from auditor.verify.input_boxes import NeuronCuts, WaitingBoxes
+from auditor.verify.input_split import InputBlame, cut_neurons, losses_by_neuron, neuron_scores
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
@@ -49,52 +50,14 @@ IsWitness = Callable[[Float64], bool]
 
 
 @dataclass(frozen=True)
-class WaitingBoxes:
-    """Boxes to be looked at; the first axis runs over boxes.
-
-    Attributes:
-        lower: Lower ends, [boxes, inputs].
-        upper: Upper ends.
-        open_cases: Which cases are not refuted there yet, [boxes, cases] of bool.
-        share: Share of the search space, [boxes].
-        depth: Splits above each box, [boxes].
-    """
-
-    lower: Tensor
-    upper: Tensor
-    open_cases: Tensor
-    share: Tensor
-    depth: Tensor
-
-    def __len__(self) -> int:
-        return len(self.depth)
-
-    def pick(self, index: Tensor | slice) -> WaitingBoxes:
-        """Some of the boxes."""
-        return WaitingBoxes(*(getattr(self, each.name)[index] for each in fields(self)))
-
-    def followed_by(self, other: WaitingBoxes) -> WaitingBoxes:
-        """These boxes and then others."""
-        names = [each.name for each in fields(self)]
-        return WaitingBoxes(*(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
-
-    def halves(self, inputs: Tensor) -> WaitingBoxes:
-        """Both halves of every box, cut across one input each, [boxes]."""
-        rows = torch.arange(len(self), device=inputs.device)
-        middle = 0.5 * self.lower[rows, inputs] + 0.5 * self.upper[rows, inputs]
-        upper, lower = self.upper.clone(), self.lower.clone()
-        upper[rows, inputs], lower[rows, inputs] = middle, middle
-        half = replace(self, share=0.5 * self.share, depth=self.depth + 1)
-        return replace(half, upper=upper).followed_by(replace(half, lower=lower))
-
-
-@dataclass(frozen=True)
 class _Bounded:
     """Bounds of all layers and of all rows over a batch of boxes."""
 
     layers: Sequence[LayerBounds]
     relaxations: Sequence[ReluRelaxation]
     rows: LinearForms
+    blame: InputBlame
+    cuts: NeuronCuts
 
 
 class InputSearch:
@@ -117,12 +80,16 @@ class InputSearch:
             for first, end in zip(problem.starts[:-1], problem.starts[1:], strict=True)
         ]
         neurons = sum(self.net.width(k) for k in range(self.last))
+        # Neurons that can be cut, by layer: those with an activation.
+        self.widths = [self.net.width(k) * self.net.bends(k) for k in range(self.last)]
         per_box = neurons * max(4, problem.varying)
         self.batch = min(LARGEST_BATCH, max(8, BATCH_CELLS // max(1, per_box)))
         lower = torch.from_numpy(problem.lower)[None].to(device)
         self.waiting = WaitingBoxes(
             lower=lower,
             upper=torch.from_numpy(problem.upper)[None].to(device),
+            cut_lower=lower.new_full((1, sum(self.widths)), -torch.inf),
+            cut_upper=lower.new_full((1, sum(self.widths)), torch.inf),
             open_cases=torch.ones((1, len(problem.cases)), dtype=torch.bool, device=device),
             share=lower.new_full((1,), share),
             depth=torch.zeros(1, dtype=torch.int64, device=device),
@@ -159,7 +126,7 @@ class InputSearch:
                 return f"the limit of {limits.max_boxes} sub-problems is reached"
             if time.monotonic() >= deadline:
                 return f"the time limit of {limits.time_s:g} s is reached"
-            if self.waiting.lower.numel() > MAX_WAITING_CELLS:
+            if self.waiting.cells > MAX_WAITING_CELLS:
                 return f"{len(self.waiting)} sub-problems wait, too many for the memory"
             if self.stuck > MAX_OPEN_LEAVES:
                 return f"more than {MAX_OPEN_LEAVES} sub-problems resist"
@@ -185,9 +152,7 @@ class InputSearch:
         is_witness: IsWitness,
     ) -> bool:
         """Bound, contract, try and split a batch of boxes; True when a witness was found."""
-        box = boxes.lower, boxes.upper
-        blame = InputBlame(self.net, box)
-        bounded = self._bound(box, blame, deadline)
+        bounded = self._bound(boxes, deadline)
         statistics.boxes += len(boxes)
         statistics.max_depth = max(statistics.max_depth, int(boxes.depth.max()))
         left, points = self._examine_cases(boxes, bounded, steps)
@@ -198,30 +163,35 @@ class InputSearch:
             return True
         keep = torch.nonzero(~closed).ravel()
         if len(keep):
-            scores = blame.scores(
-                bounded.layers, bounded.relaxations, self._sensitivity(left, bounded.rows)
-            )
-            self._split(left.pick(keep), scores[keep], statistics)
+            parts = self._parts(left, bounded, keep, statistics)
+            empty = (parts.lower > parts.upper).any(dim=1)
+            for share in parts.share[empty].tolist():
+                statistics.closed(engine, share)
+            self.waiting = self.waiting.followed_by(parts.pick(~empty))
         return False
 
-    def _bound(self, box: Boxes, blame: InputBlame, deadline: float) -> _Bounded:
+    def _bound(self, boxes: WaitingBoxes, deadline: float) -> _Bounded:
+        box = boxes.lower, boxes.upper
+        blame, cuts = InputBlame(self.net, box), NeuronCuts(self.net, self.widths, boxes)
         layers = layer_bounds(
-            self.net, box, deadline=deadline, outputs=False, record=blame.record
+            self.net, box, deadline=deadline, outputs=False,
+            record=blame.record, tighten=cuts.tighten,
         )  # fmt: skip
         relaxations = [relaxation_of(self.net, k, layers[k]) for k in range(self.last)]
         count = self.net.width(self.last)
         start = torch.eye(count, dtype=box[0].dtype, device=box[0].device)
         rows = backward_bounds(
-            self.net, self.last, start.expand(len(box[0]), -1, -1), relaxations, box
+            self.net, self.last, start.expand(len(boxes), -1, -1), relaxations, box
         )
-        return _Bounded(layers, relaxations, rows)
+        return _Bounded(layers, relaxations, rows, blame, cuts)
 
     def _examine_cases(
         self, boxes: WaitingBoxes, bounded: _Bounded, steps: int
     ) -> tuple[WaitingBoxes, list[Tensor]]:
         """Boxes shrunk to the hull of what open cases leave, and candidate inputs."""
         box = boxes.lower, boxes.upper
-        open_cases = boxes.open_cases.clone()
+        open_cases = boxes.open_cases & ~bounded.cuts.empty[:, None]
+        phases = bounded.cuts.phases()
         low, high = torch.full_like(box[0], torch.inf), torch.full_like(box[0], -torch.inf)
         points = [0.5 * box[0] + 0.5 * box[1]]
         for number, case in enumerate(self.cases):
@@ -230,7 +200,7 @@ class InputSearch:
             index = torch.nonzero(open_cases[:, number]).ravel()
             if not len(index):
                 continue
-            improved = case.improve(self.last, bounded, box, index, steps)
+            improved = case.improve(self.last, bounded, phases, box, index, steps)
             self.root_bound = min(self.root_bound, float(improved.lower.min()))
             points.append(improved.points[:, 0])
             shrunk = case.contract(bounded.rows, improved, box, index)
@@ -263,22 +233,51 @@ class InputSearch:
             for layer, form in enumerate(rows.at_layers)
         ]
 
-    def _split(self, boxes: WaitingBoxes, scores: Tensor, statistics: Statistics) -> None:
-        """Push both halves of each box, or give up those that cannot be halved."""
-        middle = 0.5 * boxes.lower + 0.5 * boxes.upper
-        divisible = (middle > boxes.lower) & (middle < boxes.upper)
+    def _parts(
+        self, left: WaitingBoxes, bounded: _Bounded, keep: Tensor, statistics: Statistics
+    ) -> WaitingBoxes:
+        """What splitting some of the boxes gives; boxes that cannot be split are given up."""
+        sensitivity = self._sensitivity(left, bounded.rows)
+        lost = losses_by_neuron(self.net, bounded.layers, bounded.relaxations, sensitivity)
+        middle = 0.5 * left.lower + 0.5 * left.upper
+        divisible = (middle > left.lower) & (middle < left.upper)
         # Ties, as where nothing is relaxed any more, go to the widest side.
-        width = (boxes.upper - boxes.lower) / (boxes.upper - boxes.lower).amax(dim=1, keepdim=True)
-        scores = scores / (scores.amax(dim=1, keepdim=True) + 1e-300) + 1e-6 * width
-        inputs = scores.masked_fill(~divisible, -torch.inf).argmax(dim=1)
-        limit = DEPTH_PER_INPUT * (1 + self.problem.varying)
-        ready = divisible.any(dim=1) & (boxes.depth < limit)
-        given_up = int((~ready).sum())
+        width = left.upper - left.lower
+        by_input = bounded.blame.scores(lost)
+        by_input = by_input + 1e-9 * (by_input.amax(dim=1, keepdim=True) + 1e-290) * (
+            width / width.amax(dim=1, keepdim=True)
+        )
+        by_neuron = neuron_scores(self.net, bounded.layers, lost)
+        scores = torch.cat([by_input.masked_fill(~divisible, -torch.inf), by_neuron], dim=1)
+        limit = DEPTH_PER_INPUT * (1 + self.problem.varying) + sum(self.widths)
+        ready = (scores.amax(dim=1) > -torch.inf) & (left.depth < limit)
+        given_up = int((~ready[keep]).sum())
         self.stuck += given_up
         statistics.open_leaves += given_up
-        kept = torch.nonzero(ready).ravel()
-        statistics.splits += len(kept)
-        self.waiting = self.waiting.followed_by(boxes.pick(kept).halves(inputs[kept]))
+        chosen = keep[ready[keep]]
+        statistics.splits += len(chosen)
+        return self._split(left, bounded, chosen, scores[chosen].argmax(dim=1))
+
+    def _split(
+        self, left: WaitingBoxes, bounded: _Bounded, index: Tensor, choice: Tensor
+    ) -> WaitingBoxes:
+        """Parts of some boxes, each split at an input or, counted after them, a neuron."""
+        inputs, place = left.lower.shape[1], 0
+        halved = choice < inputs
+        parts = [left.pick(index[halved]).halves(choice[halved])]
+        for layer, count in enumerate(self.widths):
+            neuron = choice - inputs - place
+            mine = (neuron >= 0) & (neuron < count)
+            which = index[mine]
+            if len(which):
+                low, high = bounded.layers[layer]
+                before = [_picked(each, which) for each in bounded.relaxations[:layer]]
+                parts += cut_neurons(
+                    self.net, layer, neuron[mine], left.pick(which),
+                    (low[which], high[which]), before, place,
+                )  # fmt: skip
+            place += count
+        return parts[0].followed_by(*parts[1:])
 
 
 class _CaseRows:
@@ -298,16 +297,24 @@ class _CaseRows:
         )
 
     def improve(
-        self, last: int, bounded: _Bounded, box: Boxes, index: Tensor, steps: int
+        self,
+        last: int,
+        bounded: _Bounded,
+        phases: Sequence[Tensor] | None,
+        box: Boxes,
+        index: Tensor,
+        steps: int,
     ) -> Improved:
         """The best bound of a mixture of the rows over some of the boxes."""
         relaxations = [_picked(each, index) for each in bounded.relaxations]
         best = bounded.rows.lower[index, self.rows].argmax(dim=1)
         weights = one_hot(best, box[0].new_zeros(self.rows.stop - self.rows.start))
         several = weights.shape[1] > 1
-        free = several or any(bool(each.unstable.any()) for each in relaxations)
+        picked = None if phases is None else [each[index] for each in phases]
+        unstable = any(bool(each.unstable.any()) for each in relaxations)
+        free = several or unstable or picked is not None
         return improve_bounds(
-            self.net, last, relaxations, None, (box[0][index], box[1][index]),
+            self.net, last, relaxations, picked, (box[0][index], box[1][index]),
             starting_multipliers(relaxations, weights[:, None, :]), steps if free else 1,
             mix_rows=several,
         )  # fmt: skip
