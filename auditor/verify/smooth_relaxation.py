@@ -73,12 +73,10 @@ def curve_range(curve: Curve, lower: Tensor, upper: Tensor) -> tuple[Tensor, Ten
     """
     least, most = (0.0, 1.0) if curve is Curve.SIGMOID else (-1.0, 1.0)
     error = 0.0 if curve is Curve.SIGN else FUNCTION_ERROR
-    low, high = curve_value(curve, lower) - error, curve_value(curve, upper) + error
-    floor, ceiling = torch.full_like(low, least), torch.full_like(high, most)
-    return (
-        torch.fmin(torch.fmax(low, floor), ceiling),
-        torch.fmax(torch.fmin(high, ceiling), floor),
-    )
+    # torch's sign of "not a number" is 0, so that is looked for in the ends themselves.
+    low = torch.where(lower.isnan(), least, curve_value(curve, lower) - error)
+    high = torch.where(upper.isnan(), most, curve_value(curve, upper) + error)
+    return low.clamp(least, most), high.clamp(least, most)
 
 
 def relax_curve(curve: Curve, lower: Tensor, upper: Tensor) -> Lines:
