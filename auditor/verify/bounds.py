@@ -315,7 +315,11 @@ def relaxation_of(net: BoundedNetwork, layer: int, bounds: LayerBounds) -> ReluR
         lines = relax_curve(curve, *bounds)
         fixed = torch.zeros_like(lines.lower_slope).bool()
         return ReluRelaxation(
-            lines.lower_slope, lines.upper_slope, lines.upper_intercept, fixed, lines.lower_intercept
+            lines.lower_slope,
+            lines.upper_slope,
+            lines.upper_intercept,
+            fixed,
+            lines.lower_intercept,
         )
     return no_activation(bounds[0])
 

@@ -25,17 +25,14 @@ from auditor.verify.bounds import (
     ReluRelaxation,
     backward_bounds,
     layer_bounds,
-    one_hot,
     relaxation_of,
 )
-from auditor.verify.contraction import Boxes, contract_boxes
+from auditor.verify.case_rows import CaseRows, picked
 from auditor.verify.input_boxes import NeuronCuts, WaitingBoxes
 from auditor.verify.input_split import InputBlame, cut_neurons, losses_by_neuron, neuron_scores
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
-from auditor.verify.slope_search import Improved, improve_bounds, starting_multipliers
-from auditor.verify.torch_map import TorchDense, TorchTerm
 
 ENGINE = "input_splits"
 ROOT_STEPS = 20
@@ -65,7 +62,8 @@ class InputSearch:
 
     Attributes:
         waiting: Boxes that are neither refuted nor given up.
-        root_bound: Least bound of an open case over the undivided box, at most 0.
+        stuck: Boxes that were given up.
+        stuck_at_zero: Those of them in which a sign is exactly at zero.
     """
 
     def __init__(self, problem: Problem, share: float, device: str = "cpu") -> None:
@@ -76,7 +74,7 @@ class InputSearch:
         )  # fmt: skip
         self.last = len(self.net.terms) - 1
         self.cases = [
-            _CaseRows(self.net, int(first), int(end))
+            CaseRows(self.net, int(first), int(end))
             for first, end in zip(problem.starts[:-1], problem.starts[1:], strict=True)
         ]
         neurons = sum(self.net.width(k) for k in range(self.last))
@@ -94,8 +92,7 @@ class InputSearch:
             share=lower.new_full((1,), share),
             depth=torch.zeros(1, dtype=torch.int64, device=device),
         )
-        self.root_bound = 0.0
-        self.stuck = 0
+        self.stuck = self.stuck_at_zero = 0
 
     def bound_root(self, statistics: Statistics, deadline: float) -> bool:
         """Bound the undivided box and halve it; True when the bounds refute every case."""
@@ -129,7 +126,7 @@ class InputSearch:
             if self.waiting.cells > MAX_WAITING_CELLS:
                 return f"{len(self.waiting)} sub-problems wait, too many for the memory"
             if self.stuck > MAX_OPEN_LEAVES:
-                return f"more than {MAX_OPEN_LEAVES} sub-problems resist"
+                return self._why_stuck(f"more than {MAX_OPEN_LEAVES}")
             count = min(self.batch, limits.max_boxes - statistics.boxes)
             cut = max(0, len(self.waiting) - count)
             boxes = self.waiting.pick(slice(cut, None))
@@ -138,9 +135,11 @@ class InputSearch:
                 if self._advance(boxes, statistics, deadline, ENGINE, BOX_STEPS, is_witness):
                     return "a witness was found"
             progress(sum(statistics.decided_share.values()), f"{statistics.boxes} boxes")
-        if self.stuck:
-            return f"{self.stuck} sub-problems, as small as they get, could not be refuted"
-        return ""
+        return self._why_stuck(str(self.stuck)) if self.stuck else ""
+
+    def _why_stuck(self, count: str) -> str:
+        zero = f", {self.stuck_at_zero} of them where a Sign is at zero" * bool(self.stuck_at_zero)
+        return f"{count} sub-problems, as small as they get, could not be refuted{zero}"
 
     def _advance(
         self,
@@ -200,8 +199,10 @@ class InputSearch:
             index = torch.nonzero(open_cases[:, number]).ravel()
             if not len(index):
                 continue
-            improved = case.improve(self.last, bounded, phases, box, index, steps)
-            self.root_bound = min(self.root_bound, float(improved.lower.min()))
+            if case.rows.start == case.rows.stop:  # without rows every output is unsafe
+                low[index], high[index] = box[0][index], box[1][index]
+                continue
+            improved = case.improve(bounded.relaxations, bounded.rows, phases, box, index, steps)
             points.append(improved.points[:, 0])
             shrunk = case.contract(bounded.rows, improved, box, index)
             alive = (improved.lower[:, 0] <= 0) & (shrunk[0] <= shrunk[1]).all(dim=1)
@@ -251,9 +252,11 @@ class InputSearch:
         scores = torch.cat([by_input.masked_fill(~divisible, -torch.inf), by_neuron], dim=1)
         limit = DEPTH_PER_INPUT * (1 + self.problem.varying) + sum(self.widths)
         ready = (scores.amax(dim=1) > -torch.inf) & (left.depth < limit)
-        given_up = int((~ready[keep]).sum())
-        self.stuck += given_up
-        statistics.open_leaves += given_up
+        given_up = keep[~ready[keep]]
+        at_zero = (left.cut_lower[given_up] == 0) & (left.cut_upper[given_up] == 0)
+        self.stuck += len(given_up)
+        self.stuck_at_zero += int(at_zero.any(dim=1).sum())
+        statistics.open_leaves += len(given_up)
         chosen = keep[ready[keep]]
         statistics.splits += len(chosen)
         return self._split(left, bounded, chosen, scores[chosen].argmax(dim=1))
@@ -271,72 +274,10 @@ class InputSearch:
             which = index[mine]
             if len(which):
                 low, high = bounded.layers[layer]
-                before = [_picked(each, which) for each in bounded.relaxations[:layer]]
+                before = [picked(each, which) for each in bounded.relaxations[:layer]]
                 parts += cut_neurons(
                     self.net, layer, neuron[mine], left.pick(which),
                     (low[which], high[which]), before, place,
                 )  # fmt: skip
             place += count
         return parts[0].followed_by(*parts[1:])
-
-
-class _CaseRows:
-    """The rows of one case: a network of its own that ends in them."""
-
-    def __init__(self, net: BoundedNetwork, first: int, end: int) -> None:
-        self.rows = slice(first, end)
-        (term,) = net.terms[-1]
-        if not isinstance(term.map, TorchDense):
-            raise TypeError("the property's rows are a dense layer")
-        own = TorchTerm(term.source, TorchDense(term.map.weight[self.rows]))
-        self.net = replace(
-            net,
-            terms=(*net.terms[:-1], (own,)),
-            biases=(*net.biases[:-1], net.biases[-1][self.rows]),
-            magnitudes=(*net.magnitudes[:-1], net.magnitudes[-1][self.rows]),
-        )
-
-    def improve(
-        self,
-        last: int,
-        bounded: _Bounded,
-        phases: Sequence[Tensor] | None,
-        box: Boxes,
-        index: Tensor,
-        steps: int,
-    ) -> Improved:
-        """The best bound of a mixture of the rows over some of the boxes."""
-        relaxations = [_picked(each, index) for each in bounded.relaxations]
-        best = bounded.rows.lower[index, self.rows].argmax(dim=1)
-        weights = one_hot(best, box[0].new_zeros(self.rows.stop - self.rows.start))
-        several = weights.shape[1] > 1
-        picked = None if phases is None else [each[index] for each in phases]
-        unstable = any(bool(each.unstable.any()) for each in relaxations)
-        free = several or unstable or picked is not None
-        return improve_bounds(
-            self.net, last, relaxations, picked, (box[0][index], box[1][index]),
-            starting_multipliers(relaxations, weights[:, None, :]), steps if free else 1,
-            mix_rows=several,
-        )  # fmt: skip
-
-    def contract(
-        self, rows: LinearForms, improved: Improved, box: Boxes, index: Tensor
-    ) -> Boxes:
-        """Some of the boxes, without what the rows' forms and their mixture exclude."""
-        shrunk = box[0][index], box[1][index]
-        for row in range(self.rows.start, self.rows.stop):
-            shrunk = contract_boxes(shrunk, rows.coefficients[index, row], rows.constant[index, row])
-        return contract_boxes(
-            shrunk, improved.forms.coefficients[:, 0], improved.forms.constant[:, 0]
-        )
-
-
-def _picked(relaxation: ReluRelaxation, index: Tensor) -> ReluRelaxation:
-    intercept = relaxation.lower_intercept
-    return ReluRelaxation(
-        relaxation.lower_slope[index],
-        relaxation.upper_slope[index],
-        relaxation.upper_intercept[index],
-        relaxation.unstable[index],
-        None if intercept is None else intercept[index],
-    )

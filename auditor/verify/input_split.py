@@ -180,7 +180,9 @@ def _cut_place(curve: Curve | None, lower: Tensor, upper: Tensor) -> Tensor:
     return torch.where(even, torch.zeros_like(lower), 0.5 * lower + 0.5 * upper)
 
 
-def _contracted(boxes: WaitingBoxes, forms: LinearForms, at: Tensor, *, above: bool) -> WaitingBoxes:
+def _contracted(
+    boxes: WaitingBoxes, forms: LinearForms, at: Tensor, *, above: bool
+) -> WaitingBoxes:
     """Boxes shrunk to where the neuron's forms allow it to be above or below a value."""
     which = int(above)
     beyond = (at if above else -at) - 4.0 * UNIT_ROUNDOFF * at.abs()

@@ -42,6 +42,8 @@ Progress = Callable[[float, str], None]
 
 FIRST_EVALUATIONS = 6_000
 FIRST_BOXES = 1_000
+FEW_INPUTS = 12
+FEW_RELUS = 1_000
 
 
 def verify(
@@ -177,7 +179,7 @@ class _Run:
         """Refute every case of a problem; an empty text when done, else why it stopped."""
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
-        if self.engine == "inputs" or (self.engine == "auto" and _has_curves(problem.network)):
+        if self.engine == "inputs" or (self.engine == "auto" and _suits_input_search(problem)):
             return self._search_inputs(problem, falsifier, share)
         if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
             return self._search_relus(problem, falsifier, share)
@@ -233,7 +235,7 @@ class _Run:
             )
 
     def _search_inputs(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
-        # Torch is heavy to load and only this engine and the last one need it.
+        # Torch is heavy to load and few engines need it.
         from auditor.verify.input_search import InputSearch
 
         with self._timed("bounds"):
@@ -386,8 +388,18 @@ class _Run:
             self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
 
 
-def _has_curves(network: Network | GraphNetwork) -> bool:
-    return isinstance(network, GraphNetwork) and bool(network.curved_layers)
+def _suits_input_search(problem: Problem) -> bool:
+    """Whether to split the inputs of a graph: always with curves, else if both are few.
+
+    Measured on small convolutional and residual networks: with up to 9 inputs that vary
+    it was about as fast as ReLU splitting or up to five times faster, with 12 neither was
+    clearly ahead, and a box of a network with thousands of ReLUs costs about a second.
+    """
+    network = problem.network
+    if not isinstance(network, GraphNetwork):
+        return False
+    small = problem.varying <= FEW_INPUTS and network.num_relus <= FEW_RELUS
+    return small or bool(network.curved_layers)
 
 
 def _refuse_curves(network: Network | GraphNetwork, engine: Engine) -> None:

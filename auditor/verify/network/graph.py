@@ -2,10 +2,10 @@
 
 A layer is a sum of linear images of earlier layers plus a bias, then a ReLU, a curve
 (sigmoid, tanh, sign) or nothing. Everything piecewise linear is written with ReLUs: |x|,
-max, clip, max-pooling, leaky ReLUs. Convolutions keep their structure. A chain is the special case in which every
-layer reads only the one before it. Entries and biases are the stored numbers, or at most
-one rounding away from the number the model defines (quotients, batch normalisation);
-the error terms of all bounds cover that rounding.
+max, clip, max-pooling, leaky ReLUs. Convolutions keep their structure. A chain is the
+special case in which every layer reads only the one before it. Entries and biases are the
+stored numbers, or at most one rounding away from the number the model defines (quotients,
+batch normalisation); the error terms of all bounds cover that rounding.
 """
 
 from __future__ import annotations
