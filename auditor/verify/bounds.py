@@ -9,14 +9,16 @@ floats; a pass sums `|lam| . magnitude` along the way, where `magnitude[k]` boun
 `sum |W| |h| + |b|` of a layer over the box; with N operations a term can pass through, the true
 bound is at least `constant - gamma_N * sum`, in any order of summation. Slopes are
 floats in [0, 1] and products with them round towards zero or not past it, intercepts
-are rounded away from zero, and a rounded multiplier is still a non-negative one.
+are rounded away from zero, and a rounded multiplier is still a non-negative one. Lines of
+curves are certified for their floats by `smooth_relaxation`; products with their slopes
+are covered by the sums on both sides of the activation, intercepts by their own sizes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,25 +28,37 @@ from auditor.errors import UnsupportedModel
 from auditor.verify.graph_magnitudes import graph_magnitudes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.curve import Curve
 from auditor.verify.network.graph import INPUT
 from auditor.verify.rounding import UNIT_ROUNDOFF, error_factor
 from auditor.verify.semantics import Semantics, why_not_float32
+from auditor.verify.smooth_relaxation import curve_range, relax_curve
 from auditor.verify.torch_map import TorchTerm, torch_terms
 
 CHUNK_CELLS = 4_000_000
+_FLAT = 1e-9  # a curve that varies less is as good as constant
 
 
 @dataclass(frozen=True)
 class ReluRelaxation:
     """Linear bounds of a layer's activations; all tensors [boxes, neurons].
 
-    `lower_slope * z <= max(z, 0) <= upper_slope * z + upper_intercept` on the interval.
+    `lower_slope * z + lower_intercept <= f(z) <= upper_slope * z + upper_intercept` on the
+    interval, where f is a ReLU or a curve.
+
+    Attributes:
+        lower_slope: Slope of the line below.
+        upper_slope: Slope of the line above.
+        upper_intercept: Intercept of the line above.
+        unstable: Where any lower slope in [0, 1] is sound; nowhere for a curve.
+        lower_intercept: Intercept of the line below; None for a ReLU, where it is zero.
     """
 
     lower_slope: Tensor
     upper_slope: Tensor
     upper_intercept: Tensor
     unstable: Tensor
+    lower_intercept: Tensor | None = None
 
 
 def relax_relu(lower: Tensor, upper: Tensor) -> ReluRelaxation:
@@ -73,7 +87,7 @@ def relax_relu(lower: Tensor, upper: Tensor) -> ReluRelaxation:
 
 
 def no_activation(like: Tensor) -> ReluRelaxation:
-    """The relaxation of a layer without ReLU: nothing to relax, [boxes, 0]."""
+    """The relaxation of a layer without activation: nothing to relax, [boxes, 0]."""
     nothing = like[:, :0]
     return ReluRelaxation(nothing, nothing, nothing, nothing.bool())
 
@@ -86,6 +100,7 @@ class BoundedNetwork:
         terms: What each layer adds up; the last layer may be property rows.
         biases: [outputs] of each layer.
         relus: Whether a ReLU follows each layer.
+        curves: Which curve follows each layer in place of a ReLU.
         magnitudes: Bounds of `sum |W| |h| + |b|` over the box, [outputs] of each layer.
         factor: `gamma_N` of one backward pass.
         floor: What underflow can lose in one pass.
@@ -94,6 +109,7 @@ class BoundedNetwork:
     terms: tuple[tuple[TorchTerm, ...], ...]
     biases: tuple[Tensor, ...]
     relus: tuple[bool, ...]
+    curves: tuple[Curve | None, ...]
     magnitudes: tuple[Tensor, ...]
     factor: float
     floor: float
@@ -140,6 +156,7 @@ class BoundedNetwork:
             terms=terms,
             biases=tuple(torch.from_numpy(layer.bias).to(device) for layer in graph.layers),
             relus=tuple(layer.relu for layer in graph.layers),
+            curves=tuple(layer.curve for layer in graph.layers),
             magnitudes=sizes.sums,
             # A term passes its layer's sum on the way, and the sums of constants at last.
             factor=slack
@@ -151,12 +168,16 @@ class BoundedNetwork:
         """Number of neurons of a layer."""
         return len(self.biases[layer])
 
+    def bends(self, layer: int) -> bool:
+        """Whether an activation follows a layer."""
+        return self.relus[layer] or self.curves[layer] is not None
+
     def affine(self, layer: int, hidden: Mapping[int, Tensor], *, absolute: bool = False) -> Tensor:
         """A layer's sum at values of the layers it reads, [..., neurons].
 
         Args:
             layer: The layer.
-            hidden: Values of earlier layers after their ReLU, and of `INPUT`.
+            hidden: Values of earlier layers after their activation, and of `INPUT`.
             absolute: Entries' absolute values instead of entries, and no bias.
         """
         total: Tensor | None = None if absolute else self.biases[layer]
@@ -216,7 +237,7 @@ def backward_bounds(
     recorded = [start.new_zeros((*start.shape[:2], 0))] * layer
     for k in range(layer, -1, -1):
         form = forms.pop(k, None)
-        if k < layer and net.relus[k]:
+        if k < layer and net.bends(k):
             extra = multipliers[k] if multipliers is not None else None
             if form is None:
                 recorded[k] = start.new_zeros(()).expand(*start.shape[:2], net.width(k))
@@ -225,8 +246,8 @@ def backward_bounds(
                 recorded[k] = form
                 chosen = slopes[k] if slopes is not None else None
                 size = size + form.abs() @ net.magnitudes[k]
-                form, part = _through_relu(form, relaxations[k], chosen)
-                constant, size = constant + part, size - part
+                form, part, spread = _through_activation(form, relaxations[k], chosen)
+                constant, size = constant + part, size + spread
                 form = form if extra is None else form - extra
         if form is None:
             continue
@@ -245,16 +266,21 @@ def backward_bounds(
     return LinearForms(over_input, constant, constant + value - net.factor * size, tuple(recorded))
 
 
-def _through_relu(
+def _through_activation(
     form: Tensor, relaxation: ReluRelaxation, chosen: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Coefficients over pre-activations, and what the intercepts add to the constant."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients over pre-activations, what the intercepts add to the constant, its size."""
     negative, positive = form.clamp(max=0.0), form.clamp(min=0.0)
     slope = relaxation.lower_slope[:, None, :]
     if chosen is not None:
         slope = torch.where(relaxation.unstable[:, None, :], chosen, slope)
-    part = (negative * relaxation.upper_intercept[:, None, :]).sum(dim=-1)
-    return positive * slope + negative * relaxation.upper_slope[:, None, :], part
+    above = negative * relaxation.upper_intercept[:, None, :]
+    image = positive * slope + negative * relaxation.upper_slope[:, None, :]
+    if relaxation.lower_intercept is None:
+        part = above.sum(dim=-1)
+        return image, part, -part
+    below = positive * relaxation.lower_intercept[:, None, :]
+    return image, (above + below).sum(dim=-1), (above.abs() + below.abs()).sum(dim=-1)
 
 
 LayerBounds = tuple[Tensor, Tensor]
@@ -274,7 +300,11 @@ def interval_bounds(net: BoundedNetwork, box: tuple[Tensor, Tensor]) -> list[Lay
         middle, spread = net.affine(k, centers), net.affine(k, radii, absolute=True)
         low, high = middle - spread - slack, middle + spread + slack
         bounds.append((low, high))
-        hidden[k] = (low.clamp(min=0.0), high.clamp(min=0.0)) if net.relus[k] else (low, high)
+        curve = net.curves[k]
+        if curve is not None:
+            hidden[k] = curve_range(curve, low, high)
+        else:
+            hidden[k] = (low.clamp(min=0.0), high.clamp(min=0.0)) if net.relus[k] else (low, high)
     return bounds
 
 
@@ -282,20 +312,42 @@ def relaxation_of(net: BoundedNetwork, layer: int, bounds: LayerBounds) -> ReluR
     """The relaxation of one layer under its bounds."""
     if net.relus[layer]:
         return relax_relu(*bounds)
+    curve = net.curves[layer]
+    if curve is not None:
+        lines = relax_curve(curve, *bounds)
+        fixed = torch.zeros_like(lines.lower_slope).bool()
+        return ReluRelaxation(
+            lines.lower_slope,
+            lines.upper_slope,
+            lines.upper_intercept,
+            fixed,
+            lines.lower_intercept,
+        )
     return no_activation(bounds[0])
 
 
 def layer_bounds(
-    net: BoundedNetwork, box: tuple[Tensor, Tensor], *, deadline: float = math.inf
+    net: BoundedNetwork,
+    box: tuple[Tensor, Tensor],
+    *,
+    deadline: float = math.inf,
+    outputs: bool = True,
+    record: Callable[[int, Tensor, LinearForms], None] | None = None,
+    tighten: Callable[[int, LayerBounds], LayerBounds] | None = None,
 ) -> list[LayerBounds]:
     """Backward bounds of pre-activations, never wider than intervals.
 
-    Only neurons that intervals leave unstable are bounded again, and the last layer.
+    Only neurons that intervals leave unstable, or in a part of a curve that is not flat,
+    are bounded again, and the last layer.
 
     Args:
         net: The network.
         box: Lower and upper ends, [boxes, inputs] each.
         deadline: `time.monotonic()` value after which intervals are left as they are.
+        outputs: Whether the last layer counts, or is left with its intervals.
+        record: Called with a layer, some of its neurons, and their forms: those of z for
+            each neuron and then those of -z.
+        tighten: Given a layer and its bounds, smaller ones that hold on what is searched.
 
     Returns:
         Pairs (lower, upper), [boxes, neurons], one per layer.
@@ -305,21 +357,35 @@ def layer_bounds(
     last = len(net.terms) - 1
     for k, (low, high) in enumerate(interval_bounds(net, box)):
         lower, upper = low, high
-        if k > 0 and (net.relus[k] or k == last):
+        if k > 0 and (net.bends(k) or (outputs and k == last)):
             lower, upper = low.clone(), high.clone()
-            asked = (low < 0) & (high > 0) if net.relus[k] else torch.ones_like(low).bool()
+            asked = _open_neurons(net, k, low, high)
             neurons = torch.nonzero(asked.any(dim=0)).ravel()
             for chunk in torch.split(neurons, chunk_size(net, k, low.shape[0])):
                 if not len(chunk) or time.monotonic() >= deadline:
                     break
                 unit = one_hot(chunk, low)
                 start = torch.cat([unit, -unit]).expand(low.shape[0], -1, -1)
-                both = backward_bounds(net, k, start, relaxations, box).lower
+                forms = backward_bounds(net, k, start, relaxations, box)
+                if record is not None:
+                    record(k, chunk, forms)
+                both = forms.lower
                 lower[:, chunk] = torch.fmax(low[:, chunk], both[:, : len(chunk)])
                 upper[:, chunk] = torch.fmin(high[:, chunk], -both[:, len(chunk) :])
-        bounds.append((lower, upper))
+        bounds.append((lower, upper) if tighten is None else tighten(k, (lower, upper)))
         relaxations.append(relaxation_of(net, k, bounds[-1]))
     return bounds
+
+
+def _open_neurons(net: BoundedNetwork, layer: int, low: Tensor, high: Tensor) -> Tensor:
+    """Neurons whose activation better bounds would relax less, [boxes, neurons] of bool."""
+    if net.relus[layer]:
+        return (low < 0) & (high > 0)
+    curve = net.curves[layer]
+    if curve is None:
+        return torch.ones_like(low).bool()
+    least, most = curve_range(curve, low, high)
+    return most - least > _FLAT
 
 
 def one_hot(neurons: Tensor, like: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from auditor.verify.network import GraphNetwork
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import UnsafeCase
 from auditor.verify.rounding import box_outward
+from auditor.verify.smooth_relaxation import curve_range
 
 
 def enclose_outputs(network: GraphNetwork, inputs: Sequence[Fraction]) -> tuple[Float64, Float64]:
@@ -31,6 +32,9 @@ def enclose_outputs(network: GraphNetwork, inputs: Sequence[Fraction]) -> tuple[
     with torch.no_grad():
         box = torch.from_numpy(low)[None], torch.from_numpy(high)[None]
         lower, upper = interval_bounds(net, box)[-1]
+        curve = network.layers[-1].curve
+        if curve is not None:
+            lower, upper = curve_range(curve, lower, upper)
     ends = lower[0].numpy(), upper[0].numpy()
     if network.layers[-1].relu:
         return np.maximum(ends[0], 0.0), np.maximum(ends[1], 0.0)

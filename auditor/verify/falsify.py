@@ -179,8 +179,7 @@ class Falsifier:
         problem, network = self.problem, self.problem.network
         self.evaluations += len(points)
         before = network.preactivations(points)
-        outputs = np.maximum(before[-1], 0.0) if network.layers[-1].relu else before[-1]
-        excess = outputs @ problem.rows.T - problem.bounds
+        excess = network.outputs(before) @ problem.rows.T - problem.bounds
         row_case = np.repeat(np.arange(len(problem.cases)), np.diff(problem.starts))
         masked = np.where(row_case[None, :] == cases[:, None], excess, -np.inf)
         if not masked.shape[1]:

@@ -12,6 +12,7 @@ from auditor.verify.network import Network
 from auditor.verify.network.graph import INPUT, GraphNetwork
 from auditor.verify.rounding import error_factor
 from auditor.verify.semantics import execution_noise
+from auditor.verify.smooth_relaxation import curve_range
 from auditor.verify.torch_map import TorchTerm
 
 
@@ -81,6 +82,10 @@ def graph_magnitudes(
         high = torch.fmin(size, middle + spread)
         if layer.relu:
             low, high = low.clamp(min=0.0), high.clamp(min=0.0)
+        if layer.curve is not None:
+            # The lines of a curve are over what enters it, which may be far larger.
+            largest += float(size.sum())
+            low, high = curve_range(layer.curve, low, high)
         ranges[index] = low, high
         largest += float(torch.maximum(low.abs(), high.abs()).sum())
     widths = network.num_inputs + sum(layer.num_outputs for layer in network.layers) + 2

@@ -64,6 +64,11 @@ def execution_noise(layer: AffineLayer, hidden: Float64) -> Noise:
 def why_not_float32(network: Network | GraphNetwork) -> str:
     """Why nothing can be proved of a network's float32 execution; empty if it can."""
     if not isinstance(network, Network):
+        if network.curved_layers:
+            return (
+                f"float32 semantics is not proved for {network.curved_layers[0].curve}: no "
+                "standard says how accurately runtimes compute it"
+            )
         return (
             "float32 semantics is proved for chains of dense layers; runtimes may compute "
             "convolutions by other algebra"

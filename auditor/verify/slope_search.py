@@ -170,13 +170,15 @@ def push_through(
     for k in range(layer + 1):
         value = net.affine(k, hidden)
         values.append(value)
-        if k == layer or not net.relus[k]:
+        if k == layer or not net.bends(k):
             hidden[k] = value
             continue
         relaxation = relaxations[k]
         free = relaxation.unstable[:, None, :]
         below = torch.where(free, slopes[k], relaxation.lower_slope[:, None, :]) * value
         above = relaxation.upper_slope[:, None, :] * value + relaxation.upper_intercept[:, None, :]
+        if relaxation.lower_intercept is not None:
+            below = below + relaxation.lower_intercept[:, None, :]
         hidden[k] = torch.where(forms.at_layers[k] >= 0, below, above)
     return tuple(values)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auditor.verify.network.chain import Float64
-from auditor.verify.network.graph import INPUT, GraphNetwork
+from auditor.verify.network.graph import INPUT, GraphLayer, GraphNetwork
 from auditor.verify.network.linear_map import (
     BlockSumMap,
     ConvolutionMap,
@@ -25,6 +25,7 @@ from auditor.verify.network.linear_map import (
     GatherMap,
     LinearMap,
 )
+from auditor.verify.smooth_relaxation import curve_direction, curve_value
 
 
 class TorchMap(Protocol):
@@ -271,7 +272,7 @@ def torch_terms(network: GraphNetwork, device: str = "cpu") -> tuple[tuple[Torch
 
 
 def forward_values(network: GraphNetwork, inputs: Float64) -> tuple[Float64, ...]:
-    """Values before each layer's ReLU in float64, [samples, neurons] per layer."""
+    """Values before each layer's activation in float64, [samples, neurons] per layer."""
     hidden: dict[int, Tensor] = {
         INPUT: torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float64))
     }
@@ -284,12 +285,26 @@ def forward_values(network: GraphNetwork, inputs: Float64) -> tuple[Float64, ...
             for term in terms:
                 value = value + term.map.apply(hidden[term.source])
             values.append(value.numpy())
-            hidden[index] = value.clamp(min=0.0) if layer.relu else value
+            hidden[index] = _activated(layer, value)
     return tuple(values)
+
+
+def output_values(network: GraphNetwork, before: Sequence[Float64]) -> Float64:
+    """Outputs, [samples, outputs], from what `forward_values` gave."""
+    outputs: Float64 = _activated(network.layers[-1], torch.from_numpy(before[-1])).numpy()
+    return outputs
+
+
+def _activated(layer: GraphLayer, value: Tensor) -> Tensor:
+    if layer.curve is not None:
+        return curve_value(layer.curve, value)
+    return value.clamp(min=0.0) if layer.relu else value
 
 
 def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Float64) -> Float64:
     """Gradient over the input of `rows . outputs` at points, [samples, inputs].
+
+    Where a sign stands in the way it is a direction only: the true one would be zero.
 
     Args:
         network: The network.
@@ -304,8 +319,11 @@ def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Fl
             if index not in forms:
                 continue
             form = forms.pop(index)
+            curve = network.layers[index].curve
             if network.layers[index].relu:
                 form = form * torch.from_numpy(before[index] > 0)
+            elif curve is not None:
+                form = form * curve_direction(curve, torch.from_numpy(before[index]))
             for term in terms[index]:
                 part = term.map.pull_back(form)
                 if term.source == INPUT:

@@ -158,8 +158,11 @@ class Network:
 
     def evaluate(self, inputs: Float64) -> Float64:
         """Outputs in float64 with ordinary rounding, [samples, outputs]."""
-        value = self.preactivations(inputs)[-1]
-        return np.maximum(value, 0.0) if self.layers[-1].relu else value
+        return self.outputs(self.preactivations(inputs))
+
+    def outputs(self, before: Sequence[Float64]) -> Float64:
+        """Outputs, [samples, outputs], from what `preactivations` gave."""
+        return np.maximum(before[-1], 0.0) if self.layers[-1].relu else before[-1]
 
     def gradient(self, before: Sequence[Float64], rows: Float64) -> Float64:
         """Gradient over the inputs of `rows . outputs`, [samples, inputs].

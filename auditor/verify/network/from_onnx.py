@@ -24,6 +24,7 @@ from auditor.verify.network.graph_arithmetic import ARITHMETIC
 from auditor.verify.network.graph_convolutions import CONVOLUTIONS
 from auditor.verify.network.graph_pooling import POOLING
 from auditor.verify.network.graph_selection import SELECTION
+from auditor.verify.network.graph_smooth import SMOOTH
 from auditor.verify.network.graph_tensor import GraphTensor, finished
 from auditor.verify.network.operators import OPERATORS, NodeView, Value
 from auditor.verify.network.symbolic import Symbolic
@@ -36,6 +37,7 @@ GRAPH_OPERATORS: Mapping[str, Operator] = {
     **CONVOLUTIONS,
     **POOLING,
     **SELECTION,
+    **SMOOTH,
 }
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
@@ -85,7 +87,7 @@ def network_from_onnx(proto: onnx.ModelProto) -> Network:
 
 
 def graph_from_onnx(proto: onnx.ModelProto) -> GraphNetwork:
-    """The model as a graph of linear maps and ReLUs; see `read_network`."""
+    """The model as a graph of linear maps and activations; see `read_network`."""
     _refuse_unsupported(proto.graph, GRAPH_OPERATORS)
     name, shape, final = _run(proto.graph, GRAPH_OPERATORS, GraphTensor.of_input)
     if not isinstance(final, GraphTensor):

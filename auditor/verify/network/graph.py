@@ -1,11 +1,11 @@
 """A network as a graph: each layer reads any earlier layers through linear maps.
 
-A layer is a sum of linear images of earlier layers plus a bias, then a ReLU or nothing.
-Everything piecewise linear is written with these: |x|, max, clip, max-pooling, leaky
-ReLUs. Convolutions keep their structure. A chain is the special case in which every
-layer reads only the one before it. Entries and biases are the stored numbers, or at most
-one rounding away from the number the model defines (quotients, batch normalisation);
-the error terms of all bounds cover that rounding.
+A layer is a sum of linear images of earlier layers plus a bias, then a ReLU, a curve
+(sigmoid, tanh, sign) or nothing. Everything piecewise linear is written with ReLUs: |x|,
+max, clip, max-pooling, leaky ReLUs. Convolutions keep their structure. A chain is the
+special case in which every layer reads only the one before it. Entries and biases are the
+stored numbers, or at most one rounding away from the number the model defines (quotients,
+batch normalisation); the error terms of all bounds cover that rounding.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from auditor.errors import UnsupportedModel
 from auditor.verify.network.chain import AffineLayer, Float64, Network
+from auditor.verify.network.curve import Curve
 from auditor.verify.network.linear_map import DenseMap, GatherMap, LinearMap
 
 INPUT = -1
@@ -39,24 +40,31 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class GraphLayer:
-    """The sum of its terms plus a bias, then max(., 0) when `relu`.
+    """The sum of its terms plus a bias, then max(., 0) when `relu`, or a curve.
 
     Attributes:
         terms: What is added up.
         bias: [outputs], float64.
         relu: Whether a ReLU follows.
         name: Name of the node that ends the layer, for people.
+        curve: The curve that follows in place of a ReLU, or None.
     """
 
     terms: tuple[Term, ...]
     bias: Float64
     relu: bool = False
     name: str = ""
+    curve: Curve | None = None
 
     @property
     def num_outputs(self) -> int:
         """Width of the layer."""
         return len(self.bias)
+
+    @property
+    def bends(self) -> bool:
+        """Whether any activation follows."""
+        return self.relu or self.curve is not None
 
     @property
     def longest_sum(self) -> int:
@@ -66,7 +74,7 @@ class GraphLayer:
 
 @dataclass(frozen=True, eq=False)
 class GraphNetwork:
-    """A feed-forward network of linear maps and ReLUs; the last layer is its output.
+    """A feed-forward network of linear maps and activations; the last layer is its output.
 
     Attributes:
         layers: In an order in which every layer comes after those it reads.
@@ -95,6 +103,8 @@ class GraphNetwork:
                     raise UnsupportedModel("sizes do not agree", place=place)
                 if term.map.num_outputs != layer.num_outputs:
                     raise UnsupportedModel("bias and terms differ in size", place=place)
+            if layer.relu and layer.curve is not None:
+                raise UnsupportedModel("two activations on one layer", place=place)
             if not np.isfinite(layer.bias).all():
                 raise UnsupportedModel("a bias is not finite", place=place)
 
@@ -111,6 +121,11 @@ class GraphNetwork:
     def num_relus(self) -> int:
         """Number of ReLU neurons."""
         return sum(layer.num_outputs for layer in self.layers if layer.relu)
+
+    @cached_property
+    def curved_layers(self) -> tuple[GraphLayer, ...]:
+        """The layers with a sigmoid, tanh or sign."""
+        return tuple(layer for layer in self.layers if layer.curve is not None)
 
     @cached_property
     def evaluation_cost(self) -> int:
@@ -138,7 +153,7 @@ class GraphNetwork:
         return replace(self, layers=(*self.layers, layer))
 
     def preactivations(self, inputs: Float64) -> tuple[Float64, ...]:
-        """Values before each layer's ReLU, [samples, neurons] per layer, in float64."""
+        """Values before each layer's activation, [samples, neurons] per layer, in float64."""
         from auditor.verify.torch_map import forward_values
 
         return forward_values(self, inputs)
@@ -151,8 +166,13 @@ class GraphNetwork:
 
     def evaluate(self, inputs: Float64) -> Float64:
         """Outputs in float64 with ordinary rounding, [samples, outputs]."""
-        value = self.preactivations(inputs)[-1]
-        return np.maximum(value, 0.0) if self.layers[-1].relu else value
+        return self.outputs(self.preactivations(inputs))
+
+    def outputs(self, before: Sequence[Float64]) -> Float64:
+        """Outputs, [samples, outputs], from what `preactivations` gave."""
+        from auditor.verify.torch_map import output_values
+
+        return output_values(self, before)
 
 
 def as_chain(graph: GraphNetwork) -> Network | None:
@@ -163,7 +183,7 @@ def as_chain(graph: GraphNetwork) -> Network | None:
     layers: list[AffineLayer] = []
     cells = 0
     for number, layer in enumerate(graph.layers):
-        if len(layer.terms) != 1 or layer.terms[0].source != number - 1:
+        if len(layer.terms) != 1 or layer.terms[0].source != number - 1 or layer.curve is not None:
             return None
         (term,) = layer.terms
         cells += term.map.num_inputs * term.map.num_outputs

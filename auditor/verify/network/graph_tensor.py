@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from auditor.errors import UnsupportedModel
 from auditor.verify.network.affine_chain import exact_sum
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.curve import Curve
 from auditor.verify.network.graph import INPUT, GraphLayer, GraphNetwork, Term
 from auditor.verify.network.linear_map import DenseMap, GatherMap, LinearMap, identity_map
 from auditor.verify.network.symbolic import Symbolic
@@ -109,6 +110,12 @@ class GraphTensor(Symbolic):
         self.builder.layers[plain.layer] = replace(self.builder.layers[plain.layer], relu=True)
         return plain
 
+    def curved(self, curve: Curve, name: str) -> GraphTensor:
+        """This tensor after a sigmoid, tanh or sign."""
+        plain = self.mapped(identity_map(self.size), None, self.shape, name)
+        self.builder.layers[plain.layer] = replace(self.builder.layers[plain.layer], curve=curve)
+        return plain
+
     def minus(self, other: GraphTensor, name: str) -> GraphTensor:
         """The difference of two tensors of one shape."""
         negated = GatherMap(np.arange(other.size), other.size, np.full(other.size, -1.0))
@@ -165,7 +172,7 @@ def finished(tensor: GraphTensor, input_name: str, input_shape: tuple[int, ...])
 def _merged(layers: list[GraphLayer]) -> list[GraphLayer]:
     """Layers with those drawn in that only one later layer reads, as they are.
 
-    Sums of sums become one sum, and a ReLU joins the layer it acts on; biases are added
+    Sums of sums become one sum, an activation joins the layer it acts on; biases are added
     only where that needs no rounding.
     """
     readers = [0] * len(layers)
@@ -179,7 +186,7 @@ def _merged(layers: list[GraphLayer]) -> list[GraphLayer]:
         for term in layer.terms:
             source = None if term.source == INPUT else layers[term.source]
             plain = isinstance(term.map, GatherMap) and term.map.is_identity
-            if source is None or source.relu or readers[term.source] != 1 or not plain:
+            if source is None or source.bends or readers[term.source] != 1 or not plain:
                 terms.append(term)
                 continue
             total = exact_sum(bias, source.bias)
