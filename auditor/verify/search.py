@@ -192,10 +192,11 @@ class _Run:
             self.proofs.append(proof)
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
-        if self.engine == "inputs" or (self.engine == "auto" and _suits_input_search(problem)):
-            # Only splits of signs and of a chain's inputs can be certified.
-            if proof is None or _has_curves(problem):
-                return self._search_inputs(problem, falsifier, share)
+        # Only splits of signs and of a chain's inputs can be certified.
+        free = proof is None or _has_curves(problem)
+        suited = self.engine == "auto" and free and _suits_input_search(problem)
+        if self.engine == "inputs" or suited:
+            return self._search_inputs(problem, falsifier, share)
         # The compiler of its kernel is heavy to load, and many witnesses are found before.
         from auditor.verify.box_search import fits_box_search
 

@@ -12,7 +12,6 @@ import numpy as np
 from auditor.models.digest import file_digest
 from auditor.verify.certificate.checker import CheckedCertificate, check_certificate, header_of
 from auditor.verify.certificate.records import (
-    BATCH,
     END,
     GROUP,
     HEADER,
@@ -38,8 +37,8 @@ def sealed(records: Sequence[Record]) -> bytes:
     return content + frame(END, hashlib.sha256(content).digest())
 
 
-def packed(kind: str, *values: int) -> bytes:
-    """Little-endian integers of a NumPy kind."""
+def packed(kind: str, *values: float) -> bytes:
+    """Little-endian numbers of a NumPy kind."""
     return np.array(values, dtype=f"<{kind}").tobytes()
 
 
@@ -54,7 +53,7 @@ class Question:
     @property
     def opening(self) -> list[Record]:
         """The header, and the start of the first region."""
-        header = header_of(file_digest(self.model), file_digest(self.property_file))
+        header = header_of(file_digest(self.model), file_digest(self.property_file), "real")
         return [(HEADER, header), (GROUP, packed("u4", 0))]
 
     def check(self, records: Sequence[Record]) -> CheckedCertificate:
@@ -92,37 +91,23 @@ def random_question(folder: Path, seed: int, sizes: Sequence[int], slack: float)
     return Question(folder, write_model(folder, proto), text)
 
 
-def batch(
-    nodes: int,
-    lemmas: Sequence[tuple[Sequence[int], Sequence[int]]],
-    refutations: bytes,
-    splits: Sequence[tuple[int, int]] = (),
-) -> Record:
-    """A batch without contraction: lemmas per layer, encoded refutations, splits."""
-    parts = [packed("u4", nodes)]
-    for rows, sides in lemmas:
-        parts += [packed("u4", len(rows)), packed("u2", *rows), packed("u4", *sides)]
-    parts.append(refutations)
-    parts.append(pairs([], [], [], [], layers=len(lemmas)))
-    parts += [packed("i4", *(which for which, _ in splits)), packed("u4", *(m for _, m in splits))]
-    return BATCH, b"".join(parts)
+def leaf(*, slopes: Sequence[int] = (), weight: float = 1.0, claims: Sequence[float] = ()) -> bytes:
+    """A batch of one node of |x|: claims for sides 0, 1, ...; one refutation unless weight is 0."""
+    lemmas = packed("u4", len(claims)) + packed("u2", *[0] * len(claims))
+    lemmas += packed("u4", *range(len(claims))) + packed("f4", *claims) + packed("u1", 0)
+    row = packed("u4", 1) + packed("u2", 0) + packed("u4", 0) + packed("f8", weight)
+    row += packed("u1", 1) + packed("u1", *slopes) + packed("u4", 0)
+    none = packed("u4", 0)
+    return packed("u4", 1) + lemmas + row + none + none + packed("u1", 0)
 
 
-def pairs(
-    nodes: Sequence[int],
-    cases: Sequence[int],
-    weights: Sequence[int],
-    slopes: Sequence[int],
-    *,
-    layers: int = 1,
-    pushes: bytes | None = None,
-) -> bytes:
-    """Encoded (node, case) pairs with their multipliers."""
-    none = packed("u4", 0) * layers
-    return b"".join((
-        packed("u4", len(nodes)), packed("u2", *nodes), packed("u4", *cases),
-        packed("u2", *weights), packed("u1", *slopes), none if pushes is None else pushes,
-    ))  # fmt: skip
-
-
-ALL_SIDES = ([0, 0, 0, 0], [0, 1, 2, 3])  # both sides of both hidden neurons of |x|
+def split(which: int, middle: float) -> bytes:
+    """A batch of one node that is only split."""
+    nothing = packed("u4", 0) + packed("u1", 0)
+    return (
+        packed("u4", 1)
+        + nothing * 2
+        + packed("u4", 0)
+        + nothing
+        + (packed("i4", which) + packed("f8", middle))
+    )

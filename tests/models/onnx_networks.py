@@ -61,6 +61,28 @@ def dense_network(
     return make_model(nodes, {"x": [batch, sizes[0]]}, {"y": [batch, sizes[-1]]}, tensors)
 
 
+def strided_network(seed: int = 0) -> onnx.ModelProto:
+    """A padded, strided, grouped convolution on 1x2x6x5, batch normalisation, ReLU, Gemm."""
+    rng = np.random.default_rng(seed)
+
+    def gauss(*shape: int) -> Array:
+        return (rng.standard_normal(shape) / 3).astype(np.float32)
+
+    tensors: dict[str, Array] = {
+        "k": gauss(4, 1, 3, 2), "c": gauss(4), "w": gauss(36, 3), "b": gauss(3),
+        "s": 1 + gauss(4), "o": gauss(4), "m": gauss(4), "v": np.abs(gauss(4)) + 1,
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "k", "c"], ["z"], "conv", group=2, strides=[2, 2],
+                         pads=[1, 0, 1, 1]),
+        helper.make_node("BatchNormalization", ["z", "s", "o", "m", "v"], ["n"], "norm"),
+        helper.make_node("Relu", ["n"], ["r"], "relu"),
+        helper.make_node("Flatten", ["r"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "w", "b"], ["y"], "dense"),
+    ]  # fmt: skip
+    return make_model(nodes, {"x": [1, 2, 6, 5]}, {"y": [1, 3]}, tensors)
+
+
 def conv_network(seed: int = 0, *, batch_norm: bool = False) -> onnx.ModelProto:
     """A convolution on 1x8x8, perhaps batch normalisation, ReLU, pooling, a dense layer."""
     rng = np.random.default_rng(seed)

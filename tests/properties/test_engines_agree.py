@@ -96,8 +96,8 @@ def test_z3_and_the_search_never_contradict_each_other(
 
 def _row_near(outputs: Float64, random: np.random.Generator, *, strict: bool) -> UnsafeRow:
     """A row whose unsafe half-space a few of the outputs reach, or just not."""
-    coefficients = random.integers(-2, 3, outputs.shape[1]).astype(np.float64)
+    coefficients = np.asarray(random.integers(-2, 3, outputs.shape[1]), dtype=np.float64)
     values = outputs @ coefficients
-    bound = float(np.quantile(values, random.choice([0.0, 0.02, 0.3])))
+    bound = float(np.quantile(values, float(random.choice([0.0, 0.02, 0.3]))))
     moved = bound + float(random.choice([-0.05, 0.0, 0.01]))
     return UnsafeRow(tuple(Fraction(value) for value in coefficients), Fraction(moved), strict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from auditor.checks.written_property import CHECK, Params, prepare
 from auditor.errors import ConfigurationError, PropertyMismatch, UnsupportedOperator
@@ -108,11 +107,6 @@ def test_float32_semantics_judges_what_is_executed(tmp_path: Path) -> None:
     answer = CHECK.run(make_subject(tmp_path / "model.onnx"), params, make_context())
     assert answer.verdict is Verdict.VIOLATED
     assert "float32 as executed" in answer.facts["semantics"]
-
-
-def test_a_certificate_of_float32_execution_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="semantics 'real' only"):
-        Params(property=tmp_path / "p", semantics=Semantics.FLOAT32, certificate=True)
 
 
 def test_no_time_is_unknown_with_a_reason(tmp_path: Path) -> None:
