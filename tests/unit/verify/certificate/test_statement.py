@@ -11,7 +11,7 @@ import pytest
 from auditor.errors import UnsupportedOperator
 from auditor.verify.certificate.statement import Float64, Tensor, read_tensors
 from auditor.verify.network import read_network
-from tests.models.onnx_networks import strided_network, dense_network, write_model
+from tests.models.onnx_networks import dense_network, strided_network, write_model
 from tests.models.tiny import array, relu_network
 
 
