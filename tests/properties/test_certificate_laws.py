@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,9 +11,11 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
+from auditor.verify.certificate import checker
 from auditor.verify.certificate.forms import Arithmetic, Multipliers, Relaxation, backward
-from auditor.verify.certificate.statement import read_tensors, regions
+from auditor.verify.certificate.statement import Region, read_tensors, regions
 from auditor.verify.network import network_from_onnx, read_network
 from auditor.verify.network.graph import GraphNetwork
 from auditor.verify.property import load_property
@@ -21,13 +24,18 @@ from auditor.verify.semantics import Semantics
 from tests.models.certificates import (
     Question,
     at_least,
+    batch,
     certified,
+    choices,
+    lemmas,
     random_question,
     records_of,
+    refutations,
     sealed,
 )
-from tests.models.onnx_networks import dense_network, write_model
+from tests.models.onnx_networks import dense_network, make_model, write_model
 from tests.models.phase_enumeration import minimum_by_phases
+from tests.models.tiny import array, relu_network
 from tests.properties.test_graph_verdicts import convolutional, dense_chain
 
 SEEDS = st.integers(0, 10**6)
@@ -65,6 +73,64 @@ def test_convolutions_get_a_certificate_exactly_for_what_is_true(seed: int, marg
         question = planted(Path(name), convolutional(seed), margin)
         _, content = certified(question)
         assert (content is not None) == (margin > 0)
+
+
+def residual(seed: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """A residual network, and the same function as a chain: `h + W h` is `(W + 1) h`."""
+    random = np.random.default_rng(seed)
+    weights = [random.integers(-12, 13, shape) / 8 for shape in ((2, 3), (3, 3), (3, 1))]
+    biases = [random.integers(-4, 5, n) / 8 for n in (3, 3, 1)]
+    tensors = {f"w{k}": w.astype(np.float32) for k, w in enumerate(weights)}
+    tensors |= {f"b{k}": b.astype(np.float32) for k, b in enumerate(biases)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w0", "b0"], ["z0"], "g0"),
+        helper.make_node("Relu", ["z0"], ["h0"], "r0"),
+        helper.make_node("Gemm", ["h0", "w1", "b1"], ["z1"], "g1"),
+        helper.make_node("Add", ["z1", "h0"], ["s1"], "a1"),
+        helper.make_node("Relu", ["s1"], ["h1"], "r1"),
+        helper.make_node("Gemm", ["h1", "w2", "b2"], ["y"], "g2"),
+    ]
+    graph = make_model(nodes, {"x": [1, 2]}, {"y": [1, 1]}, tensors)
+    nodes[2:4] = [helper.make_node("Gemm", ["h0", "w1", "b1"], ["s1"], "g1")]
+    tensors["w1"] = tensors["w1"] + np.eye(3, dtype=np.float32)
+    return graph, make_model(nodes, {"x": [1, 2]}, {"y": [1, 1]}, tensors)
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=SEEDS, margin=MARGINS)
+def test_residual_sums_get_a_certificate_exactly_for_what_is_true(seed: int, margin: float) -> None:
+    with TemporaryDirectory() as name:
+        graph, chain = residual(seed)
+        question = planted(Path(name), chain, margin)
+        write_model(Path(name), graph)
+        _, content = certified(question)
+        assert (content is not None) == (margin > 0)
+
+
+class WithoutErrors(Arithmetic):
+    """A checker that believes its floats."""
+
+    def __init__(self, region: Region, noise: bool) -> None:
+        super().__init__(region, noise)
+        self.errors = [0.0 * each for each in self.errors]
+        self.factor = self.floor = 0.0
+
+
+def test_only_a_checker_without_error_terms_is_fooled_by_absorption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1/2 - x <= 1/4 on [0.1, 1] is false; beside 2^54 the half vanishes."""
+    large = 2.0**54
+    layers = [(array([[1]]), array([large])), (array([[1]]), array([-large])),
+              (array([[-1]]), array([0.5]))]  # fmt: skip
+    text = at_least(0, [0.1], [1]).replace("at_least", "at_most").replace("0}\n", "0.25}\n")
+    question = Question(tmp_path, write_model(tmp_path, relu_network(layers)), text)
+    chosen = choices([]) + choices([255])
+    forged = batch(before=lemmas() * 2, after=lemmas() * 2,
+                   refuted=refutations([0], [0], [1], chosen))  # fmt: skip
+    assert "refute" in question.check([*question.opening, forged]).reason
+    monkeypatch.setattr(checker, "Arithmetic", WithoutErrors)
+    assert question.check([*question.opening, forged]).accepted
 
 
 @settings(max_examples=6, deadline=None)
@@ -123,13 +189,15 @@ def test_a_changed_byte_is_noticed_without_sealing(seed: int, data: st.DataObjec
     seed=SEEDS, power=st.sampled_from([-40, 0, 40]),
     shares=st.lists(st.fractions(0, 1, max_denominator=64), min_size=3, max_size=3),
 )  # fmt: skip
-def test_backward_bounds_lie_below_exact_values(seed: int, power: int, shares: list) -> None:  # type: ignore[type-arg]
+def test_backward_bounds_lie_below_exact_values(
+    seed: int, power: int, shares: list[Fraction]
+) -> None:
     """With arbitrary slopes and phase multipliers, at exact rational points of the box."""
     with TemporaryDirectory() as name:
         proto = dense_network([3, 6, 5, 1], seed, batch=1)
         for tensor in proto.graph.initializer:
             if tensor.name == "w1":
-                values = onnx.numpy_helper.to_array(tensor) * np.float32(2.0**power)
+                values = numpy_helper.to_array(tensor) * np.float32(2.0**power)
                 tensor.raw_data = values.tobytes()
         question = Question(
             Path(name), write_model(Path(name), proto), at_least(0.25, [-1, 0, 0.1], [1, 0, 0.3])

@@ -34,7 +34,8 @@ def gauss(*shape: int) -> Array:
 
 
 def model_of(nodes: list[onnx.NodeProto], tensors: dict[str, Array], shape: list[int]) -> Any:
-    return make_model(nodes, {"x": shape}, {"y": None}, tensors)
+    axes = ["a", "b", "c", "d"] if nodes[-1].op_type == "Conv" else ["a", "b"]
+    return make_model(nodes, {"x": shape}, {"y": axes}, tensors)
 
 
 def node(op: str, inputs: list[str], output: str = "y", **attributes: Any) -> onnx.NodeProto:
