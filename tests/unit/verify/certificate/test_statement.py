@@ -33,7 +33,9 @@ def gauss(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-def model_of(nodes: list[onnx.NodeProto], tensors: dict[str, Array], shape: list[int]) -> Any:
+def model_of(
+    nodes: list[onnx.NodeProto], tensors: dict[str, Array], shape: list[int]
+) -> onnx.ModelProto:
     axes = ["a", "b", "c", "d"] if nodes[-1].op_type == "Conv" else ["a", "b"]
     return make_model(nodes, {"x": shape}, {"y": axes}, tensors)
 
