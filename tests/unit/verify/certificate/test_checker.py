@@ -74,11 +74,11 @@ def test_a_weight_of_zero_proves_nothing(question: Question) -> None:
     assert not accepts(question, leaf(weight=0.0))
 
 
-@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), 1e308, 5e-324])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), 5e-324])
 def test_weights_that_are_negative_not_finite_or_extreme_prove_nothing(
     question: Question, weight: float
 ) -> None:
-    assert not accepts(question, leaf(weight=weight)) or weight == 1e308
+    assert not accepts(question, leaf(weight=weight))
 
 
 @pytest.mark.parametrize("value", [1e-9, 0.001, 0.5])
@@ -169,7 +169,8 @@ def test_a_box_shrinks_to_what_follows_and_no_further(
     if expected:
         assert "covered" in question.check([*question.opening, record]).reason
     else:
-        assert not accepts(question, record)
+        reason = question.check([*question.opening, record]).reason
+        assert "end that does not follow" in reason
 
 
 def test_a_lower_end_and_a_case_that_is_gone_have_to_follow(tmp_path: Path) -> None:
@@ -181,13 +182,6 @@ def test_a_lower_end_and_a_case_that_is_gone_have_to_follow(tmp_path: Path) -> N
     ):
         record = batch(shrunk=shrinking([0], [0], [1.0], ends, gone), splits=[(AGAIN, 0.0)])
         assert reason in question.check([*question.opening, record]).reason
-
-
-def test_contraction_refutes_what_is_true(question: Question) -> None:
-    forms = shrinking([0], [0], [1.0], gone=[0], multipliers=choices([140, 0]))
-    record = batch(shrunk=forms)
-    checked = question.check([*question.opening, record])
-    assert checked.accepted == ("contraction" not in checked.reason)
 
 
 @pytest.fixture
