@@ -12,9 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from auditor.verify.network.chain import Float64
 
@@ -103,21 +101,3 @@ class Proof:
         parent = self.nodes[node]
         parent.split, parent.middle, parent.children = split, middle, children
         return children
-
-
-def rounded_down(values: Tensor) -> Tensor:
-    """Float32 numbers at most as large, kept as float64."""
-    nearest = values.to(torch.float32)
-    below = torch.nextafter(nearest, nearest.new_full((), -torch.inf))
-    return torch.where(nearest.to(values.dtype) > values, below, nearest).to(values.dtype)
-
-
-def rounded_slopes(slopes: Tensor) -> Tensor:
-    """Slopes at the nearest multiple of 1/255."""
-    return torch.round(slopes * SLOPE_UNITS) / SLOPE_UNITS
-
-
-def as_bytes(slopes: Tensor) -> Bytes:
-    """Rounded slopes in units of 1/255."""
-    units: Bytes = torch.round(slopes * SLOPE_UNITS).to(torch.uint8).cpu().numpy()
-    return units

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from auditor.verify.bounds import BoundedNetwork
-from auditor.verify.proof import EACH_CASE, Choice, Lemma, Proof, as_bytes, rounded_down
+from auditor.verify.proof import EACH_CASE, Choice, Lemma, Proof
+from auditor.verify.proof_numbers import as_bytes, rounded_down
 from auditor.verify.slope_search import Improved, Multipliers
 
 # A bound of the first layer is claimed anew when it closes this share of its interval.

@@ -21,7 +21,7 @@ from auditor.verify.bounds import (
     backward_bounds,
 )
 from auditor.verify.network.graph import INPUT
-from auditor.verify.proof import rounded_slopes
+from auditor.verify.proof_numbers import rounded_slopes
 
 
 @dataclass

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from auditor.models.digest import file_digest
+from auditor.verify.certificate.certify import certify
 from auditor.verify.certificate.checker import CheckedCertificate, check_certificate, header_of
 from auditor.verify.certificate.records import (
+    BATCH,
     END,
     GROUP,
     HEADER,
@@ -20,6 +22,11 @@ from auditor.verify.certificate.records import (
     read_records,
 )
 from auditor.verify.network import network_from_onnx
+from auditor.verify.onnx_subject import open_subject, read_property
+from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.proof import Proof
+from auditor.verify.search import Engine, verify
+from auditor.verify.semantics import Semantics
 from tests.models.onnx_networks import dense_network, write_model
 from tests.models.tiny import absolute_value
 
@@ -45,6 +52,8 @@ def packed(kind: str, *values: float) -> bytes:
 class Question:
     """A model file and a property file in a folder, and what the checker says of bytes."""
 
+    semantics = Semantics.REAL
+
     def __init__(self, folder: Path, model: Path, text: str) -> None:
         self.model, self.property_file = model, folder / "property.yaml"
         self.property_file.write_text(text)
@@ -53,7 +62,9 @@ class Question:
     @property
     def opening(self) -> list[Record]:
         """The header, and the start of the first region."""
-        header = header_of(file_digest(self.model), file_digest(self.property_file), "real")
+        header = header_of(
+            file_digest(self.model), file_digest(self.property_file), str(self.semantics)
+        )
         return [(HEADER, header), (GROUP, packed("u4", 0))]
 
     def check(self, records: Sequence[Record]) -> CheckedCertificate:
@@ -91,23 +102,75 @@ def random_question(folder: Path, seed: int, sizes: Sequence[int], slack: float)
     return Question(folder, write_model(folder, proto), text)
 
 
-def leaf(*, slopes: Sequence[int] = (), weight: float = 1.0, claims: Sequence[float] = ()) -> bytes:
-    """A batch of one node of |x|: claims for sides 0, 1, ...; one refutation unless weight is 0."""
-    lemmas = packed("u4", len(claims)) + packed("u2", *[0] * len(claims))
-    lemmas += packed("u4", *range(len(claims))) + packed("f4", *claims) + packed("u1", 0)
-    row = packed("u4", 1) + packed("u2", 0) + packed("u4", 0) + packed("f8", weight)
-    row += packed("u1", 1) + packed("u1", *slopes) + packed("u4", 0)
-    none = packed("u4", 0)
-    return packed("u4", 1) + lemmas + row + none + none + packed("u1", 0)
+def certified(question: Question, engine: Engine = "auto") -> tuple[Outcome, bytes | None]:
+    """What the search finds, certified where it holds, and the certificate."""
+    subject = open_subject(question.model)
+    prop = read_property(question.property_file, subject.network)
+    proofs: list[Proof] = []
+    outcome = verify(
+        subject.network, prop, limits=Limits(time_s=60.0), engine=engine, proofs=proofs,
+        semantics=question.semantics, replay=subject.replayers,
+    )  # fmt: skip
+    outcome, written = certify(
+        outcome, question.model, question.property_file, prop, proofs, question.certificate,
+        question.semantics,
+    )  # fmt: skip
+    return outcome, None if written is None else question.certificate.read_bytes()
 
 
-def split(which: int, middle: float) -> bytes:
-    """A batch of one node that is only split."""
-    nothing = packed("u4", 0) + packed("u1", 0)
-    return (
-        packed("u4", 1)
-        + nothing * 2
-        + packed("u4", 0)
-        + nothing
-        + (packed("i4", which) + packed("f8", middle))
-    )
+def lemmas(
+    nodes: Sequence[int] = (), sides: Sequence[int] = (), claims: Sequence[float] = (),
+    explicit: bytes = b"\0",
+) -> bytes:  # fmt: skip
+    """Claims about one ReLU layer: node, side (2j for z_j, 2j + 1 for -z_j), lower bound."""
+    return b"".join((
+        packed("u4", len(nodes)), packed("u2", *nodes), packed("u4", *sides),
+        packed("f4", *claims), explicit,
+    ))  # fmt: skip
+
+
+def choices(slopes: Sequence[int], pushes: Sequence[tuple[int, int, float]] = ()) -> bytes:
+    """Multipliers of one ReLU layer: slopes of unknown signs, and (row, neuron, value)."""
+    rows, neurons, values = zip(*pushes, strict=True) if pushes else ((), (), ())
+    return b"".join((
+        packed("u1", *slopes), packed("u4", len(pushes)), packed("u4", *rows),
+        packed("u4", *neurons), packed("f4", *values),
+    ))  # fmt: skip
+
+
+def refutations(
+    nodes: Sequence[int] = (), cases: Sequence[int] = (), weights: Sequence[float] = (),
+    multipliers: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """Pairs of node and case with weights of their rows; None for the default slopes."""
+    chosen = b"\0" if multipliers is None else b"\1" + multipliers
+    return b"".join((
+        packed("u4", len(nodes)), packed("u2", *nodes), packed("u4", *cases),
+        packed("f8", *weights), chosen,
+    ))  # fmt: skip
+
+
+def shrinking(
+    pairs: Sequence[int], order: Sequence[int], weights: Sequence[float],
+    ends: Sequence[tuple[int, int, float]] = (), gone: Sequence[int] = (),
+    multipliers: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """Forms of open pairs, closed pairs, and claimed ends (node, side, value)."""
+    chosen = b"\0" if multipliers is None else b"\1" + multipliers
+    nodes, sides, values = zip(*ends, strict=True) if ends else ((), (), ())
+    return b"".join((
+        packed("u4", len(pairs)), packed("u4", *pairs), packed("u1", *order),
+        packed("f8", *weights), chosen, packed("u4", len(gone)), packed("u4", *gone),
+        packed("u4", len(ends)), packed("u2", *nodes), packed("u4", *sides),
+        packed("f8", *values),
+    ))  # fmt: skip
+
+
+def batch(
+    nodes: int = 1, *, before: bytes = lemmas(), refuted: bytes = refutations(),
+    shrunk: bytes = packed("u4", 0), after: bytes = lemmas(),
+    splits: Sequence[tuple[int, float]] = (),
+) -> Record:  # fmt: skip
+    """A batch of nodes of a network with one ReLU layer; splits are (which, middle)."""
+    which, middles = packed("i4", *(s for s, _ in splits)), packed("f8", *(m for _, m in splits))
+    return BATCH, packed("u4", nodes) + before + refuted + shrunk + after + which + middles

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from auditor.verify.certificate.statement import (
     property_digest,
     read_tensors,
     regions,
+    runs_in_float32,
 )
 from auditor.verify.property import load_property
 
@@ -86,7 +88,7 @@ def check_certificate(
     )
     headers = {
         header_of(digest, property_digest(property_file), semantics): semantics == "float32"
-        for semantics in ("real", "float32")
+        for semantics in (("real", "float32") if runs_in_float32(tensors) else ("real",))
     }
     walk = Walk(regions(tensors, prop), headers)
     try:
@@ -129,7 +131,7 @@ class Walk:
             elif kind == GROUP:
                 group += 1
                 right = not self.stack and group < len(self.wanted)
-                _demand(right and Payload(payload).number() == group, "regions out of order")
+                _demand(right and payload == struct.pack("<I", group), "regions out of order")
                 self.arithmetic = Arithmetic(self.wanted[group], noise)
                 self.relus = [t for t in self.wanted[group].tensors if t.relu >= 0]
                 self.ends = np.cumsum([0, *(len(tensor.bias) for tensor in self.relus)])
@@ -139,7 +141,8 @@ class Walk:
             else:
                 raise CertificateRejected("an unknown record")
             self.records += 1
-        _demand(not self.stack and group + 1 == len(self.wanted), "a part is not covered")
+        complete = self.records and not self.stack and group + 1 == len(self.wanted)
+        _demand(complete, "a part is not covered")
 
     def _batch(self, data: Payload) -> None:
         count = data.number()
@@ -199,6 +202,9 @@ class Walk:
             number = data.number()
             _demand(number <= unknown.size, "too many multipliers")
             row, neuron = (data.below("u4", number, end) for end in unknown.shape)
+            # Many of one neuron would be rounded more often than the error terms say.
+            once = len(np.unique(row * unknown.shape[1] + neuron)) == number
+            _demand(once, "a multiplier given twice")
             value = data.floats("f4", number)
             _demand((value >= 0).all(), "a negative multiplier")
             chosen.append(Multipliers(slopes, row, neuron, value))

@@ -25,6 +25,7 @@ import numpy as np
 from auditor.verify.certificate.statement import Float64, Region, Tensor
 
 UNIT = 2.0**-53
+LARGEST_32 = float(np.finfo(np.float32).max)
 MAX_CELLS = 1 << 16  # rows of this size stay in the processor's cache
 
 
@@ -121,6 +122,8 @@ class Arithmetic:
         if executed:
             count = tensor.longest_sum + 4
             noise = 1.01 * (gamma(count, 2.0**-24) * size + 2.0**-125 * (2.0 * count + tiny))
+            # A sum that may overflow in float32 may become anything.
+            noise = np.where(size + noise < LARGEST_32, noise, np.inf)
         spread = spread + 8.0 * slack * size + noise + 1e-300
         self.ranges.append((np.fmax(-size - noise, middle - spread),
                             np.fmin(size + noise, middle + spread)))  # fmt: skip
@@ -185,6 +188,8 @@ def backward(
     value = np.where(form > 0, form * low, form * high).sum(axis=1)
     size += (np.abs(form) * np.maximum(np.abs(low), np.abs(high))).sum(axis=1)
     constant = constant - error - arithmetic.factor * size - arithmetic.floor
+    # An infinite constant would hide errors that are finite.
+    constant = np.where(np.isfinite(constant), constant, np.nan)
     return Forms(form, constant, constant + value - arithmetic.factor * size)
 
 

@@ -93,10 +93,10 @@ class Payload:
         return values
 
     def floats(self, kind: str, count: int) -> NDArray[np.float64]:
-        """The next floats, as float64; none may be NaN."""
+        """The next floats, as float64; all must be finite."""
         values = self._take(kind, count).astype(np.float64)
-        if np.isnan(values).any():
-            raise CertificateRejected("a number is NaN")
+        if not np.isfinite(values).all():
+            raise CertificateRejected("a number is not finite")
         return values
 
     def number(self, kind: str = "u4") -> int:

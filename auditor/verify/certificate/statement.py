@@ -44,6 +44,7 @@ class Tensor:
         bias: What is added, [own size]; for a ReLU zeros.
         shape: The shape in the model, with a batch of one.
         relu: Its number among the ReLUs, or -1.
+        plain: Whether runtimes compute it by sums of products, in whatever order.
     """
 
     sources: tuple[int, ...]
@@ -51,6 +52,7 @@ class Tensor:
     bias: Float64
     shape: tuple[int, ...]
     relu: int = -1
+    plain: bool = True
 
     @property
     def longest_sum(self) -> int:
@@ -139,6 +141,22 @@ def read_tensors(path: Path | str) -> tuple[tuple[Tensor, ...], str]:
     return tuple(reader.tensors), model.digest
 
 
+def runs_in_float32(tensors: Sequence[Tensor]) -> bool:
+    """Whether the error terms of float32 execution speak of such a network.
+
+    Runtimes may compute convolutions by other algebra, and numbers have to be float32.
+    """
+    return all(
+        tensor.plain and all(map(_is_float32, (*tensor.maps, tensor.bias))) for tensor in tensors
+    )
+
+
+def _is_float32(values: Any) -> bool:
+    numbers = np.asarray(values.data if sparse.issparse(values) else values)
+    with np.errstate(over="ignore"):
+        return bool((numbers.astype(np.float32) == numbers).all())
+
+
 class _Reader:
     """What was read so far: constants and tensors by name."""
 
@@ -196,6 +214,8 @@ class _Reader:
             return Tensor(read, (signs[0],), signs[1] * flat, source.shape)
         if kind in ("MatMul", "Gemm"):
             return _dense(kind, source, read, values, attributes, first)
+        if not first:
+            return None
         if kind == "Conv":
             return _convolution(source, read, values, attributes)
         return self._normalisation(source, read, values, attributes)
@@ -212,7 +232,8 @@ class _Reader:
         self.tensors.append(Tensor(read, (1.0,), -mean, source.shape))
         factor = gain / np.sqrt(variance + np.float64(np.float32(attributes.get("epsilon", 1e-5))))
         diagonal = sparse.diags(factor, format="csr")
-        return Tensor((len(self.tensors) - 1,), (diagonal,), shift, source.shape)
+        before = (len(self.tensors) - 1,)
+        return Tensor(before, (diagonal,), shift, source.shape, plain=False)
 
 
 def _moved(
@@ -270,4 +291,5 @@ def _convolution(
         shape=(filters * high * broad, len(source.bias)),
     )
     bias = values[1] if len(values) > 1 else np.zeros(filters)
-    return Tensor(read, (matrix,), np.repeat(bias, high * broad), (1, filters, high, broad))
+    shape = (1, filters, high, broad)
+    return Tensor(read, (matrix,), np.repeat(bias, high * broad), shape, plain=False)

@@ -109,6 +109,20 @@ def test_float32_semantics_judges_what_is_executed(tmp_path: Path) -> None:
     assert "float32 as executed" in answer.facts["semantics"]
 
 
+def test_a_certificate_of_float32_execution_says_so(tmp_path: Path) -> None:
+    """It is accepted, and its header names the semantics."""
+    store = KeptEvidence()
+    path = write(tmp_path, "at_least: {output: 0, value: -0.5}")
+    params = Params(property=path, semantics=Semantics.FLOAT32, certificate=True)
+    subject = make_subject(tmp_path / "model.onnx")
+    answer = CHECK.run(subject, params, make_context(evidence=store))
+    certificate = tmp_path / "kept"
+    certificate.write_bytes(store.files[0])
+    assert answer.verdict is Verdict.HOLDS
+    assert b'"semantics":"float32"' in store.files[0]
+    assert check_certificate(certificate, subject.path, path).accepted
+
+
 def test_no_time_is_unknown_with_a_reason(tmp_path: Path) -> None:
     path = write(tmp_path, "at_least: {output: 0, value: -0.001}")
     params = Params(property=path)
