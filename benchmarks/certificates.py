@@ -1,12 +1,11 @@
-"""Certificates on ACAS Xu: size, and seconds to check beside seconds to prove.
+"""Certificates: size, and seconds to write and to check beside seconds to prove.
 
-    python benchmarks/certificates.py                # what holds of properties 1 to 4
-    python benchmarks/certificates.py --first 20
+    python benchmarks/certificates.py                 # every set; long, resumes
+    python benchmarks/certificates.py acasxu safenlp
 
-For each instance, one after the other in this process: the search alone (falsifier
-included), the certificate (the proof once more, and writing it), and the check; each with
-its own reading of model and property, but without the start of a process. The first
-instance is run once before, so that compilation and imports count nowhere.
+For each instance that holds or may hold: the search that notes its proof (reading of model
+and property included), writing it down, and checking it. Answers are kept in
+benchmarks/results/certificates/SET and used again.
 """
 
 from __future__ import annotations
@@ -16,108 +15,72 @@ import csv
 import json
 import os
 import statistics
-import tempfile
-import time
+import subprocess
+import sys
 from pathlib import Path
-
-# Matrices are small: threads only get into each other's way. Read by NumPy when it loads.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import onnx
-
-from auditor.verify.certificate.checker import check_certificate
-from auditor.verify.certificate.producer import write_certificate
-from auditor.verify.network import network_from_onnx
-from auditor.verify.property import load_property
-from auditor.verify.search import Limits, verify
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
+SETS = ("acasxu", "rl_benchmarks", "safenlp", "collins_rul_cnn", "mnist_fc", "oval21", "cora")
 
 
-def run_instance(folder: Path, row: dict[str, str], time_s: float) -> dict[str, object]:
-    """Prove, certify and check one instance."""
-    model, property_file = folder / row["onnx"], folder / row["property"]
-    started = time.perf_counter()
-    network = network_from_onnx(onnx.load(model))
-    prop = load_property(property_file, num_inputs=5, num_outputs=5)
-    outcome = verify(network, prop, limits=Limits(time_s=time_s))
-    proved = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as name:
-        target = Path(name) / "certificate"
-        started = time.perf_counter()
-        written = write_certificate(model, property_file, prop, target, time_limit_s=time_s)
-        certified = time.perf_counter() - started
-        result: dict[str, object] = {
-            "instance": f"{model.stem.removeprefix('ACASXU_run2a_')[:3]}/{prop.name}",
-            "verdict": str(outcome.verdict),
-            "boxes": outcome.statistics.boxes,
-            "prove_s": proved,
-            "certify_s": certified,
-            "stopped": written.stopped,
-            "bytes": written.bytes,
-            "nodes": written.nodes,
-        }
-        if not written.stopped:
-            started = time.perf_counter()
-            checked = check_certificate(target, model, property_file)
-            result["check_s"] = time.perf_counter() - started
-            result["accepted"] = checked.accepted
-    return result
+def run_set(name: str, data: Path, limit: float, workers: int) -> list[dict[str, Any]]:
+    """Certify one set, or read its answers where they are kept."""
+    folder = data / name
+    out = ROOT / "benchmarks" / "results" / "certificates" / name
+    out.mkdir(parents=True, exist_ok=True)
+    with (folder / "instances.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["known_verdict"] != "violated"]
+    wanted = out / "instances.csv"
+    with wanted.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("onnx", "property", "timeout_s", "known_verdict"))
+        for row in rows:
+            paths = (os.path.relpath(folder / row[key], out) for key in ("onnx", "property"))
+            writer.writerow((*paths, row["timeout_s"], row["known_verdict"]))
+    command = [
+        sys.executable, "-m", "auditor_cli.main", "verify", "--instances", str(wanted),
+        "--out", str(out), "--time", str(limit), "--workers", str(workers), "--certificates",
+        "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode not in (0, 1, 3):
+        raise SystemExit(f"{name}: {done.stderr or done.stdout}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def describe(name: str, records: list[dict[str, Any]]) -> str:
+    """One line of the table."""
+    done = [r for r in records if r["certificate_bytes"] is not None]
+    lost = sum("no certificate" in r["reason"] for r in records)
+    if not done:
+        return f"| {name} | 0 | {lost} | | | | | |"
+    ratios = [r["check_s"] / max(r["seconds"], 1e-9) for r in done]
+    sizes = [r["certificate_bytes"] / 1e6 for r in done]
+
+    def total(key: str) -> float:
+        return float(sum(r[key] for r in done))
+
+    return (
+        f"| {name} | {len(done)} | {lost} | {total('seconds'):.0f} | {total('write_s'):.0f} | "
+        f"{total('check_s'):.0f} | {statistics.median(ratios):.2f} | "
+        f"{statistics.median(sizes):.3f} / {max(sizes):.1f} |"
+    )
 
 
 def main() -> None:
+    """Certify the sets and print their table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
-    parser.add_argument("--time", type=float, default=120.0, help="seconds per instance")
-    parser.add_argument("--first", type=int, default=1000, help="only so many instances")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/certificates.json")
-    options = parser.parse_args()
-    folder = options.data / "vnncomp/acasxu"
-    if not (folder / "instances.csv").is_file():
-        raise SystemExit(f"no data at {folder}; give the folder with --data")
-    with (folder / "instances.csv").open() as stream:
-        rows = [row for row in csv.DictReader(stream) if row["known_verdict"] == "holds"]
-    run_instance(folder, rows[0], options.time)
-    results = []
-    print(f"{'instance':12} {'boxes':>7} {'prove':>8} {'nodes':>7} {'certify':>8} {'check':>8} "
-          f"{'kB':>8} {'check/prove':>11} {'accepted':>8}")  # fmt: skip
-    for row in rows[: options.first]:
-        each = run_instance(folder, row, options.time)
-        results.append(each)
-        check = float(str(each.get("check_s", "nan")))
-        print(
-            f"{each['instance']!s:12} {each['boxes']:7} {each['prove_s']:8.3f} "
-            f"{each['nodes']:7} {each['certify_s']:8.3f} {check:8.3f} "
-            f"{float(str(each['bytes'])) / 1e3:8.0f} {check / float(str(each['prove_s'])):11.2f} "
-            f"{each.get('accepted', each['stopped'])!s:>8}",
-            flush=True,
-        )
-    summarise(results)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-
-
-def summarise(results: list[dict[str, object]]) -> None:
-    """Totals and medians, and check against both notions of proving."""
-
-    def column(name: str) -> list[float]:
-        return [float(str(each[name])) for each in done]
-
-    done = [each for each in results if each.get("accepted")]
-    prove, certify, check = column("prove_s"), column("certify_s"), column("check_s")
-    pairs = list(zip(prove, certify, check, strict=True))
-    print(f"{len(done)} of {len(results)} certificates written and accepted")
-    for name, values in (("prove", prove), ("certify", certify), ("check", check)):
-        print(f"{name:8} median {statistics.median(values):.3f} s, total {sum(values):.1f} s, "
-              f"max {max(values):.2f} s")  # fmt: skip
-    print(
-        f"size     median {statistics.median(column('bytes')) / 1e3:.0f} kB, "
-        f"total {sum(column('bytes')) / 1e6:.1f} MB, max {max(column('bytes')) / 1e6:.1f} MB"
-    )
-    alone = statistics.median(c / p for p, _, c in pairs)
-    both = statistics.median(c / (p + w) for p, w, c in pairs)
-    print(f"check / (search alone): median {alone:.2f}; "
-          f"check / (search and certificate): median {both:.2f}")  # fmt: skip
+    parser.add_argument("sets", nargs="*", default=SETS, help=f"among {', '.join(SETS)}")
+    parser.add_argument("--data", type=Path, default=ROOT / ".." / "shared" / "data" / "vnncomp")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds for each search")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    print("| set | certified | holds without | prove s | write s | check s | "
+          "check / prove, median | MB, median / largest |\n" + "|---" * 8 + "|")  # fmt: skip
+    for name in arguments.sets:
+        records = run_set(name, arguments.data, arguments.limit, arguments.workers)
+        print(describe(name, records), flush=True)
 
 
 if __name__ == "__main__":
