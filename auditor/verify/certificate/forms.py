@@ -6,7 +6,7 @@ replaces it by a form over the input that is smaller (Zhang et al. 2018, CROWN; 
 new form is `fl(form A)`, which differs from `form A` by at most `gamma_n |form| |A|` with n
 the longest sum, so the bound loses at most `gamma_n |form| . (|A| M)` where |h| <= M over
 the region; joining two forms and multiplying by a slope lose one rounding of the result
-each, `form . b` at most `gamma_w |form| . |b|`, and the sum of T constants `gamma_T` times
+each (nothing where the neuron is off), `form . b` at most `gamma_w |form| . |b|`, and the sum of T constants `gamma_T` times
 the sum of their sizes (Higham 2002, lemma 3.1: any order of summation, fused or not). All
 of it is `sum |form| . errors` plus `gamma` times what intercepts and the box contribute.
 Slopes are floats in [0, 1]; an intercept is a float with a relative error of a few
@@ -83,6 +83,9 @@ class Arithmetic:
     Attributes:
         ranges: Bounds of every tensor over the region, pairs of [own size].
         errors: What a coefficient of 1 on each tensor can lose, [own size].
+        single: The same where every form has one coefficient, 1 or -1: then passing it
+            on is exact.
+        joined: Numbers of tensors that several others read, where forms are added.
         factor: Relative error of sums over intercepts and over the box.
         floor: What underflow can lose in one pass.
     """
@@ -91,7 +94,10 @@ class Arithmetic:
         self.tensors, self.region = region.tensors, region
         self.ranges = [(region.lower, region.upper)]
         self.errors = [np.zeros(len(region.lower))]
+        self.single = [np.zeros(len(region.lower))]
         self.count = len(self.tensors) + 16
+        read = [source for tensor in self.tensors for source in tensor.sources]
+        self.joined = {source for source in read if read.count(source) > 1}
         for number, tensor in enumerate(self.tensors[1:], start=1):
             # The property's rows are the last tensor, and nobody executes them.
             self._extend(tensor, noise and number < len(self.tensors) - 1)
@@ -106,6 +112,7 @@ class Arithmetic:
             low, high = self.ranges[tensor.sources[0]]
             self.ranges.append((np.maximum(low, 0.0), np.maximum(high, 0.0)))
             self.errors.append(gamma(self.count, UNIT) * np.maximum(np.abs(low), np.abs(high)))
+            self.single.append(self.errors[-1])
             return
         size, middle, spread = np.abs(tensor.bias), tensor.bias, np.zeros_like(tensor.bias)
         tiny = np.zeros_like(size)
@@ -129,6 +136,7 @@ class Arithmetic:
                             np.fmin(size + noise, middle + spread)))  # fmt: skip
         dot = gamma(len(tensor.bias) + self.count, UNIT) * np.abs(tensor.bias)
         self.errors.append(slack * (size + noise) + dot + noise)
+        self.single.append(dot + noise)
 
 
 def _image(matrix: Any, values: Float64) -> Any:
@@ -166,17 +174,24 @@ def backward(
     """
     constant, error, size = np.zeros(len(start)), np.zeros(len(start)), np.zeros(len(start))
     waiting = {target: start}
+    single = np.isin(start, (-1.0, 0.0, 1.0)).all() and (np.count_nonzero(start, axis=1) < 2).all()
     for number in range(target, 0, -1):
         tensor, form = arithmetic.tensors[number], waiting.pop(number, None)
         if tensor.relu >= 0 and (form is not None or chosen is not None):
             form = np.zeros((len(start), len(tensor.bias))) if form is None else form
             free = None if chosen is None else chosen[tensor.relu]
-            error += np.abs(form) @ arithmetic.errors[number]
+            if number in arithmetic.joined:
+                lost = np.where(known[tensor.relu].sign[nodes] < 0, 0.0, np.abs(form))
+                error += lost @ arithmetic.errors[number]
             form, part = _through_relu(form, known[tensor.relu], nodes, free)
+            error += np.abs(form) @ arithmetic.errors[number]
+            single = False
             constant, size = constant + part, size - part
             images = [form]
         elif form is not None:
-            error += np.abs(form) @ arithmetic.errors[number]
+            error += np.abs(form) @ (arithmetic.single if single else arithmetic.errors)[number]
+            # Only as long as there is one path, and every map so far was the identity.
+            single = single and len(tensor.maps) == 1 and isinstance(tensor.maps[0], float)
             constant += form @ tensor.bias
             images = [_pulled(form, matrix) for matrix in tensor.maps]
         else:
