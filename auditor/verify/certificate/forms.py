@@ -5,8 +5,9 @@ replaces it by a form over the input that is smaller (Zhang et al. 2018, CROWN; 
 2021, beta-CROWN). Coefficients are *defined* by their floats: at a tensor `A h + b` the
 new form is `fl(form A)`, which differs from `form A` by at most `gamma_n |form| |A|` with n
 the longest sum, so the bound loses at most `gamma_n |form| . (|A| M)` where |h| <= M over
-the region; joining two forms and multiplying by a slope lose one rounding of the result
-each (nothing where the neuron is off), `form . b` at most `gamma_w |form| . |b|`, and the sum of T constants `gamma_T` times
+the region (and nothing where the form only picks one row of A); joining two forms and
+multiplying by a slope lose one rounding of the result each (nothing where the neuron is
+off), `form . b` at most `gamma_w |form| . |b|`, and the sum of T constants `gamma_T` times
 the sum of their sizes (Higham 2002, lemma 3.1: any order of summation, fused or not). All
 of it is `sum |form| . errors` plus `gamma` times what intercepts and the box contribute.
 Slopes are floats in [0, 1]; an intercept is a float with a relative error of a few
