@@ -146,19 +146,28 @@ class ReluSearch:
             semantics=self.problem.semantics,
         )
         bounds = layer_bounds(net, self.box, deadline=deadline)
-        for layer in range(1, len(bounds)):
+        asked = [torch.from_numpy(each)[None].to(self.device) for each in self.problem.layer_phases]
+        for layer, phase in enumerate(asked):
+            if net.relus[layer] and layer > 0:
+                bounds[layer] = self._improved(net, layer, bounds, asked, deadline)
             if net.relus[layer]:
-                bounds[layer] = self._improved(net, layer, bounds, deadline)
+                bounds[layer] = within_phases(bounds[layer], phase)
         return [
             pair if relu else (pair[0][:, :0], pair[1][:, :0])
             for pair, relu in zip(bounds, net.relus, strict=True)
         ]
 
     def _improved(
-        self, net: BoundedNetwork, layer: int, bounds: Sequence[LayerBounds], deadline: float
+        self,
+        net: BoundedNetwork,
+        layer: int,
+        bounds: Sequence[LayerBounds],
+        asked: Sequence[Tensor],
+        deadline: float,
     ) -> LayerBounds:
         lower, upper = (end.clone() for end in bounds[layer])
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
+        phases = asked if self.problem.has_pattern else None
         unstable = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
         for chunk in torch.split(unstable, max(1, self.batch // 2)):
             if not len(chunk) or time.monotonic() >= deadline:
@@ -167,7 +176,7 @@ class ReluSearch:
             weights = torch.cat([unit, -unit])[None]
             start = starting_multipliers(relaxations, weights)
             best = improve_bounds(
-                net, layer, relaxations, None, self.box, start, HIDDEN_STEPS,
+                net, layer, relaxations, phases, self.box, start, HIDDEN_STEPS,
                 relaxed_target=HIDDEN_TARGET,
             ).lower[0]  # fmt: skip
             count = len(chunk)
@@ -196,14 +205,23 @@ class _Tree:
         self.share = search.share / len(problem.cases)
         self.root_bound = 0.0
         self.found = False
-        self.nodes = self._root()
+        self.nodes = self._within_pattern(self._root())
+
+    def _within_pattern(self, nodes: Nodes) -> Nodes:
+        """The root with its box shrunk to where the first layer can follow the pattern."""
+        first = nodes.phases[:, : self.search_.hidden[0]]
+        for neuron in torch.nonzero(first[0]).ravel():
+            nodes.lower, nodes.upper = self._contracted(
+                nodes, neuron[None], int(first[0, neuron])
+            )
+        return nodes
 
     def _root(self) -> Nodes:
-        (box, upper), count = self.search_.box, sum(self.search_.hidden)
+        box, upper = self.search_.box
         relaxations = self._relaxations(self.search_.bounds)
         slopes = torch.cat([r.lower_slope for r in relaxations], dim=1)
         return Nodes(
-            phases=torch.zeros((1, count), dtype=torch.int8, device=box.device),
+            phases=torch.from_numpy(self.search_.problem.phases)[None].to(box.device),
             slopes=slopes,
             betas=torch.zeros_like(slopes),
             weights=box.new_full((1, self.rows), 1.0 / max(1, self.rows)),
@@ -220,9 +238,10 @@ class _Tree:
         if not self.rows:
             self.root_bound = float("-inf")
             return False
-        _, _, improved = self._bound(self.nodes, ROOT_STEPS)
+        _, empty, improved = self._bound(self.nodes, ROOT_STEPS)
         self.statistics.boxes += 1
-        self.root_bound = float(improved.lower[0, 0])
+        # A pattern may contradict the bounds: then nothing is left to refute.
+        self.root_bound = float("inf") if bool(empty[0]) else float(improved.lower[0, 0])
         if self.root_bound > 0:
             self.statistics.closed("bounds", self.share)
             return True
@@ -283,9 +302,8 @@ class _Tree:
         bounds: list[LayerBounds] = []
         empty = (nodes.lower > nodes.upper).any(dim=1)
         known = [self._first_layer(nodes), *self.search_.bounds[1:]]
-        for (low, high), phase in zip(known, phases, strict=True):
-            lower = torch.where(phase > 0, low.clamp(min=0.0), low)
-            upper = torch.where(phase < 0, high.clamp(max=0.0), high)
+        for pair, phase in zip(known, phases, strict=True):
+            lower, upper = within_phases(pair, phase)
             empty |= (lower > upper).any(dim=1)
             bounds.append((lower, upper))
         start = Multipliers(
@@ -343,7 +361,7 @@ class _Tree:
 
     def _is_witness(self, point: Float64, is_witness: IsWitness) -> bool:
         problem = self.search_.problem
-        values = problem.violation(problem.network.evaluate(point[None]))
+        values = problem.violation(point[None])
         return bool((values <= 0).any()) and is_witness(point)
 
     def _first_layer(self, nodes: Nodes) -> LayerBounds:
@@ -365,7 +383,7 @@ class _Tree:
 
     def _has_witness(self, improved: Improved, is_witness: IsWitness) -> bool:
         points = improved.points[:, 0].cpu().numpy()
-        values = self.search_.problem.violation(self.search_.problem.network.evaluate(points))
+        values = self.search_.problem.violation(points)
         hits = np.flatnonzero((values <= 0).any(axis=1))
         return any(is_witness(points[index]) for index in hits[:4])
 
@@ -402,6 +420,15 @@ class _Tree:
             torch.where(first, shrunk[0], nodes.lower),
             torch.where(first, shrunk[1], nodes.upper),
         )
+
+
+def within_phases(bounds: LayerBounds, phase: Tensor) -> LayerBounds:
+    """Bounds of pre-activations under phases in {-1, 0, 1}; crossed where they contradict."""
+    lower, upper = bounds
+    return (
+        torch.where(phase > 0, lower.clamp(min=0.0), lower),
+        torch.where(phase < 0, upper.clamp(max=0.0), upper),
+    )
 
 
 def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> Tensor:

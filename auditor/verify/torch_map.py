@@ -288,24 +288,38 @@ def forward_values(network: GraphNetwork, inputs: Float64) -> tuple[Float64, ...
     return tuple(values)
 
 
-def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Float64) -> Float64:
-    """Gradient over the input of `rows . outputs` at points, [samples, inputs].
+def backward_gradient(
+    network: GraphNetwork,
+    before: Sequence[Float64],
+    rows: Float64,
+    inner: Sequence[Float64 | None] | None = None,
+) -> Float64:
+    """Gradient over the input of `rows . outputs + sum inner . z` at points.
 
     Args:
         network: The network.
         before: What `forward_values` gave at the points.
         rows: Coefficients over the outputs, [samples, outputs].
+        inner: Coefficients over each layer's pre-activations z, [samples, neurons] per layer
+            or None.
+
+    Returns:
+        [samples, inputs].
     """
     forms: dict[int, Tensor] = {len(network.layers) - 1: torch.from_numpy(rows)}
     total = torch.zeros((len(rows), network.num_inputs), dtype=torch.float64)
     terms = torch_terms(network)
     with torch.no_grad():
         for index in range(len(network.layers) - 1, -1, -1):
-            if index not in forms:
-                continue
-            form = forms.pop(index)
-            if network.layers[index].relu:
+            form = forms.pop(index, None)
+            if form is not None and network.layers[index].relu:
                 form = form * torch.from_numpy(before[index] > 0)
+            extra = None if inner is None else inner[index]
+            if extra is not None:
+                added = torch.from_numpy(extra)
+                form = added if form is None else form + added
+            if form is None:
+                continue
             for term in terms[index]:
                 part = term.map.pull_back(form)
                 if term.source == INPUT:
