@@ -262,7 +262,8 @@ class _Run:
         small = problem.free_relus <= WHOLE_Z3_RELUS and problem.stated.num_inputs <= WHOLE_Z3_INPUTS
         if stopped and small and self.engine == "auto" and not self.judge.confirmed:
             # Ties and unlucky roundings of a small network are for exact arithmetic.
-            return self._decide_whole_with_z3(problem, 0.0) and stopped
+            answer = self._decide_whole_with_z3(problem, 0.0)
+            return answer if self.met_by_real_input else answer and stopped
         return stopped
 
     def _close_leaves(self, problem: Problem, leaves: Sequence[Leaf]) -> str:
