@@ -67,8 +67,7 @@ def carry_inputs(
         return Carried(_carried_in_graph(graph, picked), picked, nothing)
     shift = _below(lower[list(picked)], upper[list(picked)])
     layers = [
-        _with_carried(layer, number, picked, shift)
-        for number, layer in enumerate(network.layers)
+        _with_carried(layer, number, picked, shift) for number, layer in enumerate(network.layers)
     ]
     return Carried(
         replace(network, layers=tuple(layers)), picked, tuple(map(Fraction, shift.tolist()))

@@ -43,9 +43,7 @@ def has_known_follower(network: Network | GraphNetwork, prop: Property) -> bool:
     return meant and _follows(network, prop, example)
 
 
-def _follows(
-    network: Network | GraphNetwork, prop: Property, inputs: Sequence[Fraction]
-) -> bool:
+def _follows(network: Network | GraphNetwork, prop: Property, inputs: Sequence[Fraction]) -> bool:
     phases = phases_of(prop.pattern, network)
     if isinstance(network, Network):
         return follows_exactly(network.preactivations_exact(inputs), phases)

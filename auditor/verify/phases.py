@@ -84,9 +84,7 @@ def widened_phases(phases: Sequence[Int8], network: Network | GraphNetwork) -> t
     return tuple(wide)
 
 
-def follows_exactly(
-    values: Sequence[Sequence[Fraction]], phases: Sequence[Int8]
-) -> bool:
+def follows_exactly(values: Sequence[Sequence[Fraction]], phases: Sequence[Int8]) -> bool:
     """Whether exact pre-activations show the phases, borders included.
 
     Args:

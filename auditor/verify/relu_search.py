@@ -211,9 +211,7 @@ class _Tree:
         """The root with its box shrunk to where the first layer can follow the pattern."""
         first = nodes.phases[:, : self.search_.hidden[0]]
         for neuron in torch.nonzero(first[0]).ravel():
-            nodes.lower, nodes.upper = self._contracted(
-                nodes, neuron[None], int(first[0, neuron])
-            )
+            nodes.lower, nodes.upper = self._contracted(nodes, neuron[None], int(first[0, neuron]))
         return nodes
 
     def _root(self) -> Nodes:

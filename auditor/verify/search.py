@@ -259,7 +259,9 @@ class _Run:
                 ),
                 self.progress,
             )
-        small = problem.free_relus <= WHOLE_Z3_RELUS and problem.stated.num_inputs <= WHOLE_Z3_INPUTS
+        small = (
+            problem.free_relus <= WHOLE_Z3_RELUS and problem.stated.num_inputs <= WHOLE_Z3_INPUTS
+        )
         if stopped and small and self.engine == "auto" and not self.judge.confirmed:
             # Ties and unlucky roundings of a small network are for exact arithmetic.
             answer = self._decide_whole_with_z3(problem, 0.0)

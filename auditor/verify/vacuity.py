@@ -146,6 +146,4 @@ def _satisfied_somewhere(case: UnsafeCase) -> bool:
 def _moved(
     point: Sequence[Fraction], factors: Sequence[Fraction], step: Fraction, digits: int
 ) -> list[Fraction]:
-    return [
-        (p - step * c).limit_denominator(digits) for p, c in zip(point, factors, strict=True)
-    ]
+    return [(p - step * c).limit_denominator(digits) for p, c in zip(point, factors, strict=True)]

@@ -7,6 +7,7 @@ from itertools import product
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from auditor.verify.network import Network
 from auditor.verify.network.chain import Float64
@@ -57,7 +58,7 @@ def _minimum_on_region(
 
 
 def least_excess_by_phases(
-    network: Network, case: UnsafeCase, asked: Sequence[Sequence[int]] = ()
+    network: Network, case: UnsafeCase, asked: Sequence[NDArray[np.int8]] = ()
 ) -> float | None:
     """Least value over the box of the largest row excess, or None where nothing is left.
 
@@ -74,9 +75,7 @@ def least_excess_by_phases(
     return min((value for value in values if value is not None), default=None)
 
 
-def _least_on_region(
-    network: Network, case: UnsafeCase, signs: tuple[float, ...]
-) -> float | None:
+def _least_on_region(network: Network, case: UnsafeCase, signs: tuple[float, ...]) -> float | None:
     matrix, offset = np.eye(network.num_inputs), np.zeros(network.num_inputs)
     rest = list(signs)
     conditions: list[tuple[Float64, float, float]] = []  # form, constant, coefficient of t
@@ -86,15 +85,14 @@ def _least_on_region(
             continue
         sign, rest = np.array(rest[: len(offset)]), rest[len(offset) :]
         for index, each in enumerate(sign):
-            conditions.append((-each * matrix[index], -each * offset[index], 0.0))
+            conditions.append((-each * matrix[index], -float(each * offset[index]), 0.0))
         active = sign > 0
         matrix, offset = active[:, None] * matrix, active * offset
     for row in case.rows:
         over_outputs = np.array([float(value) for value in row.coefficients])
         over_inputs = np.array([float(value) for value in row.input_coefficients] or [0.0])
-        conditions.append(
-            (over_outputs @ matrix + over_inputs, over_outputs @ offset - float(row.bound), -1.0)
-        )
+        constant = float(over_outputs @ offset) - float(row.bound)
+        conditions.append((over_outputs @ matrix + over_inputs, constant, -1.0))
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.setOptionValue("output_flag", False)
     count = network.num_inputs

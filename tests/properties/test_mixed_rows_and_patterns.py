@@ -44,8 +44,8 @@ def random_case(seed: int, network: Network, rows: int) -> UnsafeCase:
             tuple(Fraction(str(value)) for value in random.standard_normal(count).round(2)),
         )
 
-    ends = (tuple(Fraction(str(value)) for value in end.round(3)) for end in (lower, upper))
-    return UnsafeCase(*ends, tuple(row(number) for number in range(rows)))
+    low, high = (tuple(Fraction(str(value)) for value in end.round(3)) for end in (lower, upper))
+    return UnsafeCase(low, high, tuple(row(number) for number in range(rows)))
 
 
 def property_of(network: Network, case: UnsafeCase, pattern: Pattern | None = None) -> Property:

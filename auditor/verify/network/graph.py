@@ -186,7 +186,11 @@ def as_chain(graph: GraphNetwork) -> Network | None:
         cells += term.map.num_inputs * term.map.num_outputs
         if cells > MAX_CHAIN_CELLS or not isinstance(term.map, DenseMap | GatherMap):
             return None
-        if graph.only_order or graph.rounded or (isinstance(term.map, GatherMap) and term.map.factor is not None):
+        if (
+            graph.only_order
+            or graph.rounded
+            or (isinstance(term.map, GatherMap) and term.map.factor is not None)
+        ):
             return None
         dense = _dense(term.map)
         layers.append(AffineLayer(dense, layer.bias, layer.relu, layer.name, joined=True))

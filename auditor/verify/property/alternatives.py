@@ -128,8 +128,7 @@ class CaseBuilder:
         return Property(
             name=self.name,
             cases=cases,
-            text=f"for every input of the set{where}: "
-            f"{describe_cases(cases, names, negated=True)}",
+            text=f"for every input of the set{where}: {describe_cases(cases, names, negated=True)}",
             violation_text=f"some input of the set{where} has "
             f"{describe_cases(cases, names, negated=False)}",
             num_inputs=self.sizes["X"],

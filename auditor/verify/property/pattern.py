@@ -15,6 +15,7 @@ from fractions import Fraction
 from auditor.errors import ConfigurationError
 
 MAX_SHOWN_LAYERS = 6
+States = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Pattern:
     @classmethod
     def of(
         cls,
-        states: Mapping[int | str, tuple[Sequence[int], Sequence[int]]],
+        states: Mapping[int, States] | Mapping[str, States] | Mapping[int | str, States],
         example: Sequence[Fraction | float] | None = None,
     ) -> Pattern:
         """A pattern from `{layer: (active, inactive)}`; floats of the example are exact."""
