@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from auditor.verify.network import GraphNetwork, Network
+from auditor.verify.network.exact_image import exact_values, has_exact_values
 from auditor.verify.phases import follows_exactly, phases_of
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
 
@@ -47,6 +48,8 @@ def _follows(network: Network | GraphNetwork, prop: Property, inputs: Sequence[F
     phases = phases_of(prop.pattern, network)
     if isinstance(network, Network):
         return follows_exactly(network.preactivations_exact(inputs), phases)
+    if has_exact_values(network):
+        return follows_exactly(exact_values(network, inputs), phases)
     from auditor.verify.enclosure import enclose_values
 
     return enclose_values(network, inputs).follows(phases)

@@ -447,4 +447,5 @@ def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> 
         score = torch.minimum(off, on).clamp(min=0.0) + 0.05 * torch.maximum(off, on)
         score = score + 1e-9 * relaxation.upper_intercept
         scores.append(score.nan_to_num(0.0).masked_fill(~relaxation.unstable, -torch.inf))
-    return torch.cat(scores, dim=1)
+    nothing = improved.lower.new_full((len(improved.lower), 1), -torch.inf)
+    return torch.cat(scores, dim=1) if scores else nothing

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.exact_image import exact_values, has_exact_values
 from auditor.verify.phases import Int8, follows_exactly
 from auditor.verify.property import UnsafeCase
 from auditor.verify.rounding import float32_inside, nearest_float32
@@ -139,8 +140,8 @@ def examine(
 ) -> Witness:
     """Evaluate a float32 input of the case's box exactly and in every runtime.
 
-    A graph is evaluated rigorously instead: what is said is true of every output that
-    its error terms leave possible.
+    A graph that is large, or has rounded numbers, is evaluated rigorously instead: what is
+    said is true of every output that its error terms leave possible.
 
     Args:
         network: The network.
@@ -181,7 +182,7 @@ def _evaluate(
     phases: Sequence[Int8],
 ) -> tuple[tuple[float, ...], float, bool, bool]:
     """Outputs, margin, and whether they violate and follow: exact, or certain in any case."""
-    if isinstance(network, GraphNetwork):
+    if isinstance(network, GraphNetwork) and not has_exact_values(network):
         # Loads torch, which a chain of small layers does not need.
         from auditor.verify.enclosure import enclose_values, worst_margin
 
@@ -189,7 +190,11 @@ def _evaluate(
         violates, margin = worst_margin(case, found.lower, found.upper, point)
         middle = tuple((0.5 * found.lower + 0.5 * found.upper).tolist())
         return middle, margin, violates, found.follows(phases)
-    values = network.preactivations_exact(point)
+    values = (
+        exact_values(network, point)
+        if isinstance(network, GraphNetwork)
+        else network.preactivations_exact(point)
+    )
     exact = values[-1]
     if network.layers[-1].relu:
         exact = tuple(max(value, Fraction(0)) for value in exact)

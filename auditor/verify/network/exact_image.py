@@ -25,11 +25,38 @@ from auditor.verify.network.linear_map import (
 
 Form = list[Fraction]
 MAX_PRODUCTS = 4_000_000
+MAX_VALUES = 50_000
 
 
 def exact_cost(network: GraphNetwork) -> int:
     """Products of one exact pass over forms in the inputs, roughly."""
     return network.evaluation_cost * (network.num_inputs + 1)
+
+
+def has_exact_values(network: GraphNetwork) -> bool:
+    """Whether a graph is small and free of rounded numbers, so that fractions serve."""
+    return not network.rounded and network.evaluation_cost <= MAX_VALUES
+
+
+def exact_values(
+    network: GraphNetwork, inputs: Sequence[Fraction]
+) -> tuple[tuple[Fraction, ...], ...]:
+    """Values before each layer's ReLU at one input, in exact rational arithmetic.
+
+    Args:
+        network: The network.
+        inputs: [inputs].
+
+    Returns:
+        [neurons] per layer.
+    """
+    hidden = {INPUT: [[value] for value in inputs]}
+    before = []
+    for index, layer in enumerate(network.layers):
+        values = [form[-1] for form in layer_image(layer, hidden)]
+        before.append(tuple(values))
+        hidden[index] = [[max(value, Fraction(0)) if layer.relu else value] for value in values]
+    return tuple(before)
 
 
 def layer_image(layer: GraphLayer, hidden: dict[int, list[Form]]) -> list[Form]:

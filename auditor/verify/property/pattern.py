@@ -62,7 +62,7 @@ class Pattern:
     @classmethod
     def of(
         cls,
-        states: Mapping[int, States] | Mapping[str, States] | Mapping[int | str, States],
+        states: Mapping[int | str, States],
         example: Sequence[Fraction | float] | None = None,
     ) -> Pattern:
         """A pattern from `{layer: (active, inactive)}`; floats of the example are exact."""

@@ -91,7 +91,7 @@ def test_the_question_keeps_conditions_on_inputs_and_the_pattern() -> None:
 def test_what_is_not_settled_is_no_pass_and_an_example_settles_it() -> None:
     """Without any budget no follower is found; the bounds alone refute the violation."""
     limits = Limits(falsifier_evaluations=0, max_boxes=1, z3_queries=0)
-    states: dict[int, tuple[list[int], list[int]]] = {0: ([], [1])}
+    states: dict[int | str, tuple[list[int], list[int]]] = {0: ([], [1])}
     open_one = verify(NETWORK, prop(Pattern.of(states)), engine="relus", limits=limits)
     assert open_one.verdict is Verdict.UNKNOWN
     assert "was not settled; give the pattern an example" in open_one.reason

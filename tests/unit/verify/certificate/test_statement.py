@@ -15,7 +15,7 @@ from auditor.errors import Unsupported
 from auditor.verify.certificate.forms import Float64
 from auditor.verify.certificate.statement import AffineMap, read_network, regions
 from auditor.verify.network import network_from_onnx
-from auditor.verify.property import load_property
+from auditor.verify.property import Pattern, Property, UnsafeCase, UnsafeRow, load_property
 from tests.models.certificates import at_least
 from tests.models.onnx_networks import Array, dense_network, make_model, write_model
 
@@ -121,3 +121,17 @@ def test_the_grid_contains_the_exact_box_and_little_more(
     assert region.ends[0] <= 2**23 + 2
     width = case.upper[0] - case.lower[0]
     assert high - low - width <= max(width, Fraction(1, 2**20), abs(case.lower[0])) / 2**21
+
+
+def test_conditions_on_inputs_and_patterns_have_no_certificates_yet() -> None:
+    ends = (Fraction(0),), (Fraction(1),)
+    mixed = UnsafeRow((Fraction(1),), Fraction(0), False, (Fraction(1),))
+    plain = UnsafeRow((Fraction(1),), Fraction(0))
+    maps = [AffineMap(None, [Fraction(0)])]
+    for rows, pattern, what in (
+        ((mixed,), None, "conditions over inputs"),
+        ((plain,), Pattern.of({0: ([0], [])}), "an activation pattern"),
+    ):
+        prop = Property("p", (UnsafeCase(*ends, rows),), "", "", 1, 1, (), pattern)
+        with pytest.raises(Unsupported, match=f"not written for {what} yet"):
+            regions(maps, prop)

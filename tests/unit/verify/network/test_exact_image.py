@@ -7,7 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from auditor.verify.network.exact_image import exact_cost, exact_image, layer_image
+from auditor.verify.network.exact_image import (
+    exact_cost,
+    exact_image,
+    exact_values,
+    has_exact_values,
+    layer_image,
+)
 from auditor.verify.network.graph import INPUT, GraphLayer, GraphNetwork, Term
 from auditor.verify.network.linear_map import (
     BlockSumMap,
@@ -16,6 +22,7 @@ from auditor.verify.network.linear_map import (
     GatherMap,
     LinearMap,
 )
+from tests.models.relu_chains import random_chain
 
 RANDOM = np.random.default_rng(0)
 
@@ -64,3 +71,11 @@ def test_a_layer_adds_its_terms_and_its_bias_to_the_constant() -> None:
 def test_the_cost_counts_products_over_all_inputs() -> None:
     layer = GraphLayer((Term(INPUT, DenseMap(np.ones((3, 4)))),), np.zeros(3))
     assert exact_cost(GraphNetwork((layer,), 4)) == 3 * 4 * 5
+
+
+def test_exact_values_are_those_of_the_chain() -> None:
+    chain = random_chain(4, (3, 5, 4, 2))
+    point = (Fraction(1, 3), Fraction(-2, 7), Fraction(5))
+    network = GraphNetwork.from_chain(chain)
+    assert has_exact_values(network)
+    assert exact_values(network, point) == chain.preactivations_exact(point)
