@@ -51,7 +51,8 @@ def answer(folder: Path, text: str, name: str = "p.vnnlib") -> Outcome:
         ("(assert (<= Y_0 X_0))", Verdict.VIOLATED),
         ("(assert (> Y_0 (+ X_1 0.5)))", Verdict.VIOLATED),
         ("(assert (<= X_0 X_1))(assert (> Y_0 (+ X_1 1e-6)))", Verdict.HOLDS),
-        ("(assert (<= (+ X_0 X_1) -1))(assert (> Y_0 1e-6))", Verdict.VIOLATED),
+        ("(assert (<= (+ X_0 X_1) -1))(assert (> Y_0 1e-6))", Verdict.HOLDS),
+        ("(assert (<= (+ X_0 X_1) -1))(assert (>= Y_0 0))", Verdict.VIOLATED),
         ("(assert (<= (+ X_0 X_1) -1))(assert (> Y_0 0.000001))(assert (<= X_1 X_0))"
          "(assert (>= X_1 (- X_0 0.1)))", Verdict.HOLDS),
         ("(assert (<= (+ X_0 X_1) -3))(assert (> Y_0 0))", Verdict.UNKNOWN),
@@ -104,8 +105,7 @@ def test_a_softmax_model_refuses_relations_with_inputs(tmp_path: Path) -> None:
     prop = load_property(tmp_path / "p.vnnlib", num_inputs=2, num_outputs=2)
     with pytest.raises(UnsupportedProperty, match="which of two outputs is larger"):
         verify(network, prop)
-    (tmp_path / "p.vnnlib").write_text(
-        declared + BOX + "(assert (<= Y_0 Y_1))(assert (<= X_1 X_0))"
-    )
+    text = declared + BOX + "(assert (< Y_0 Y_1))(assert (<= (+ X_1 1e-6) X_0))"
+    (tmp_path / "p.vnnlib").write_text(text)
     prop = load_property(tmp_path / "p.vnnlib", num_inputs=2, num_outputs=2)
-    assert verify(network, prop).verdict is not Verdict.VIOLATED
+    assert verify(network, prop).verdict is Verdict.HOLDS

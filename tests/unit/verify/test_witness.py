@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.verify.network import GraphNetwork, Network
+from auditor.verify.network import GraphNetwork
 from auditor.verify.phases import phases_of
 from auditor.verify.property import Pattern, UnsafeCase, UnsafeRow
 from auditor.verify.witness import examine, snap_to_float32
@@ -79,8 +80,16 @@ def test_rows_over_inputs_are_replayed_with_the_inputs_given() -> None:
             point = np.array([value], np.float32)
             witness = examine(network, case, point, [float32_runtime(NETWORK)])
             assert [replay.violates for replay in witness.replays] == [met]
-            # An enclosure of a graph cannot show a tie.
-            assert witness.exact_violates is (met and isinstance(network, Network))
+            assert witness.exact_violates is met
+
+
+def test_an_enclosure_cannot_show_a_tie() -> None:
+    """A graph with rounded numbers has no exact values."""
+    case = replace(BELOW, rows=(UnsafeRow((Fraction(1),), Fraction(1, 4)),))
+    network, point = GraphNetwork.from_chain(NETWORK), np.array([0.25], np.float32)
+    for rounded in (False, True):
+        subject = replace(network, rounded=rounded)
+        assert examine(subject, case, point, []).exact_violates is not rounded
 
 
 def test_an_input_that_leaves_the_pattern_never_counts() -> None:
