@@ -155,8 +155,6 @@ class _Run:
         """Why a proof may say nothing: no input is known to follow the pattern."""
         if self.prop.pattern is None or has_known_follower(self.network, self.prop):
             return ""
-        if self.judge.disputed is not None:
-            return ""  # only inputs that follow the pattern are ever disputed
         left = replace(self.limits, time_s=max(0.0, self.deadline - time.monotonic()))
         inner = _Run(
             self.network, nobody_follows(self.prop), left, self.seed, self.progress, (),

@@ -108,7 +108,7 @@ def judge(found: Outcome, least: float | None, meant: float | None) -> None:
         assert found.verdict is not Verdict.VIOLATED, (least, found.reason)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 100_000), WIDTHS, st.integers(1, 3))
 def test_rows_over_inputs_are_decided_as_brute_force_says(
     seed: int, widths: tuple[int, ...], rows: int
@@ -118,7 +118,7 @@ def test_rows_over_inputs_are_decided_as_brute_force_says(
     check(network, property_of(network, case))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 100_000), WIDTHS, st.booleans())
 def test_patterns_are_decided_as_brute_force_says_and_empty_ones_never_pass(
     seed: int, widths: tuple[int, ...], real: bool
@@ -129,7 +129,7 @@ def test_patterns_are_decided_as_brute_force_says_and_empty_ones_never_pass(
     check(network, property_of(network, case, pattern))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(0, 100_000), st.integers(1, 2))
 def test_rows_over_inputs_hold_for_executions_only_if_they_hold_exactly(
     seed: int, rows: int

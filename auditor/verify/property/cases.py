@@ -210,6 +210,8 @@ def _shorten(parts: list[str]) -> list[str]:
 
 def _sum(terms: Sequence[tuple[Fraction, str]], constant: Fraction) -> str:
     texts = [name if c == 1 else f"{number_text(c)}*{name}" for c, name in terms]
+    if constant < 0 and texts:
+        return f"{' + '.join(texts)} - {number_text(-constant)}"
     if constant or not texts:
         texts.append(number_text(constant))
     return " + ".join(texts)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from auditor.errors import UnsupportedProperty
+from auditor.errors import ConfigurationError, UnsupportedProperty
 from auditor.findings import Verdict
 from auditor.verify.network import read_network
 from auditor.verify.onnx_subject import verify_file
@@ -109,3 +109,9 @@ def test_a_softmax_model_refuses_relations_with_inputs(tmp_path: Path) -> None:
     (tmp_path / "p.vnnlib").write_text(text)
     prop = load_property(tmp_path / "p.vnnlib", num_inputs=2, num_outputs=2)
     assert verify(network, prop).verdict is Verdict.HOLDS
+
+
+def test_a_pattern_of_another_model_is_refused_when_the_property_is_read(tmp_path: Path) -> None:
+    text = YAML + "following: {pozitive: {active: [0]}}\nthen: [{at_most: {output: 0, value: 9}}]\n"
+    with pytest.raises(ConfigurationError, match="'pozitive' is no ReLU layer; use an index from"):
+        answer(tmp_path, text, "p.yaml")

@@ -77,6 +77,8 @@ def test_rows_over_inputs_are_judged_with_the_inputs() -> None:
 def test_rows_over_inputs_are_described_with_names_of_inputs() -> None:
     assert MIXED.describe(("a", "b"), negated=False) == "a <= 2*x0"
     assert INPUTS_ALONE.describe(("a", "b"), negated=True) == "x0 > 1"
+    below = UnsafeRow((Fraction(1), Fraction(0)), Fraction(-1, 2), False, (Fraction(-1),))
+    assert below.describe(("a", "b"), negated=False) == "a <= x0 - 0.5"
 
 
 def test_a_row_over_another_number_of_inputs_is_refused() -> None:
