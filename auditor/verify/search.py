@@ -23,16 +23,16 @@ import numpy as np
 
 from auditor.findings import Verdict
 from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd, fits_box_search
+from auditor.verify.executions import why_not_executed
 from auditor.verify.falsify import Falsifier
 from auditor.verify.followers import has_known_follower, nobody_follows
 from auditor.verify.judge import WitnessJudge
-from auditor.verify.magnitudes import interval_magnitudes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
 from auditor.verify.property import Property
-from auditor.verify.semantics import LARGEST_32, Semantics, why_not_float32
+from auditor.verify.semantics import Semantics
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
 
@@ -114,7 +114,7 @@ class _Run:
         """Run the stages until one of them decides."""
         problems = problems_of(self.network, self.prop, self.semantics)
         if self.semantics is Semantics.FLOAT32:
-            why = _why_not_executed(self.network, self.prop, problems)
+            why = why_not_executed(self.network, self.prop, problems)
             if why:
                 return self._unknown(why)
         with self._timed("vacuity"):
@@ -413,29 +413,6 @@ class _Run:
         finally:
             spent = time.perf_counter() - started
             self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
-
-
-def _why_not_executed(
-    network: Network | GraphNetwork, prop: Property, problems: Sequence[Problem]
-) -> str:
-    """Why nothing can be said of float32 executions; empty if something can.
-
-    Carried inputs are no part of the execution. The family that bounds speak of lets them
-    be as noisy as other neurons, so the executed network with exact inputs is a member.
-    """
-    if prop.pattern is not None:
-        return "a pattern speaks of exact values before ReLUs; use semantics real"
-    return why_not_float32(network) or _why_overflow(problems)
-
-
-def _why_overflow(problems: Sequence[Problem]) -> str:
-    """Why a float32 execution might overflow somewhere in the boxes; empty if it cannot."""
-    for problem in problems:
-        sizes = interval_magnitudes(problem.chain, problem.lower, problem.upper, Semantics.FLOAT32)
-        largest = max(float(layer.max(initial=0.0)) for layer in sizes.sums)
-        if not largest < LARGEST_32:
-            return "a float32 execution might overflow, as far as interval bounds tell"
-    return ""
 
 
 def _exact(value: float) -> Fraction:

@@ -16,6 +16,7 @@ from auditor.verify.phases import phases_of
 from auditor.verify.property import LayerStates, Pattern, Property, UnsafeCase, UnsafeRow
 from auditor.verify.search import Engine, verify
 from auditor.verify.semantics import Semantics
+from auditor.verify.smt import decide_with_z3
 from tests.models.phase_enumeration import least_excess_by_phases
 from tests.models.relu_chains import float32_runtime, random_chain
 
@@ -146,3 +147,34 @@ def test_rows_over_inputs_hold_for_executions_only_if_they_hold_exactly(
         assert found.verdict is not Verdict.HOLDS
     if least is not None and least > 1e-3:
         assert found.verdict is not Verdict.VIOLATED
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.integers(0, 100_000), st.sampled_from([0.0, 3.0, 1e4, -1e7]), st.sampled_from([1e-4, 1.0]),
+    st.sampled_from([-1e-9, -1e-12, 0.0, 1e-9]), st.booleans(),
+)  # fmt: skip
+def test_no_proof_contradicts_exact_arithmetic_near_a_tie(
+    seed: int, offset: float, width: float, slack: float, with_pattern: bool
+) -> None:
+    """Far boxes and thin ones, bounds next to the least excess: rounding must not prove."""
+    network = random_chain(seed, (2, 3, 2))
+    case = random_case(seed, network, 1)
+    lower = tuple(Fraction(offset) + Fraction(width) * value for value in case.lower)
+    upper = tuple(Fraction(offset) + Fraction(width) * value for value in case.upper)
+    case = replace(case, lower=lower, upper=upper)
+    pattern = random_pattern(seed, network, case, real=True) if with_pattern else None
+    asked = phases_of(pattern, network)
+    least = least_excess_by_phases(network, case, asked)
+    moved = Fraction(least or 0.0) + Fraction(slack) * (1 + abs(Fraction(least or 0.0)))
+    row = replace(case.rows[0], bound=case.rows[0].bound + moved)
+    case = replace(case, rows=(row,))
+    exact = decide_with_z3(network, case, rlimit=5_000_000, phases=asked)
+    graph = GraphNetwork.from_chain(network)
+    subjects: tuple[tuple[Network | GraphNetwork, Engine], ...] = (
+        (network, "boxes"), (network, "relus"), (graph, "relus"),
+    )  # fmt: skip
+    for subject, engine in subjects:
+        found = verify(subject, property_of(network, case, pattern), limits=LIMITS, engine=engine)
+        if exact.status == "sat":
+            assert found.verdict is not Verdict.HOLDS, (engine, found.reason)
