@@ -36,9 +36,10 @@ class KernelNetwork(NamedTuple):
     """The network and rows as padded arrays; P is the padded width, K the layers.
 
     Fields: weight [K, P, P], bias [K, P], magnitude [K, P], widths [K + 1] (inputs
-    first), columns [K] (padded inputs of each layer), relu [K], rows [R, P], bounds [R],
-    row_magnitude [R], starts [cases + 1], factor (gamma_N), floor (underflow), and
-    recorded: whether only numbers that a certificate can hold may be used.
+    first), columns [K] (padded inputs of each layer), relu [K], phase [K, P] (1 active, -1
+    inactive, 0 free: what a pattern asks), rows [R, P], bounds [R], row_magnitude [R],
+    starts [cases + 1], factor (gamma_N), floor (underflow), and recorded: whether only
+    numbers that a certificate can hold may be used.
     """
 
     weight: Any
@@ -47,6 +48,7 @@ class KernelNetwork(NamedTuple):
     widths: Any
     columns: Any
     relu: Any
+    phase: Any
     rows: Any
     bounds: Any
     row_magnitude: Any
@@ -80,8 +82,9 @@ class KernelWork(NamedTuple):
     Fields: alpha, slope, intercept, trial_alpha, lam_at, post [K, P] (relaxation in use,
     coefficients and values seen at each layer); live [K, P] with live_count [K]; lam,
     product, coefficient [P]; spread, blame, point, base_width and box ends [n]; forms
-    [R + cases, n] with constants, row_values [R + cases] (one mixed form per case); nu [R];
-    best_alpha and best_nu: what gave the mixed form, kept when recorded.
+    [R + cases + 1, n] with constants, row_values [R + cases + 1] (one mixed form per case,
+    one for a neuron); nu [R]; best_alpha and best_nu: what gave the mixed form, kept when
+    recorded.
     """
 
     alpha: Any
@@ -219,20 +222,76 @@ def _relax(lower, upper, k, work, net):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
+    """Shrink a box to where `forms[form] . x + constants[form] <= 0` can hold.
+
+    Returns False when no point is left. The form's constant already carries the error
+    of every sum over the box; the division is rounded outward here.
+    """
+    inputs = box_lower.size
+    total = work.constants[form]
+    for i in range(inputs):
+        c = work.forms[form, i]
+        total += c * box_lower[i] if c > 0.0 else c * box_upper[i]
+    if total > 0.0:
+        return False
+    if not total > -np.inf:
+        return True
+    for i in range(inputs):
+        c = work.forms[form, i]
+        if c == 0.0 or not box_lower[i] < box_upper[i]:
+            continue
+        own = c * box_lower[i] if c > 0.0 else c * box_upper[i]
+        rest = total - own
+        limit = -rest / c
+        slack = 8.0 * 1.1102230246251565e-16 * (abs(limit)) + 1e-300
+        if c > 0.0:
+            limit += slack
+            if limit < box_upper[i]:
+                if limit < box_lower[i]:
+                    return False
+                box_upper[i] = limit
+        else:
+            limit -= slack
+            if limit > box_lower[i]:
+                if limit > box_upper[i]:
+                    return False
+                box_lower[i] = limit
+    return True
+
+
+@compiled()
+def _is_settled(net, k, j, lower, upper):  # type: ignore[no-untyped-def]
+    """Whether a neuron needs no bounds: no ReLU, or its phase proved and not only asked for."""
+    if not net.relu[k]:
+        return True
+    fixed = net.phase[k, j]
+    if fixed > 0:
+        return lower[k, j] > 0.0
+    if fixed < 0:
+        return upper[k, j] < 0.0
+    return lower[k, j] >= 0.0 or upper[k, j] <= 0.0
+
+
+@compiled()
 def bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignore[no-untyped-def]
     """Tighten bounds of all unstable neurons, layer by layer, and collect blame.
 
+    A neuron whose phase a pattern asks for also shrinks the box to where it can have it.
     Returns the number of unstable neurons, or -1 if no point of interest is left.
     """
     inputs = net.widths[0]
+    own_form = net.bounds.size + net.starts.size - 1
     for i in range(inputs):
         work.blame[i] = 0.0
     unstable = 0
     for k in range(net.widths.size - 1):
         columns = net.columns[k]
         for j in range(net.widths[k + 1]):
-            if not net.relu[k] or lower[k, j] >= 0.0 or upper[k, j] <= 0.0:
+            if _is_settled(net, k, j, lower, upper):
                 continue
+            fixed = net.phase[k, j]
+            low, high = -np.inf, np.inf
             for i in range(inputs):
                 work.spread[i] = 0.0
             for side in range(2):
@@ -248,19 +307,33 @@ def bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignor
                     # Some float32 number below.
                     bound = float(np.float32(bound - 1.2e-7 * abs(bound) - 1e-37))
                 if side == 0:
-                    if bound > lower[k, j]:
-                        lower[k, j] = bound
-                elif -bound < upper[k, j]:
-                    upper[k, j] = -bound
+                    low = bound
+                else:
+                    high = -bound
                 for i in range(inputs):
                     work.spread[i] += abs(work.lam[i]) * (box_upper[i] - box_lower[i])
-            if lower[k, j] < 0.0 < upper[k, j]:
-                unstable += 1
+                if sign * fixed < 0.0:
+                    # Where the pattern is followed, this form of `sign * z` is at most 0.
+                    for i in range(inputs):
+                        work.forms[own_form, i] = work.lam[i]
+                    work.constants[own_form] = (
+                        (constant + bias) - 2.0 * net.factor * magnitude - net.floor
+                    )
+            if low > lower[k, j]:
+                lower[k, j] = low
+            if high < upper[k, j]:
+                upper[k, j] = high
+            if fixed != 0 and not contract(work, own_form, box_lower, box_upper):
+                return -1
+            if fixed == 0:
+                low, high = lower[k, j], upper[k, j]
+            if low < 0.0 < high:
+                unstable += fixed == 0
                 total = 0.0
                 for i in range(inputs):
                     total += work.spread[i]
                 if total > 0.0:
-                    weight = min(-lower[k, j], upper[k, j]) / total
+                    weight = min(-low, high) / total
                     for i in range(inputs):
                         work.blame[i] += weight * work.spread[i]
         if not _relax(lower, upper, k, work, net):
@@ -470,45 +543,6 @@ def _excess_at_point(net, work, case):  # type: ignore[no-untyped-def]
         value = _dot(net.rows[row], hidden, net.widths[layers]) - net.bounds[row]
         worst = max(worst, value)
     return worst
-
-
-@compiled()
-def contract(work, form, box_lower, box_upper):  # type: ignore[no-untyped-def]
-    """Shrink a box to where `forms[form] . x + constants[form] <= 0` can hold.
-
-    Returns False when no point is left. The form's constant already carries the error
-    of every sum over the box; the division is rounded outward here.
-    """
-    inputs = box_lower.size
-    total = work.constants[form]
-    for i in range(inputs):
-        c = work.forms[form, i]
-        total += c * box_lower[i] if c > 0.0 else c * box_upper[i]
-    if total > 0.0:
-        return False
-    if not total > -np.inf:
-        return True
-    for i in range(inputs):
-        c = work.forms[form, i]
-        if c == 0.0 or not box_lower[i] < box_upper[i]:
-            continue
-        own = c * box_lower[i] if c > 0.0 else c * box_upper[i]
-        rest = total - own
-        limit = -rest / c
-        slack = 8.0 * 1.1102230246251565e-16 * (abs(limit)) + 1e-300
-        if c > 0.0:
-            limit += slack
-            if limit < box_upper[i]:
-                if limit < box_lower[i]:
-                    return False
-                box_upper[i] = limit
-        else:
-            limit -= slack
-            if limit > box_lower[i]:
-                if limit > box_upper[i]:
-                    return False
-                box_lower[i] = limit
-    return True
 
 
 @compiled()

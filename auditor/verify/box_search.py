@@ -26,6 +26,7 @@ from auditor.verify.magnitudes import interval_magnitudes
 from auditor.verify.network import Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
+from auditor.verify.phases import Int8
 from auditor.verify.problem import Problem
 from auditor.verify.rounding import error_factor
 
@@ -38,6 +39,7 @@ STACK_SLOTS = 400
 LEAF_UNSTABLE = 10
 MAX_OPEN_LEAVES = 256
 OFFERS = 2
+HALVINGS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,19 @@ def fits_box_search(problem: Problem) -> bool:
         return False  # the compiled kernel knows chains of dense layers only
     width = _padded_width(problem)
     cells = len(problem.chain.layers) * width * width
-    return problem.varying <= MAX_VARYING_INPUTS and cells <= MAX_CELLS
+    fits = problem.varying <= MAX_VARYING_INPUTS and cells <= MAX_CELLS
+    return fits and not _phases_are_cheaper(problem)
+
+
+def _phases_are_cheaper(problem: Problem) -> bool:
+    """Whether a pattern leaves so few ReLUs free that splitting those is the shorter way.
+
+    Splitting free ReLUs needs at most `2**free` sub-problems; halving every input a few
+    times over, `2**(HALVINGS * varying)`. In low dimension input splitting stays ahead.
+    """
+    fixed = int(np.count_nonzero(problem.phases))
+    mostly_fixed = fixed > problem.free_relus
+    return mostly_fixed and problem.free_relus <= HALVINGS * problem.varying
 
 
 class BoxSearch:
@@ -227,6 +241,7 @@ def _kernel_network(problem: Problem, slack: float) -> KernelNetwork:
         widths=np.array(widths, dtype=np.int64),
         columns=np.array([-(-n // 8) * 8 for n in widths[:-1]], dtype=np.int64),
         relu=np.array([layer.relu for layer in layers]),
+        phase=_kernel_phases(problem, width),
         rows=rows,
         bounds=problem.bounds,
         row_magnitude=row_magnitude * (1.0 + 1e-12),
@@ -237,9 +252,17 @@ def _kernel_network(problem: Problem, slack: float) -> KernelNetwork:
     )
 
 
+def _kernel_phases(problem: Problem, width: int) -> Int8:
+    """The phases asked for, [layers, width]."""
+    phases = np.zeros((len(problem.layer_phases), width), dtype=np.int8)
+    for row, asked in zip(phases, problem.layer_phases, strict=True):
+        row[: len(asked)] = asked
+    return phases
+
+
 def _kernel_work(network: KernelNetwork, problem: Problem) -> KernelWork:
     depth, width = network.bias.shape
-    inputs, forms = problem.chain.num_inputs, len(problem.bounds) + len(problem.cases)
+    inputs, forms = problem.chain.num_inputs, len(problem.bounds) + len(problem.cases) + 1
     base = problem.upper - problem.lower
     return KernelWork(
         alpha=np.zeros((depth, width)),
@@ -284,4 +307,7 @@ def _kernel_stack(network: KernelNetwork, problem: Problem) -> KernelStack:
         tried=np.zeros(slots, dtype=np.int64),
     )
     stack.box_lower[0], stack.box_upper[0] = problem.lower, problem.upper
+    # Only inputs that follow the pattern matter, so its phases are bounds from the start.
+    stack.lower[0][network.phase > 0] = 0.0
+    stack.upper[0][network.phase < 0] = 0.0
     return stack

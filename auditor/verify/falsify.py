@@ -96,7 +96,7 @@ class Falsifier:
 
     def _hits(self, points: Float64) -> Iterator[tuple[int, Float64]]:
         """The deepest point of each case it violates, in plain floats."""
-        values = self.problem.violation(self.problem.network.evaluate(points))
+        values = self.problem.violation(points)
         self.evaluations += len(points)
         for case in range(values.shape[1]):
             index = int(np.argmin(values[:, case]))
@@ -169,6 +169,9 @@ class Falsifier:
     def _value_and_gradient(self, points: Float64, cases: Indices) -> tuple[Float64, Float64]:
         """Largest row excess of each point's case and its gradient.
 
+        Outside the pattern the value is what the pattern is missed by, plus a positive
+        excess: descending leads back into it.
+
         Args:
             points: [samples, inputs].
             cases: Case of each sample, [samples].
@@ -179,11 +182,17 @@ class Falsifier:
         problem, network = self.problem, self.problem.network
         self.evaluations += len(points)
         before = network.preactivations(points)
-        excess = network.outputs(before) @ problem.rows.T - problem.bounds
+        outputs = network.outputs(before)
         row_case = np.repeat(np.arange(len(problem.cases)), np.diff(problem.starts))
-        masked = np.where(row_case[None, :] == cases[:, None], excess, -np.inf)
-        if not masked.shape[1]:
-            return np.full(len(points), -np.inf), np.zeros_like(points)
-        worst = masked.argmax(axis=1)
-        gradient = network.gradient(before, problem.rows[worst])
-        return masked[np.arange(len(points)), worst], gradient
+        masked = np.where(row_case[None, :] == cases[:, None], problem.excess(outputs), -np.inf)
+        values, over = np.full(len(points), -np.inf), np.zeros_like(outputs)
+        if masked.shape[1]:
+            worst = masked.argmax(axis=1)
+            values, over = masked[np.arange(len(points)), worst], problem.rows[worst]
+        if not problem.has_pattern:
+            return values, network.gradient(before, over)
+        missed = problem.missed(before)
+        outside = missed > 0
+        over = np.where((outside & (values <= 0))[:, None], 0.0, over)
+        gradient = network.gradient(before, over, problem.missed_gradients(before))
+        return np.where(outside, np.maximum(values, 0.0) + missed, values), gradient

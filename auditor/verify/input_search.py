@@ -214,7 +214,7 @@ class InputSearch:
 
     def _has_witness(self, points: Sequence[Tensor], is_witness: IsWitness) -> bool:
         candidates = torch.cat(list(points)).cpu().numpy()
-        values = self.problem.violation(self.problem.network.evaluate(candidates))
+        values = self.problem.violation(candidates)
         hits = np.flatnonzero((values <= 0).any(axis=1))
         return any(is_witness(candidates[index]) for index in hits[:OFFERS])
 

@@ -62,7 +62,7 @@ class WitnessJudge:
         """Examine an input for every case it violates in plain floats."""
         if self.is_over:
             return self.confirmed is not None
-        values = problem.violation(problem.network.evaluate(point[None]))[0]
+        values = problem.violation(point[None])[0]
         return any(
             self.accepts(problem, int(case), point, seed)
             for case in np.argsort(values, kind="stable")
@@ -78,13 +78,16 @@ class WitnessJudge:
             if problem.semantics is Semantics.FLOAT32:
                 return False  # nothing a float32 runtime is given lies in the box
         witness = examine(
-            problem.network,
+            problem.stated,
             unsafe,
             snapped.inputs,
             self.replayers,
             exact=snapped.exact,
             semantics=problem.semantics,
+            phases=problem.layer_phases,
         )
+        if not witness.follows:
+            return False  # the property does not speak of this input
         if witness.confirmed:
             self.confirmed = witness
             return True

@@ -68,6 +68,10 @@ def least_violation(
         solver.setOptionValue(option, value)
     solver.passModel(program)
     solver.run()
+    if solver.getModelStatus() == highspy.HighsModelStatus.kNotset:
+        # Another user of HiGHS in this process had started its threads in another number.
+        solver.resetGlobalScheduler(True)
+        solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         return None
     solution = solver.getSolution()

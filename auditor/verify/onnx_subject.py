@@ -12,6 +12,7 @@ from auditor.models.onnx_model import OnnxModel
 from auditor.models.session import Session
 from auditor.verify.network import GraphNetwork, Network, read_network
 from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.phases import phases_of
 from auditor.verify.proof import Proof
 from auditor.verify.property import Property, load_property
 from auditor.verify.search import verify
@@ -68,8 +69,14 @@ def open_subject(path: Path, device: str = "cpu", *, expected_digest: str = "") 
 
 
 def read_property(path: Path, network: Network | GraphNetwork) -> Property:
-    """A property file read for this network; see `load_property`."""
-    return load_property(path, num_inputs=network.num_inputs, num_outputs=network.num_outputs)
+    """A property file read for this network; see `load_property`.
+
+    Raises:
+        ConfigurationError: Its pattern names a layer or neuron the network does not have.
+    """
+    prop = load_property(path, num_inputs=network.num_inputs, num_outputs=network.num_outputs)
+    phases_of(prop.pattern, network)
+    return prop
 
 
 def verify_file(

@@ -163,42 +163,36 @@ class ReluSearch:
             semantics=self.problem.semantics,
             slack=self.slack,
         )
+        asked = [torch.from_numpy(each)[None].to(self.device) for each in self.problem.layer_phases]
         if self.record is not None:
-            bounds = self._recorded_bounds(net, deadline)
+            bounds = interval_bounds(net, self.box)
         else:
             bounds = layer_bounds(net, self.box, deadline=deadline)
-            for layer in range(1, len(bounds)):
-                if net.relus[layer]:
-                    low, high = bounds[layer]
-                    unstable = torch.nonzero((low[0] < 0) & (high[0] > 0)).ravel()
-                    bounds[layer] = self._improved(net, layer, bounds, unstable, deadline)
+        for layer, phase in enumerate(asked):
+            if not net.relus[layer]:
+                continue
+            # A proof repeats every bound; otherwise the first layer's are exact intervals.
+            if layer > 0 or self.record is not None:
+                bounds[layer] = self._improved(net, layer, bounds, asked, deadline)
+            bounds[layer] = with_phases(bounds[layer], phase)
         return [
             pair if relu else (pair[0][:, :0], pair[1][:, :0])
             for pair, relu in zip(bounds, net.relus, strict=True)
         ]
-
-    def _recorded_bounds(self, net: BoundedNetwork, deadline: float) -> list[LayerBounds]:
-        """Root bounds that a certificate can repeat: intervals, or what one pass gives."""
-        bounds = interval_bounds(net, self.box)
-        for layer in range(len(bounds)):
-            if not net.relus[layer]:
-                continue
-            low, high = bounds[layer]
-            asked = torch.nonzero((low[0] < 0) & (high[0] > 0)).ravel()
-            bounds[layer] = self._improved(net, layer, bounds, asked, deadline)
-        return bounds
 
     def _improved(
         self,
         net: BoundedNetwork,
         layer: int,
         bounds: Sequence[LayerBounds],
-        neurons: Tensor,
+        asked: Sequence[Tensor],
         deadline: float,
     ) -> LayerBounds:
         """Bounds of a layer, those of some neurons by passes with improved slopes."""
         lower, upper = (end.clone() for end in bounds[layer])
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
+        phases = asked if self.problem.has_pattern else None
+        neurons = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
         for chunk in torch.split(neurons, max(1, self.batch // 2)):
             if not len(chunk) or time.monotonic() >= deadline:
                 break
@@ -206,7 +200,7 @@ class ReluSearch:
             weights = torch.cat([unit, -unit])[None]
             start = starting_multipliers(relaxations, weights)
             improved = improve_bounds(
-                net, layer, relaxations, None, self.box, start, HIDDEN_STEPS if layer else 1,
+                net, layer, relaxations, phases, self.box, start, HIDDEN_STEPS if layer else 1,
                 relaxed_target=HIDDEN_TARGET, rounded=self.record is not None,
             )  # fmt: skip
             best, count = improved.lower[0], len(chunk)
@@ -240,14 +234,31 @@ class _Tree:
         self.share = search.share / len(problem.cases)
         self.root_bound = 0.0
         self.found = False
-        self.nodes = self._root()
+        self.nodes = self._within_pattern(self._root())
+
+    def _within_pattern(self, nodes: Nodes) -> Nodes:
+        """The root with its box shrunk to where the first layer can follow the pattern."""
+        width = self.search_.hidden[0]
+        fixed = torch.nonzero(nodes.phases[0, :width]).ravel()
+        if not len(fixed):
+            return nodes
+        sign = nodes.phases[0, fixed].to(nodes.lower.dtype)
+        (term,) = self.net.terms[0]
+        weight = term.map.pull_back(one_hot(fixed, self.net.biases[0]))
+        error = self.net.factor * self.net.magnitudes[0][fixed] + self.net.floor
+        constant = -sign * self.net.biases[0][fixed] - error
+        for coefficients, offset in zip(-sign[:, None] * weight, constant, strict=True):
+            boxes = nodes.lower, nodes.upper
+            nodes.lower, nodes.upper = contract_boxes(boxes, coefficients[None], offset[None])
+        self._tighten_first_layer(nodes)
+        return nodes
 
     def _root(self) -> Nodes:
-        (box, upper), count = self.search_.box, sum(self.search_.hidden)
+        box, upper = self.search_.box
         relaxations = self._relaxations(self.search_.bounds)
         slopes = torch.cat([r.lower_slope for r in relaxations], dim=1)
         return Nodes(
-            phases=torch.zeros((1, count), dtype=torch.int8, device=box.device),
+            phases=torch.from_numpy(self.search_.problem.phases)[None].to(box.device),
             slopes=slopes,
             betas=torch.zeros_like(slopes),
             weights=box.new_full((1, self.rows), 1.0 / max(1, self.rows)),
@@ -267,9 +278,10 @@ class _Tree:
         if not self.rows:
             self.root_bound = float("-inf")
             return False
-        _, _, improved = self._bound(self.nodes, ROOT_STEPS)
+        _, empty, improved = self._bound(self.nodes, ROOT_STEPS)
         self.statistics.boxes += 1
-        self.root_bound = float(improved.lower[0, 0])
+        # A pattern may contradict the bounds: then nothing is left to refute.
+        self.root_bound = float("inf") if bool(empty[0]) else float(improved.lower[0, 0])
         if self.root_bound > 0:
             self.statistics.closed("bounds", self.share)
             if self.record is not None:
@@ -329,7 +341,7 @@ class _Tree:
         """Bounds of nodes, and which of them are empty because phases contradict bounds."""
         phases = torch.split(nodes.phases, self.search_.hidden, dim=1)
         bounds: list[LayerBounds] = []
-        empty = torch.zeros(len(nodes), dtype=torch.bool, device=nodes.lower.device)
+        empty = (nodes.lower > nodes.upper).any(dim=1)
         known = [(nodes.first_lower, nodes.first_upper), *self.search_.bounds[1:]]
         for pair, phase in zip(known, phases, strict=True):
             lower, upper = with_phases(pair, phase)
@@ -394,7 +406,7 @@ class _Tree:
 
     def _is_witness(self, point: Float64, is_witness: IsWitness) -> bool:
         problem = self.search_.problem
-        values = problem.violation(problem.network.evaluate(point[None]))
+        values = problem.violation(point[None])
         return bool((values <= 0).any()) and is_witness(point)
 
     def _tighten_first_layer(self, nodes: Nodes) -> None:
@@ -448,7 +460,7 @@ class _Tree:
 
     def _has_witness(self, improved: Improved, is_witness: IsWitness) -> bool:
         points = improved.points[:, 0].cpu().numpy()
-        values = self.search_.problem.violation(self.search_.problem.network.evaluate(points))
+        values = self.search_.problem.violation(points)
         hits = np.flatnonzero((values <= 0).any(axis=1))
         return any(is_witness(points[index]) for index in hits[:4])
 
@@ -497,4 +509,5 @@ def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> 
         score = torch.minimum(off, on).clamp(min=0.0) + 0.05 * torch.maximum(off, on)
         score = score + 1e-9 * relaxation.upper_intercept
         scores.append(score.nan_to_num(0.0).masked_fill(~relaxation.unstable, -torch.inf))
-    return torch.cat(scores, dim=1)
+    nothing = improved.lower.new_full((len(improved.lower), 1), -torch.inf)
+    return torch.cat(scores, dim=1) if scores else nothing

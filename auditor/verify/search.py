@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
@@ -22,16 +23,17 @@ import numpy as np
 
 from auditor.errors import UnsupportedModel
 from auditor.verdicts import Verdict
+from auditor.verify.executions import why_not_executed
 from auditor.verify.falsify import Falsifier
+from auditor.verify.followers import has_known_follower, nobody_follows
 from auditor.verify.judge import WitnessJudge
-from auditor.verify.magnitudes import interval_magnitudes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
 from auditor.verify.proof import Proof
 from auditor.verify.property import Property
-from auditor.verify.semantics import LARGEST_32, Semantics, why_not_float32
+from auditor.verify.semantics import Semantics
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
 
@@ -47,6 +49,9 @@ FIRST_EVALUATIONS = 6_000
 FIRST_BOXES = 1_000
 FEW_INPUTS = 12
 FEW_RELUS = 1_000
+# Networks so small that Z3 is asked about the whole of what ReLU splitting left open.
+WHOLE_Z3_RELUS = 24
+WHOLE_Z3_INPUTS = 64
 
 
 def verify(
@@ -116,43 +121,72 @@ class _Run:
         self.proofs: list[Proof] | None = None
         self.judge = WitnessJudge(replayers, limits.witness_attempts, self.statistics)
         self.deadline = time.monotonic() + limits.time_s
+        self.met_by_real_input = False
 
     def decide(self) -> Outcome:
         """Run the stages until one of them decides."""
         _refuse_curves(self.network, self.engine)
         problems = problems_of(self.network, self.prop, self.semantics)
         if self.semantics is Semantics.FLOAT32:
-            why = why_not_float32(self.network) or _why_overflow(problems)
+            why = why_not_executed(self.network, self.prop, problems)
             if why:
                 return self._unknown(why)
         with self._timed("vacuity"):
             vacuity = examine_vacuity(self.prop)
         if vacuity.empty:
             return self._unknown(vacuity.text)
+        kept: Sequence[Problem] = problems
         if self.proofs is None:
-            problems = _without_trivial_cases(problems, vacuity)
-        falsifiers = [Falsifier(problem, self.seed) for problem in problems]
-        if self._falsify(problems, falsifiers, FIRST_EVALUATIONS):
-            return self._witnessed()
-        open_problems: list[str] = []
-        for problem, falsifier in zip(problems, falsifiers, strict=True):
-            stopped = self._prove(problem, falsifier, 1.0 / len(problems))
-            if self.judge.confirmed or self._is_disproved():
-                return self._witnessed()
-            if stopped:
-                open_problems.append(stopped)
-        if self._is_false_exactly():
-            return self._witnessed()
-        self._replay_closest(problems, falsifiers)
-        if self.judge.confirmed:
+            kept = self._without_trivial_cases(problems, vacuity)
+        open_problems = self._refute(kept)
+        if self.judge.confirmed or self._is_false_exactly():
             return self._witnessed()
         if open_problems:
             return self._unknown(open_problems[0])
+        why = vacuity.unresolved or self._why_nobody_follows()
+        if why:
+            return self._unknown(why)
         return Outcome(
             Verdict.HOLDS, self._reason_for_holding(vacuity), self.judge.disputed, self.statistics
         )
 
+    def _refute(self, problems: Sequence[Problem]) -> list[str]:
+        """Refute the problems or find a witness; why some of them stayed open."""
+        falsifiers = [Falsifier(problem, self.seed) for problem in problems]
+        if self._falsify(problems, falsifiers, FIRST_EVALUATIONS):
+            return []
+        open_problems: list[str] = []
+        for problem, falsifier in zip(problems, falsifiers, strict=True):
+            stopped = self._prove(problem, falsifier, 1.0 / len(problems))
+            if self.judge.confirmed or self._is_disproved():
+                return []
+            if stopped:
+                open_problems.append(stopped)
+        if not self._is_false_exactly():
+            self._replay_closest(problems, falsifiers)
+        return open_problems
+
     # Stages
+
+    def _why_nobody_follows(self) -> str:
+        """Why a proof may say nothing: no input is known to follow the pattern."""
+        if self.prop.pattern is None or has_known_follower(self.network, self.prop):
+            return ""
+        left = replace(self.limits, time_s=max(0.0, self.deadline - time.monotonic()))
+        inner = _Run(
+            self.network, nobody_follows(self.prop), left, self.seed, self.progress, (),
+            self.engine, self.device, Semantics.REAL,
+        )  # fmt: skip
+        with self._timed("pattern"):
+            open_problems = inner._refute(problems_of(inner.network, inner.prop))
+        if inner.met_by_real_input or inner._is_false_exactly():
+            return ""
+        if not open_problems:
+            return "no input of the set follows the pattern: the property says nothing"
+        return (
+            "every input that follows the pattern satisfies the property, but whether there is "
+            "one was not settled; give the pattern an example that follows it"
+        )
 
     def _falsify(
         self, problems: Sequence[Problem], falsifiers: Sequence[Falsifier], budget: int
@@ -255,7 +289,7 @@ class _Run:
         if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
             return "a witness was found"
         with self._timed("branching"):
-            return search.run(
+            stopped = search.run(
                 self.limits,
                 self.deadline,
                 lambda point: (
@@ -263,6 +297,20 @@ class _Run:
                 ),
                 self.progress,
             )
+        return stopped if proof is not None else self._decide_small_exactly(problem, stopped)
+
+    def _decide_small_exactly(self, problem: Problem, stopped: str) -> str:
+        """Ask Z3 about what a search left open of a small network; why it stays open."""
+        small = (
+            problem.free_relus <= WHOLE_Z3_RELUS and problem.stated.num_inputs <= WHOLE_Z3_INPUTS
+        )
+        if not (stopped and small and self.engine == "auto") or self.judge.confirmed:
+            return stopped
+        if _has_curves(problem):
+            return stopped
+        # Ties and unlucky roundings of a small network are for exact arithmetic.
+        answer = self._decide_whole_with_z3(problem, 0.0)
+        return answer if self.met_by_real_input else answer and stopped
 
     def _search_inputs(self, problem: Problem, falsifier: Falsifier, share: float) -> str:
         # Torch is heavy to load and few engines need it.
@@ -275,7 +323,7 @@ class _Run:
         if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
             return "a witness was found"
         with self._timed("branching"):
-            return search.run(
+            stopped = search.run(
                 self.limits,
                 self.statistics,
                 self.deadline,
@@ -284,6 +332,7 @@ class _Run:
                 ),
                 self.progress,
             )
+        return self._decide_small_exactly(problem, stopped)
 
     def _close_leaves(self, problem: Problem, leaves: Sequence[Leaf], proof: Proof | None) -> str:
         """Hand left-over boxes to Z3; an empty text when all of them are refuted."""
@@ -320,7 +369,7 @@ class _Run:
         bounds: list[tuple[Float64, Float64]] | None,
     ) -> str:
         """Whether Z3 refutes a case on a box: an empty text, or why not."""
-        from auditor.verify.smt import decide_with_z3  # loading Z3 takes time, few runs need it
+        from auditor.verify.smt import decide_with_z3, why_not_z3  # loading takes time
 
         if self.semantics is Semantics.FLOAT32:
             return "Z3 reasons about the reals, not about float32 execution"
@@ -328,15 +377,19 @@ class _Run:
             return f"the limit of {self.limits.z3_queries} Z3 queries is reached"
         if time.monotonic() >= self.deadline:
             return f"the time limit of {self.limits.time_s:g} s is reached"
+        why = why_not_z3(problem.stated)
+        if why:
+            return why
         with self._timed("z3"):
             answer = decide_with_z3(
-                problem.chain,
+                problem.stated,
                 problem.cases[case],
                 rlimit=self.limits.z3_rlimit,
                 seed=self.seed,
                 lower=box[0] if box else None,
                 upper=box[1] if box else None,
                 neuron_bounds=bounds,
+                phases=problem.layer_phases,
             )
         self.statistics.z3_queries += 1
         self.statistics.z3_rlimit += answer.rlimit
@@ -344,12 +397,22 @@ class _Run:
             return ""
         if answer.point is None:
             return f"Z3 gave no answer with {answer.unstable} open ReLUs ({answer.reason})"
+        self.met_by_real_input = True
         point = np.array([float(value) for value in answer.point])
         self.judge.accepts(problem, case, point, self.seed)
         return (
             "a real input violates the property in exact arithmetic, but no float32 input "
             "near it does"
         )
+
+    def _without_trivial_cases(
+        self, problems: Sequence[Problem], vacuity: Vacuity
+    ) -> Sequence[Problem]:
+        """Problems without the cases that nothing can satisfy."""
+        if not vacuity.trivial:
+            return problems
+        cases = tuple(case for case in self.prop.cases if case not in vacuity.trivial)
+        return problems_of(self.network, replace(self.prop, cases=cases), self.semantics)
 
     # Endings
 
@@ -406,6 +469,8 @@ class _Run:
         parts = [f"every part of the input set is refuted, {over}"]
         if self.judge.disputed is not None:
             parts.append(self.judge.disputed.disagreement)
+        if self.prop.pattern is not None:
+            parts.append("some input follows the pattern")
         if vacuity.text:
             parts.append(vacuity.text)
         return "; ".join([*parts, self.statistics.how_far])
@@ -431,6 +496,8 @@ def _suits_input_search(problem: Problem) -> bool:
     if not isinstance(network, GraphNetwork):
         return False
     small = problem.varying <= FEW_INPUTS and network.num_relus <= FEW_RELUS
+    # Conditions over inputs and on signs cut boxes at corners: splits of signs follow them.
+    small = small and not problem.has_pattern and problem.stated is problem.network
     return small or _has_curves(problem)
 
 
@@ -452,30 +519,5 @@ def _refuse_curves(network: Network | GraphNetwork, engine: Engine) -> None:
         )
 
 
-def _why_overflow(problems: Sequence[Problem]) -> str:
-    """Why a float32 execution might overflow somewhere in the boxes; empty if it cannot."""
-    for problem in problems:
-        sizes = interval_magnitudes(problem.chain, problem.lower, problem.upper, Semantics.FLOAT32)
-        largest = max(float(layer.max(initial=0.0)) for layer in sizes.sums)
-        if not largest < LARGEST_32:
-            return "a float32 execution might overflow, as far as interval bounds tell"
-    return ""
-
-
 def _exact(value: float) -> Fraction:
     return Fraction(float(value))
-
-
-def _without_trivial_cases(problems: Sequence[Problem], vacuity: Vacuity) -> tuple[Problem, ...]:
-    """Problems without the cases that no outputs can satisfy."""
-    if not vacuity.trivial:
-        return tuple(problems)
-    kept: list[Problem] = []
-    for problem in problems:
-        cases = tuple(case for case in problem.cases if case not in vacuity.trivial)
-        if cases:
-            prop = Property(
-                "", cases, "", "", problem.network.num_inputs, problem.network.num_outputs
-            )
-            kept.extend(problems_of(problem.network, prop, problem.semantics))
-    return tuple(kept)

@@ -4,6 +4,10 @@ Stable neurons are substituted exactly; only unstable ones get a real variable, 
 Boolean phase and the triangle that is true by proof. Bounds must be proved outward:
 an inward one would make the encoding unsound. Every query has its own context and
 solver, one thread, a fixed seed and a resource limit, so its answer is reproducible.
+
+Chains and graphs are encoded alike. Coefficients enter exactly as they are stored; where
+the reader had to round one (a quotient, batch normalisation), the encoding would be of a
+neighbouring network, so `why_not_z3` refuses those.
 """
 
 from __future__ import annotations
@@ -13,18 +17,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-import flint
-import numpy as np
 import z3
 
-from auditor.verify.network import Network
-from auditor.verify.network.chain import AffineLayer, Float64
+from auditor.verify.exact_encoding import Unstable, encode
+from auditor.verify.network import GraphNetwork, Network
+from auditor.verify.network.chain import Float64
+from auditor.verify.network.exact_image import MAX_PRODUCTS, Form, exact_cost
+from auditor.verify.phases import Int8
 from auditor.verify.property import UnsafeCase, UnsafeRow
 
 _CHORD_STEPS = 1 << 12
 _NET_MS = 600_000
-
-Ends = tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,28 @@ class SmtAnswer:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Unstable:
-    """An unstable neuron: its form over the variables, its bounds, its column."""
+def why_not_z3(network: Network | GraphNetwork) -> str:
+    """Why a network is not encoded exactly; empty if it can be.
 
-    form: list[Fraction]
-    lower: Fraction
-    upper: Fraction
-    column: int
+    Chains are exact; their size shows in Z3's resource limit only.
+    """
+    if not isinstance(network, GraphNetwork):
+        return ""
+    if network.rounded:
+        return (
+            "Z3 needs exact coefficients, and this model has some that are kept rounded "
+            "(quotients, averages or batch normalisation); use engine auto"
+        )
+    if exact_cost(network) > MAX_PRODUCTS:
+        return (
+            f"the network is too large to be encoded for Z3: about {exact_cost(network)} exact "
+            f"products, the limit is {MAX_PRODUCTS}; use engine auto"
+        )
+    return ""
 
 
 def decide_with_z3(
-    network: Network,
+    network: Network | GraphNetwork,
     case: UnsafeCase,
     *,
     rlimit: int,
@@ -65,8 +78,9 @@ def decide_with_z3(
     lower: Sequence[Fraction] | None = None,
     upper: Sequence[Fraction] | None = None,
     neuron_bounds: Sequence[tuple[Float64, Float64]] | None = None,
+    phases: Sequence[Int8] = (),
 ) -> SmtAnswer:
-    """Whether some input of a box has outputs in the case's rows, decided exactly.
+    """Whether some input of a box lies, with its outputs, in the case's rows: exactly.
 
     Args:
         network: The network.
@@ -75,7 +89,9 @@ def decide_with_z3(
         seed: Z3's seed.
         lower: Lower ends of a sub-box; the case's own box is still intersected.
         upper: Upper ends of a sub-box.
-        neuron_bounds: Proved pre-activation bounds per layer, infinite where unknown.
+        neuron_bounds: Proved pre-activation bounds per layer, infinite where unknown; they
+            may presuppose the phases. Further neurons may follow the network's own.
+        phases: Phases asked of the neurons per layer, as `phases_of` gives them.
     """
     ends = [
         (max(a, b), min(c, d))
@@ -85,105 +101,37 @@ def decide_with_z3(
     ]
     if any(low > high for low, high in ends):
         return SmtAnswer("unsat", None, 0, 0)
-    outputs, unstable = _forms(network, ends, neuron_bounds)
-    return _Query(ends, unstable, seed).decide(outputs, case.rows, rlimit)
+    graph = GraphNetwork.from_chain(network) if isinstance(network, Network) else network
+    encoding = encode(graph, ends, neuron_bounds, phases)
+    query = _Query(ends, encoding.unstable, seed)
+    query.demand(encoding.demands)
+    return query.decide(encoding.outputs, case.rows, rlimit)
 
 
-def rows_are_contradictory(rows: Sequence[UnsafeRow], *, rlimit: int = 1_000_000) -> bool:
-    """Whether no output vector at all satisfies the rows: then nothing can violate them."""
+def rows_are_contradictory(
+    rows: Sequence[UnsafeRow],
+    lower: Sequence[Fraction] = (),
+    upper: Sequence[Fraction] = (),
+    *,
+    rlimit: int = 1_000_000,
+) -> bool | None:
+    """Whether no outputs at all, with no input of the box, satisfy the rows.
+
+    Then nothing can violate them, whatever the network. None where Z3 does not say.
+
+    Args:
+        rows: The rows.
+        lower: Lower ends of the box, [inputs]; not needed for rows over outputs only.
+        upper: Upper ends.
+        rlimit: Z3 resource units.
+    """
+    ends: list[tuple[Fraction | None, Fraction | None]] = [*zip(lower, upper, strict=True)]
     count = len(rows[0].coefficients) if rows else 0
-    identity = [[Fraction(int(i == j)) for j in range(count + 1)] for i in range(count)]
-    free = _Query([(None, None)] * count, [], seed=0)
-    return free.decide(identity, rows, rlimit).status == "unsat"
-
-
-def _forms(
-    network: Network,
-    ends: Sequence[Ends],
-    neuron_bounds: Sequence[tuple[Float64, Float64]] | None,
-) -> tuple[list[list[Fraction]], list[_Unstable]]:
-    """Outputs as forms over inputs and unstable neurons; the last column is constant."""
-    ranges: list[Ends] = list(ends)
-    unstable: list[_Unstable] = []
-    count = len(ends)
-    hidden = [[Fraction(int(i == j)) for j in range(count + 1)] for i in range(count)]
-    for index, layer in enumerate(network.layers):
-        before = _affine_image(layer, hidden)
-        if not layer.relu:
-            hidden = before
-            continue
-        after: list[list[Fraction]] = []
-        fresh: list[_Unstable] = []
-        for neuron, form in enumerate(before):
-            low, high = _range(form, ranges)
-            if neuron_bounds is not None:
-                low = _tighter(low, neuron_bounds[index][0][neuron], max)
-                high = _tighter(high, neuron_bounds[index][1][neuron], min)
-            if high <= 0:
-                after.append([Fraction(0)] * len(form))
-            elif low >= 0:
-                after.append(form)
-            else:
-                column = len(ranges) + len(fresh)
-                fresh.append(_Unstable(form, low, high, column))
-                after.append([])
-        hidden = _with_columns(after, fresh, len(ranges))
-        ranges.extend((Fraction(0), neuron.upper) for neuron in fresh)
-        unstable.extend(fresh)
-    return hidden, unstable
-
-
-def _affine_image(layer: AffineLayer, hidden: list[list[Fraction]]) -> list[list[Fraction]]:
-    """The layer's pre-activations as forms, exactly."""
-    flat = [flint.fmpq(value.numerator, value.denominator) for row in hidden for value in row]
-    matrix = flint.fmpq_mat(len(hidden), len(hidden[0]), flat)
-    weights = [_fmpq(value) for value in layer.weight.ravel().tolist()]
-    product = flint.fmpq_mat(layer.num_outputs, layer.num_inputs, weights) * matrix
-    forms = []
-    for row, bias in enumerate(layer.bias.tolist()):
-        form = [
-            Fraction(int(product[row, column].p), int(product[row, column].q))
-            for column in range(len(hidden[0]))
-        ]
-        form[-1] += Fraction(bias)
-        forms.append(form)
-    return forms
-
-
-def _fmpq(value: float) -> Any:
-    numerator, denominator = value.as_integer_ratio()
-    return flint.fmpq(numerator, denominator)
-
-
-def _range(form: Sequence[Fraction], ranges: Sequence[Ends]) -> Ends:
-    """Exact interval of a form over its variables' ranges."""
-    low = high = form[-1]
-    for factor, (start, end) in zip(form[:-1], ranges, strict=True):
-        if factor > 0:
-            low, high = low + factor * start, high + factor * end
-        elif factor < 0:
-            low, high = low + factor * end, high + factor * start
-    return low, high
-
-
-def _tighter(own: Fraction, proved: float, choose: Any) -> Fraction:
-    return Fraction(choose(own, Fraction(float(proved)))) if np.isfinite(proved) else own
-
-
-def _with_columns(
-    forms: list[list[Fraction]], fresh: Sequence[_Unstable], columns: int
-) -> list[list[Fraction]]:
-    """Widen forms by the new variables; an empty form stands for the next new variable."""
-    new = iter(fresh)
-    widened = []
-    for form in forms:
-        if form:
-            widened.append([*form[:-1], *([Fraction(0)] * len(fresh)), form[-1]])
-        else:
-            wide = [Fraction(0)] * (columns + len(fresh) + 1)
-            wide[next(new).column] = Fraction(1)
-            widened.append(wide)
-    return widened
+    total = len(ends) + count
+    identity = [[Fraction(int(i + len(ends) == j)) for j in range(total + 1)] for i in range(count)]
+    query = _Query([*ends, *[(None, None)] * count], [], seed=0, inputs=len(ends))
+    status = query.decide(identity, rows, rlimit).status
+    return None if status == "unknown" else status == "unsat"
 
 
 class _Query:
@@ -192,13 +140,14 @@ class _Query:
     def __init__(
         self,
         ends: Sequence[tuple[Fraction | None, Fraction | None]],
-        unstable: Sequence[_Unstable],
+        unstable: Sequence[Unstable],
         seed: int,
+        inputs: int | None = None,
     ) -> None:
         self.context = z3.Context()
         self.solver = z3.SolverFor("QF_LRA", ctx=self.context)
         self.solver.set(random_seed=seed % 2**31, threads=1, timeout=_NET_MS)
-        self.inputs = len(ends)
+        self.inputs = len(ends) if inputs is None else inputs
         self.unstable = len(unstable)
         self.variables = [
             z3.Real(f"v{index}", self.context) for index in range(len(ends) + len(unstable))
@@ -216,13 +165,13 @@ class _Query:
     ) -> SmtAnswer:
         """Ask whether the outputs, given as forms, can satisfy all rows."""
         for row in rows:
-            form = [
-                sum(
-                    (c * o[k] for c, o in zip(row.coefficients, outputs, strict=True) if c),
-                    Fraction(0),
-                )
-                for k in range(len(self.variables) + 1)
-            ]
+            form = [Fraction(0)] * (len(self.variables) + 1)
+            for factor, output in zip(row.coefficients, outputs, strict=True):
+                for column, value in enumerate(output if factor else ()):
+                    form[column] += factor * value
+            # The first variables are the inputs.
+            for column, value in enumerate(row.input_coefficients):
+                form[column] += value
             excess, bound = self._term(form), self._number(row.bound)
             self.solver.add(excess < bound if row.strict else excess <= bound)
         self.solver.set(rlimit=max(1, rlimit))
@@ -246,10 +195,14 @@ class _Query:
             reason = f"the resource limit of {rlimit} is reached"
         return SmtAnswer("unknown", None, used, self.unstable, reason)
 
-    def _add_relu(self, neuron: _Unstable) -> None:
+    def demand(self, forms: Sequence[Form]) -> None:
+        """Only points where every form is at least 0; a form may speak of first variables."""
+        for form in forms:
+            self.solver.add(self._term(form) >= 0)
+
+    def _add_relu(self, neuron: Unstable) -> None:
         variable = self.variables[neuron.column]
         phase = z3.Bool(f"p{neuron.column}", self.context)
-        # A form speaks only of variables before its own.
         form = self._term(neuron.form)
         # The chord's slope is rounded up to a short fraction: still above the ReLU.
         slope = neuron.upper / (neuron.upper - neuron.lower)
@@ -261,6 +214,7 @@ class _Query:
 
     def _term(self, form: Sequence[Fraction]) -> Any:
         total = self._number(form[-1])
+        # A form speaks only of the variables that came before it.
         for factor, variable in zip(form[:-1], self.variables, strict=False):
             if factor:
                 total = total + self._number(factor) * variable

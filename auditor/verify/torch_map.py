@@ -301,8 +301,13 @@ def _activated(layer: GraphLayer, value: Tensor) -> Tensor:
     return value.clamp(min=0.0) if layer.relu else value
 
 
-def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Float64) -> Float64:
-    """Gradient over the input of `rows . outputs` at points, [samples, inputs].
+def backward_gradient(
+    network: GraphNetwork,
+    before: Sequence[Float64],
+    rows: Float64,
+    inner: Sequence[Float64 | None] | None = None,
+) -> Float64:
+    """Gradient over the input of `rows . outputs + sum inner . z` at points.
 
     Where a sign stands in the way it is a direction only: the true one would be zero.
 
@@ -310,20 +315,29 @@ def backward_gradient(network: GraphNetwork, before: Sequence[Float64], rows: Fl
         network: The network.
         before: What `forward_values` gave at the points.
         rows: Coefficients over the outputs, [samples, outputs].
+        inner: Coefficients over each layer's pre-activations z, [samples, neurons] per layer
+            or None.
+
+    Returns:
+        [samples, inputs].
     """
     forms: dict[int, Tensor] = {len(network.layers) - 1: torch.from_numpy(rows)}
     total = torch.zeros((len(rows), network.num_inputs), dtype=torch.float64)
     terms = torch_terms(network)
     with torch.no_grad():
         for index in range(len(network.layers) - 1, -1, -1):
-            if index not in forms:
-                continue
-            form = forms.pop(index)
+            form = forms.pop(index, None)
             curve = network.layers[index].curve
-            if network.layers[index].relu:
+            if form is not None and network.layers[index].relu:
                 form = form * torch.from_numpy(before[index] > 0)
-            elif curve is not None:
+            elif form is not None and curve is not None:
                 form = form * curve_direction(curve, torch.from_numpy(before[index]))
+            extra = None if inner is None else inner[index]
+            if extra is not None:
+                added = torch.from_numpy(extra)
+                form = added if form is None else form + added
+            if form is None:
+                continue
             for term in terms[index]:
                 part = term.map.pull_back(form)
                 if term.source == INPUT:

@@ -3,7 +3,8 @@
 A candidate from anywhere is moved to float32 inside the exact box, evaluated in exact
 rational arithmetic with the stored weights, and then run in the deployed runtime. It
 counts only when exact arithmetic and every replay violate the property; tolerance is
-zero, ties are judged by the property's own strictness.
+zero, ties are judged by the property's own strictness. A pattern is followed in exact
+arithmetic or not at all: its regions are closed, and a runtime shows outputs only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
+from auditor.verify.network.exact_image import exact_values, has_exact_values
+from auditor.verify.phases import Int8, follows_exactly
 from auditor.verify.property import UnsafeCase
 from auditor.verify.rounding import float32_inside, nearest_float32
 from auditor.verify.semantics import Semantics
@@ -52,6 +55,7 @@ class Witness:
         exact_violates: Whether the exact outputs violate the property.
         replays: The runs in the deployed runtime.
         semantics: The arithmetic in which it is to violate.
+        follows: Whether the input follows the property's pattern, in exact arithmetic.
     """
 
     inputs: NDArray[np.float32]
@@ -61,11 +65,14 @@ class Witness:
     exact_violates: bool
     replays: tuple[WitnessReplay, ...]
     semantics: Semantics = Semantics.REAL
+    follows: bool = True
 
     @property
     def confirmed(self) -> bool:
         """Whether at least one replay, and all of them, violate; for the reals exactly too."""
         executed = bool(self.replays) and all(replay.violates for replay in self.replays)
+        if not self.follows:
+            return False
         return executed and (self.exact_violates or self.semantics is Semantics.FLOAT32)
 
     @property
@@ -73,6 +80,8 @@ class Witness:
         """Why it does not count, or an empty string."""
         if self.confirmed:
             return ""
+        if not self.follows:
+            return "the candidate does not follow the pattern in exact arithmetic"
         violating = [replay.label for replay in self.replays if replay.violates]
         if not self.exact_violates:
             return (
@@ -127,11 +136,12 @@ def examine(
     *,
     exact: Sequence[Fraction] | None = None,
     semantics: Semantics = Semantics.REAL,
+    phases: Sequence[Int8] = (),
 ) -> Witness:
     """Evaluate a float32 input of the case's box exactly and in every runtime.
 
-    A graph is evaluated rigorously instead: what is said is true of every output that
-    its error terms leave possible.
+    A graph that is large, or has rounded numbers, is evaluated rigorously instead: what is
+    said is true of every output that its error terms leave possible.
 
     Args:
         network: The network.
@@ -140,14 +150,17 @@ def examine(
         replayers: Runtimes; one may carry a `label` for messages.
         exact: The point of the exact box, where it is not `inputs` itself.
         semantics: The arithmetic in which it is to violate.
+        phases: Phases asked of the neurons, one array per layer; see `phases_of`.
     """
     point = [Fraction(float(value)) for value in inputs] if exact is None else exact
-    outputs_found, margin, violates_really = _evaluate(network, case, point)
+    outputs_found, margin, violates_really, follows = _evaluate(network, case, point, phases)
+    given = [Fraction(float(value)) for value in inputs]
     replays = []
     for number, replayer in enumerate(replayers):
         outputs = np.asarray(replayer(inputs.copy())).ravel()
         finite = bool(np.isfinite(outputs).all())
-        violates = finite and case.violated_by([Fraction(float(value)) for value in outputs])
+        values = [Fraction(float(value)) for value in outputs] if finite else []
+        violates = finite and case.violated_by(values, given)
         label = str(getattr(replayer, "label", f"replay {number + 1}"))
         replays.append(WitnessReplay(label, tuple(map(float, outputs)), violates))
     return Witness(
@@ -155,23 +168,36 @@ def examine(
         outputs=replays[0].outputs if replays else outputs_found,
         exact_outputs=outputs_found,
         margin=margin,
-        exact_violates=violates_really,
+        exact_violates=violates_really and follows,
         replays=tuple(replays),
         semantics=semantics,
+        follows=follows,
     )
 
 
 def _evaluate(
-    network: Network | GraphNetwork, case: UnsafeCase, point: Sequence[Fraction]
-) -> tuple[tuple[float, ...], float, bool]:
-    """Outputs, margin and whether they violate: exact, or certain whatever the rounding."""
-    if isinstance(network, GraphNetwork):
+    network: Network | GraphNetwork,
+    case: UnsafeCase,
+    point: Sequence[Fraction],
+    phases: Sequence[Int8],
+) -> tuple[tuple[float, ...], float, bool, bool]:
+    """Outputs, margin, and whether they violate and follow: exact, or certain in any case."""
+    if isinstance(network, GraphNetwork) and not has_exact_values(network):
         # Loads torch, which a chain of small layers does not need.
-        from auditor.verify.enclosure import enclose_outputs, worst_margin
+        from auditor.verify.enclosure import enclose_values, worst_margin
 
-        lower, upper = enclose_outputs(network, point)
-        violates, margin = worst_margin(case, lower, upper)
-        return tuple((0.5 * lower + 0.5 * upper).tolist()), margin, violates
-    exact = network.evaluate_exact(point)
+        found = enclose_values(network, point)
+        violates, margin = worst_margin(case, found.lower, found.upper, point)
+        middle = tuple((0.5 * found.lower + 0.5 * found.upper).tolist())
+        return middle, margin, violates, found.follows(phases)
+    values = (
+        exact_values(network, point)
+        if isinstance(network, GraphNetwork)
+        else network.preactivations_exact(point)
+    )
+    exact = values[-1]
+    if network.layers[-1].relu:
+        exact = tuple(max(value, Fraction(0)) for value in exact)
     floats = tuple(float(value) for value in exact)
-    return floats, float(case.margin(exact)), case.violated_by(exact)
+    margin = float(case.margin(exact, point))
+    return floats, margin, case.violated_by(exact, point), follows_exactly(values, phases)

@@ -112,6 +112,20 @@ def test_verdicts_on_both_sides_of_the_true_minimum_are_right(seed: int) -> None
     assert above.verdict is Verdict.VIOLATED
 
 
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 10_000))
+def test_z3_says_the_same_of_a_convolution_as_the_enumerated_phases(seed: int) -> None:
+    proto = convolutional(seed)
+    network = graph_from_onnx(proto)
+    minimum = true_minimum(network)
+    below, above = (
+        verify(network, at_least(network, minimum + shift), replay=Runtime(proto), engine="z3")
+        for shift in (-1e-3, 1e-3)
+    )
+    assert below.verdict is Verdict.HOLDS, below.reason
+    assert above.verdict is Verdict.VIOLATED, above.reason
+
+
 def test_a_residual_sum_that_cancels_is_proved() -> None:
     """y = x - relu(x) + relu(-x) is 0 for every x."""
     nodes = [

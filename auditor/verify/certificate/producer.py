@@ -99,7 +99,7 @@ def _scales(prop: Property) -> list[list[Float64]]:
     groups: dict[tuple[Any, Any], list[Float64]] = {}
     for case in prop.cases:
         if not case.is_empty:
-            factors = np.array([float(row_scale(row)) for row in case.rows])
+            factors = np.array([float(row_scale(row.coefficients)) for row in case.rows])
             groups.setdefault((case.lower, case.upper), []).append(factors)
     return list(groups.values())
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from scipy import sparse
 
-from auditor.errors import UnsupportedModel, UnsupportedOperator
+from auditor.errors import UnsupportedModel, UnsupportedOperator, UnsupportedProperty
 from auditor.models.onnx_model import OnnxModel
 from auditor.verify.property import Property, UnsafeCase
 
@@ -81,7 +81,17 @@ class Region:
 
 
 def regions(tensors: Sequence[Tensor], prop: Property) -> list[Region]:
-    """The regions of a property in the order of its cases; empty boxes are left out."""
+    """The regions of a property in the order of its cases; empty boxes are left out.
+
+    Raises:
+        UnsupportedProperty: The property has a pattern, or conditions on inputs.
+    """
+    if prop.pattern is not None or prop.mixes_inputs:
+        what = "an activation pattern" if prop.pattern is not None else "conditions over inputs"
+        raise UnsupportedProperty(
+            f"property {prop.name}: certificates are not written for {what} yet; verify it "
+            "without a certificate"
+        )
     groups: dict[tuple[tuple[Fraction, ...], tuple[Fraction, ...]], list[UnsafeCase]] = {}
     for case in prop.cases:
         if not case.is_empty:

@@ -164,28 +164,46 @@ class Network:
         """Outputs, [samples, outputs], from what `preactivations` gave."""
         return np.maximum(before[-1], 0.0) if self.layers[-1].relu else before[-1]
 
-    def gradient(self, before: Sequence[Float64], rows: Float64) -> Float64:
-        """Gradient over the inputs of `rows . outputs`, [samples, inputs].
+    def gradient(
+        self,
+        before: Sequence[Float64],
+        rows: Float64,
+        inner: Sequence[Float64 | None] | None = None,
+    ) -> Float64:
+        """Gradient over the inputs of `rows . outputs + sum inner . z`, [samples, inputs].
 
         Args:
             before: What `preactivations` gave at the points.
             rows: Coefficients over the outputs, [samples, outputs].
+            inner: Coefficients over each layer's pre-activations z, [samples, neurons] per
+                layer or None.
         """
         gradient = rows
-        for layer, value in zip(reversed(self.layers), reversed(before), strict=True):
+        for index in range(len(self.layers) - 1, -1, -1):
+            layer = self.layers[index]
             if layer.relu:
-                gradient = np.where(value > 0, gradient, 0.0)
-            gradient = gradient @ layer.weight
+                gradient = np.where(before[index] > 0, gradient, 0.0)
+            extra = None if inner is None else inner[index]
+            gradient = (gradient if extra is None else gradient + extra) @ layer.weight
         return gradient
+
+    def preactivations_exact(self, inputs: Sequence[Fraction]) -> tuple[tuple[Fraction, ...], ...]:
+        """Values before each layer's ReLU at one input, in exact rational arithmetic."""
+        values = []
+        hidden = tuple(inputs)
+        for layer in self.layers:
+            values.append(layer.apply_exact(hidden))
+            hidden = _rectified(values[-1]) if layer.relu else values[-1]
+        return tuple(values)
 
     def evaluate_exact(self, inputs: Sequence[Fraction]) -> tuple[Fraction, ...]:
         """Outputs of one input in exact rational arithmetic."""
-        value = tuple(inputs)
-        for layer in self.layers:
-            value = layer.apply_exact(value)
-            if layer.relu:
-                value = tuple(max(entry, Fraction(0)) for entry in value)
-        return value
+        last = self.preactivations_exact(inputs)[-1]
+        return _rectified(last) if self.layers[-1].relu else last
+
+
+def _rectified(values: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    return tuple(max(entry, Fraction(0)) for entry in values)
 
 
 def _gcd(first: int, second: int) -> int:

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from auditor.errors import UnsupportedModel
-from auditor.verify.network.chain import AffineLayer, Float64, Network
+from auditor.verify.network.chain import AffineLayer, Float64, Network, ReluLayer
 from auditor.verify.network.curve import Curve
 from auditor.verify.network.linear_map import DenseMap, GatherMap, LinearMap
 
@@ -83,6 +83,8 @@ class GraphNetwork:
         input_shape: Its shape with a batch of one.
         only_order: The model ends with a softmax that was left out: outputs here keep the
             order of the model's outputs, and nothing else about them.
+        rounded: Some entry or bias is only the nearest float64 of the model's number; the
+            error terms of bounds cover that, exact encodings cannot.
     """
 
     layers: tuple[GraphLayer, ...]
@@ -90,6 +92,7 @@ class GraphNetwork:
     input_name: str = "input"
     input_shape: tuple[int, ...] = ()
     only_order: bool = False
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -121,6 +124,15 @@ class GraphNetwork:
     def num_relus(self) -> int:
         """Number of ReLU neurons."""
         return sum(layer.num_outputs for layer in self.layers if layer.relu)
+
+    @property
+    def relu_layers(self) -> tuple[ReluLayer, ...]:
+        """Where ReLUs act, in order; also those that other operations were written with."""
+        return tuple(
+            ReluLayer(index, layer.name, layer.num_outputs)
+            for index, layer in enumerate(self.layers)
+            if layer.relu
+        )
 
     @cached_property
     def curved_layers(self) -> tuple[GraphLayer, ...]:
@@ -158,11 +170,16 @@ class GraphNetwork:
 
         return forward_values(self, inputs)
 
-    def gradient(self, before: Sequence[Float64], rows: Float64) -> Float64:
-        """Gradient over the inputs of `rows . outputs`; see `Network.gradient`."""
+    def gradient(
+        self,
+        before: Sequence[Float64],
+        rows: Float64,
+        inner: Sequence[Float64 | None] | None = None,
+    ) -> Float64:
+        """Gradient over the inputs of `rows . outputs + sum inner . z`: `Network.gradient`."""
         from auditor.verify.torch_map import backward_gradient
 
-        return backward_gradient(self, before, rows)
+        return backward_gradient(self, before, rows, inner)
 
     def evaluate(self, inputs: Float64) -> Float64:
         """Outputs in float64 with ordinary rounding, [samples, outputs]."""
@@ -189,7 +206,11 @@ def as_chain(graph: GraphNetwork) -> Network | None:
         cells += term.map.num_inputs * term.map.num_outputs
         if cells > MAX_CHAIN_CELLS or not isinstance(term.map, DenseMap | GatherMap):
             return None
-        if graph.only_order or (isinstance(term.map, GatherMap) and term.map.factor is not None):
+        if (
+            graph.only_order
+            or graph.rounded
+            or (isinstance(term.map, GatherMap) and term.map.factor is not None)
+        ):
             return None
         dense = _dense(term.map)
         layers.append(AffineLayer(dense, layer.bias, layer.relu, layer.name, joined=True))

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from auditor.verify.network.affine_chain import exact_sum
 from auditor.verify.network.chain import Float64
 from auditor.verify.network.graph_arithmetic import against_constant
 from auditor.verify.network.graph_tensor import GraphTensor, combined
@@ -49,6 +50,7 @@ def _prelu(view: NodeView) -> Value:
 def _with_slope(value: GraphTensor, slope: Float64, name: str) -> GraphTensor:
     """Slope s below zero and 1 above: s x + (1 - s) relu(x), exact for every slope."""
     everything = np.arange(value.size)
+    value.note_rounding(exact=exact_sum(np.ones(value.size), -slope) is not None)
     return combined(
         (
             (value, GatherMap(everything, value.size, slope)),

@@ -84,7 +84,7 @@ def _div(view: NodeView) -> Value:
     if not isinstance(wide, GraphTensor):
         return OPERATORS["Div"](view)
     # A quotient is rounded once, which the error terms of graphs cover.
-    return wide.scaled(1.0 / spread(view, wide, divisor), view.name)
+    return wide.divided(spread(view, wide, divisor), view.name)
 
 
 def _extreme(sign: float) -> Callable[[NodeView], Value]:

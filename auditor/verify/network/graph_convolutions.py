@@ -69,6 +69,7 @@ def _batch_normalization(view: NodeView) -> Value:
     wide_factors, wide_offsets = (
         np.broadcast_to(numbers[None, :, None], each).ravel() for numbers in (factors, offsets)
     )
+    value.note_rounding(exact=False)
     linear = GatherMap(np.arange(value.size), value.size, wide_factors)
     return value.mapped(linear, wide_offsets, value.shape, view.name)
 

@@ -104,7 +104,7 @@ def _average_pool(view: NodeView) -> Value:
         counts = _counts_inside(windows, sizes, (height, width))
     total = value.mapped(sums, None, shape, view.name)
     wide = np.broadcast_to(counts, (channels, height, width))
-    return total.scaled(1.0 / wide.ravel(), view.name)
+    return total.divided(wide.ravel(), view.name)
 
 
 def _counts_inside(
@@ -171,7 +171,7 @@ def _reduced(
         shape = tuple(value.shape[axis] for axis in kept)
     turned = value.gathered(places, places.shape, view.name)
     total = turned.mapped(BlockSumMap(value.size // count, count), None, shape, view.name)
-    return total.scaled(np.full(total.size, 1.0 / count), view.name) if mean else total
+    return total.divided(np.full(total.size, float(count)), view.name) if mean else total
 
 
 POOLING: Mapping[str, Callable[[NodeView], Value]] = {

@@ -22,10 +22,17 @@ MAX_LAYERS = 20_000
 
 @dataclass
 class GraphBuilder:
-    """The layers of a graph so far."""
+    """The layers of a graph so far.
+
+    Attributes:
+        num_inputs: Size of the flat input.
+        layers: The layers.
+        rounded: Whether some entry or bias is only the nearest float of the model's number.
+    """
 
     num_inputs: int
     layers: list[GraphLayer] = field(default_factory=list)
+    rounded: bool = False
 
     def add(self, layer: GraphLayer) -> int:
         """Append a layer; returns its index."""
@@ -104,6 +111,19 @@ class GraphTensor(Symbolic):
         """See `Symbolic`."""
         return self.gathered(order, shape, name)
 
+    def divided(self, divisor: Float64, name: str) -> GraphTensor:
+        """This tensor over a constant without zeros, element by element.
+
+        Unless the divisors are powers of two, quotients are rounded, and the graph says so.
+        """
+        mantissa, _ = np.frexp(divisor)
+        self.note_rounding(exact=bool((np.abs(mantissa) == 0.5).all()))
+        return self.scaled(1.0 / divisor, name)
+
+    def note_rounding(self, *, exact: bool) -> None:
+        """Remember whether numbers of the graph had to be rounded."""
+        self.builder.rounded |= not exact
+
     def rectified(self, name: str) -> GraphTensor:
         """See `Symbolic`."""
         plain = self.mapped(identity_map(self.size), None, self.shape, name)
@@ -166,6 +186,7 @@ def finished(tensor: GraphTensor, input_name: str, input_shape: tuple[int, ...])
         input_name,
         input_shape,
         only_order=tensor.softmax,
+        rounded=tensor.builder.rounded,
     )
 
 

@@ -4,7 +4,16 @@ prop = load_property(Path("safe.yaml"), num_inputs=5, num_outputs=5)
 """
 
 from auditor.verify.property.cases import Property, UnsafeCase, UnsafeRow
+from auditor.verify.property.pattern import LayerStates, Pattern
 from auditor.verify.property.reading import load_property
 from auditor.verify.property.robustness import robustness_property
 
-__all__ = ["Property", "UnsafeCase", "UnsafeRow", "load_property", "robustness_property"]
+__all__ = [
+    "LayerStates",
+    "Pattern",
+    "Property",
+    "UnsafeCase",
+    "UnsafeRow",
+    "load_property",
+    "robustness_property",
+]

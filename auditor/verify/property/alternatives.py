@@ -2,14 +2,14 @@
 
 A file asserts the *violation* as a conjunction of blocks, each block a disjunction of
 conjunctions of linear atoms. Their product gives the unsafe cases; sizes are limited
-before anything grows. Bounds speak of one input each; an atom over inputs and outputs
-together, or over several inputs, is refused.
+before anything grows. An atom over one input is an end of the box; every other atom, over
+outputs, several inputs or both, is a half-space.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
 
@@ -19,6 +19,7 @@ from auditor.verify.property.cases import (
     UnsafeCase,
     UnsafeRow,
     describe_cases,
+    describe_set,
     output_names,
 )
 
@@ -110,22 +111,25 @@ class CaseBuilder:
         source: Name of the file, for messages.
         sizes: Number of X and of Y variables.
         place: Where an atom's offset stands in the file.
+        rows: Rows made so far, by the identity of their atoms.
     """
 
     name: str
     source: str
     sizes: Mapping[str, int]
     place: Callable[[int], Place]
+    rows: dict[int, UnsafeRow] = field(default_factory=dict)
 
     def property_of(self, blocks: Sequence[Alternatives]) -> Property:
         """The property whose violation is the conjunction of the blocks."""
         cases = self._cases(blocks)
         names = output_names(self.sizes["Y"])
+        where = describe_set(cases, names)
         return Property(
             name=self.name,
             cases=cases,
-            text=f"for every input of the set: {describe_cases(cases, names, negated=True)}",
-            violation_text="some input of the set has "
+            text=f"for every input of the set{where}: {describe_cases(cases, names, negated=True)}",
+            violation_text=f"some input of the set{where} has "
             f"{describe_cases(cases, names, negated=False)}",
             num_inputs=self.sizes["X"],
             num_outputs=self.sizes["Y"],
@@ -139,6 +143,14 @@ class CaseBuilder:
         for block in several:
             count *= len(block)
         cells = count * (2 * self.sizes["X"] + self.sizes["Y"])
+        atoms = (atom for block in blocks for conjunction in block for atom in conjunction)
+        wide = sum(_is_wide(atom) for atom in atoms) * self.sizes["X"]
+        if wide > MAX_CELLS:
+            raise InvalidText(
+                self.source,
+                f"conditions over several inputs have {wide} coefficients (limit {MAX_CELLS}); "
+                "split the property",
+            )
         if count > MAX_CASES or cells > MAX_CELLS:
             raise InvalidText(
                 self.source, f"{count} cases are too many (limit {MAX_CASES}); split the property"
@@ -173,26 +185,28 @@ class CaseBuilder:
             if not letters:
                 value = atom.form.constant
                 box.impossible |= value > 0 or (value == 0 and atom.strict)
-            elif letters == {"Y"}:
-                box.rows.append(self._row(atom))
             elif letters == {"X"} and len(atom.form.coefficients) == 1:
                 self._bound(atom, box)
             else:
-                both = "inputs and outputs" if len(letters) == 2 else "several inputs"
-                raise UnsupportedProperty(
-                    f"{self.place(atom.offset)}: a condition over {both} at once is not "
-                    "read; give each input its own bounds"
-                )
+                box.rows.append(self._row(atom))
         return box
 
     def _row(self, atom: Atom) -> UnsafeRow:
-        coefficients = [Fraction(0)] * self.sizes["Y"]
+        # Cases that share an atom share its row.
+        if id(atom) not in self.rows:
+            self.rows[id(atom)] = self._new_row(atom)
+        return self.rows[id(atom)]
+
+    def _new_row(self, atom: Atom) -> UnsafeRow:
+        found = {"X": [Fraction(0)] * self.sizes["X"], "Y": [Fraction(0)] * self.sizes["Y"]}
         for name, value in atom.form.coefficients.items():
-            index = int(name[2:])
-            if index >= self.sizes["Y"]:
-                raise PropertyMismatch(self.name, "outputs", self.sizes["Y"], index + 1)
-            coefficients[index] = value
-        return UnsafeRow(tuple(coefficients), -atom.form.constant, atom.strict)
+            letter, index = name[0], int(name[2:])
+            if index >= self.sizes[letter]:
+                what = "inputs" if letter == "X" else "outputs"
+                raise PropertyMismatch(self.name, what, self.sizes[letter], index + 1)
+            found[letter][index] = value
+        over_inputs = tuple(found["X"]) if any(found["X"]) else ()
+        return UnsafeRow(tuple(found["Y"]), -atom.form.constant, atom.strict, over_inputs)
 
     def _bound(self, atom: Atom, box: _Box) -> None:
         if atom.strict:
@@ -205,6 +219,12 @@ class CaseBuilder:
             box.upper[index] = min(end, box.upper.get(index, end))
         else:
             box.lower[index] = max(end, box.lower.get(index, end))
+
+
+def _is_wide(atom: Atom) -> bool:
+    """Whether the atom's row needs a coefficient for every input."""
+    names = atom.form.coefficients
+    return len(names) > 1 and any(name[0] == "X" for name in names)
 
 
 @dataclass

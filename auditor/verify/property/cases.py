@@ -1,9 +1,9 @@
 """A property in negated form: the union of cases in which it is violated.
 
-A case is an input box together with half-spaces of the outputs. The property holds
-when no input of any case's box has outputs in all of that case's half-spaces. All
-numbers are exact fractions of what the file says. Two traps live here: a conjunction
-of output atoms is refuted by refuting any one of them, and `a <= b` negates to
+A case is an input box together with half-spaces of outputs and inputs. The property
+holds when no input of any case's box lies, with its outputs, in all of that case's
+half-spaces. All numbers are exact fractions of what the file says. Two traps live here: a
+conjunction of atoms is refuted by refuting any one of them, and `a <= b` negates to
 `a > b`, so a tie matters; each row records whether its unsafe atom is strict.
 """
 
@@ -14,32 +14,60 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from auditor.errors import ConfigurationError
+from auditor.verify.property.pattern import Pattern
 
 MAX_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class UnsafeRow:
-    """One half-space of outputs: `coefficients . y <= bound`, or `<` when strict."""
+    """One half-space: `coefficients . y + input_coefficients . x <= bound`, or `<`.
+
+    Attributes:
+        coefficients: Of the outputs, [outputs].
+        bound: The right-hand side.
+        strict: Whether the tie is left out.
+        input_coefficients: Of the inputs, [inputs]; empty for a row over outputs only.
+    """
 
     coefficients: tuple[Fraction, ...]
     bound: Fraction
     strict: bool = False
+    input_coefficients: tuple[Fraction, ...] = ()
 
-    def excess(self, outputs: Sequence[Fraction]) -> Fraction:
-        """`coefficients . y - bound`: positive outside the half-space."""
-        terms = zip(self.coefficients, outputs, strict=True)
-        return sum((c * y for c, y in terms if c), Fraction(0)) - self.bound
+    @property
+    def reads_inputs(self) -> bool:
+        """Whether the row speaks of inputs."""
+        return any(self.input_coefficients)
 
-    def contains(self, outputs: Sequence[Fraction]) -> bool:
-        """Whether the outputs satisfy the atom, in its true (strict or closed) form."""
-        excess = self.excess(outputs)
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether the row speaks of outputs."""
+        return any(self.coefficients)
+
+    def excess(self, outputs: Sequence[Fraction], inputs: Sequence[Fraction] = ()) -> Fraction:
+        """Left side minus `bound`: positive outside the half-space.
+
+        Args:
+            outputs: [outputs].
+            inputs: [inputs]; not needed for a row over outputs only.
+        """
+        terms = [*zip(self.coefficients, outputs, strict=True)]
+        if self.reads_inputs:
+            terms += zip(self.input_coefficients, inputs, strict=True)
+        return sum((c * value for c, value in terms if c), Fraction(0)) - self.bound
+
+    def contains(self, outputs: Sequence[Fraction], inputs: Sequence[Fraction] = ()) -> bool:
+        """Whether the values satisfy the atom, in its true (strict or closed) form."""
+        excess = self.excess(outputs, inputs)
         return excess < 0 or (excess == 0 and not self.strict)
 
     def describe(self, names: Sequence[str], *, negated: bool) -> str:
-        """The atom in words, or its negation."""
-        positive = [(c, n) for c, n in zip(self.coefficients, names, strict=True) if c > 0]
-        negative = [(-c, n) for c, n in zip(self.coefficients, names, strict=True) if c < 0]
+        """The atom in words, or its negation; inputs are called x0, x1, ..."""
+        terms = [*zip(self.coefficients, names, strict=True)]
+        terms += ((c, f"x{index}") for index, c in enumerate(self.input_coefficients))
+        positive = [(c, n) for c, n in terms if c > 0]
+        negative = [(-c, n) for c, n in terms if c < 0]
         left, right, bound = positive, negative, self.bound
         sign = "<" if self.strict else "<="
         if not left and len(right) >= 1 and bound:
@@ -53,12 +81,12 @@ class UnsafeRow:
 
 @dataclass(frozen=True)
 class UnsafeCase:
-    """One way to violate a property: an input box, and output rows that all apply.
+    """One way to violate a property: an input box, and rows that all apply.
 
     Attributes:
         lower: Lower end of each input, exact.
         upper: Upper end of each input, exact; a box with lower > upper is empty.
-        rows: Half-spaces of the outputs; without rows every output is a violation.
+        rows: Half-spaces of outputs and inputs; without rows every input is a violation.
     """
 
     lower: tuple[Fraction, ...]
@@ -76,13 +104,18 @@ class UnsafeCase:
             low <= x <= high for low, x, high in zip(self.lower, inputs, self.upper, strict=True)
         )
 
-    def violated_by(self, outputs: Sequence[Fraction]) -> bool:
-        """Whether the outputs satisfy every row in its true form."""
-        return all(row.contains(outputs) for row in self.rows)
+    @property
+    def precondition(self) -> tuple[UnsafeRow, ...]:
+        """The rows over inputs only: they say which inputs of the box are meant."""
+        return tuple(row for row in self.rows if row.reads_inputs and not row.reads_outputs)
 
-    def margin(self, outputs: Sequence[Fraction]) -> Fraction:
-        """How far inside the unsafe set the outputs are; negative outside it."""
-        return -max((row.excess(outputs) for row in self.rows), default=Fraction(0))
+    def violated_by(self, outputs: Sequence[Fraction], inputs: Sequence[Fraction] = ()) -> bool:
+        """Whether an input with these outputs satisfies every row in its true form."""
+        return all(row.contains(outputs, inputs) for row in self.rows)
+
+    def margin(self, outputs: Sequence[Fraction], inputs: Sequence[Fraction] = ()) -> Fraction:
+        """How far inside the unsafe set the values are; negative outside it."""
+        return -max((row.excess(outputs, inputs) for row in self.rows), default=Fraction(0))
 
 
 @dataclass(frozen=True)
@@ -97,6 +130,7 @@ class Property:
         num_inputs: Size of the network's flat input.
         num_outputs: Size of the network's flat output.
         output_names: Names used in the texts.
+        pattern: States of hidden neurons that an input must show to be meant at all.
     """
 
     name: str
@@ -106,10 +140,12 @@ class Property:
     num_inputs: int
     num_outputs: int
     output_names: tuple[str, ...] = ()
+    pattern: Pattern | None = None
 
     def __post_init__(self) -> None:
         for number, case in enumerate(self.cases):
             sizes = {len(case.lower), len(case.upper)}
+            sizes |= {len(r.input_coefficients) for r in case.rows if r.input_coefficients}
             widths = {len(row.coefficients) for row in case.rows} or {self.num_outputs}
             if sizes != {self.num_inputs} or widths != {self.num_outputs}:
                 raise ConfigurationError(
@@ -121,16 +157,39 @@ class Property:
     def violated_cases(
         self, inputs: Sequence[Fraction], outputs: Sequence[Fraction]
     ) -> tuple[UnsafeCase, ...]:
-        """The cases that this input, with these outputs, makes true."""
-        return tuple(c for c in self.cases if c.contains(inputs) and c.violated_by(outputs))
+        """The cases that this input, with these outputs, makes true; no pattern is asked."""
+        return tuple(c for c in self.cases if c.contains(inputs) and c.violated_by(outputs, inputs))
+
+    @property
+    def mixes_inputs(self) -> bool:
+        """Whether some row speaks of inputs."""
+        return any(row.reads_inputs for case in self.cases for row in case.rows)
+
+
+def describe_set(cases: Sequence[UnsafeCase], names: Sequence[str]) -> str:
+    """The conditions on inputs that all cases share: " with x0 <= x1", or nothing."""
+    rows = _shared_precondition(cases)
+    texts = [row.describe(names, negated=False) for row in rows]
+    return f" with {' and '.join(_shorten(texts))}" if texts else ""
+
+
+def _shared_precondition(cases: Sequence[UnsafeCase]) -> tuple[UnsafeRow, ...]:
+    if not cases:
+        return ()
+    shared = set(cases[0].precondition).intersection(*(case.precondition for case in cases[1:]))
+    return tuple(row for row in cases[0].precondition if row in shared)
 
 
 def describe_cases(cases: Sequence[UnsafeCase], names: Sequence[str], *, negated: bool) -> str:
-    """The output conditions of cases as one line: violation, or positive statement."""
+    """The conditions of cases as one line: violation, or positive statement.
+
+    What all cases demand of the inputs alone is left to `describe_set`.
+    """
     inner, outer = (" or ", " and ") if negated else (" and ", " or ")
     parts: list[str] = []
+    known = set(_shared_precondition(cases))
     for case in cases:
-        atoms = [row.describe(names, negated=negated) for row in case.rows]
+        atoms = [row.describe(names, negated=negated) for row in case.rows if row not in known]
         text = inner.join(_shorten(atoms)) or ("never" if negated else "always")
         if text not in parts:
             parts.append(text)
@@ -151,6 +210,8 @@ def _shorten(parts: list[str]) -> list[str]:
 
 def _sum(terms: Sequence[tuple[Fraction, str]], constant: Fraction) -> str:
     texts = [name if c == 1 else f"{number_text(c)}*{name}" for c, name in terms]
+    if constant < 0 and texts:
+        return f"{' + '.join(texts)} - {number_text(-constant)}"
     if constant or not texts:
         texts.append(number_text(constant))
     return " + ".join(texts)

@@ -6,13 +6,11 @@ hold for every input; each is negated here into the cases that would violate it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Annotated, Literal, Self
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from auditor.errors import InvalidText, PropertyMismatch
-from auditor.strict_yaml import Document, parse, validate
+from auditor.strict_yaml import Document, Keys, parse, validate
 from auditor.verify.property.cases import (
     Property,
     UnsafeCase,
@@ -20,117 +18,15 @@ from auditor.verify.property.cases import (
     number_text,
     output_names,
 )
-from auditor.verify.property.numbers import exact_decimal
+from auditor.verify.property.pattern import Pattern
+from auditor.verify.property.property_form import (
+    AnyClass,
+    Condition,
+    Inputs,
+    Linear,
+    PropertyFile,
+)
 from auditor.verify.property.robustness import box_around, exceeds
-
-
-def _decimal(value: object) -> Fraction:
-    if not isinstance(value, str):
-        raise ValueError("expected a number")  # noqa: TRY004 - pydantic reports ValueError
-    return exact_decimal(value)
-
-
-def _integer(value: object) -> object:
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 9:
-        return int(value)
-    return value
-
-
-Exact = Annotated[Fraction, BeforeValidator(_decimal)]
-Output = Annotated[int | str, BeforeValidator(_integer)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class BoxInputs(_Part):
-    """Lower and upper ends, one number for all inputs or one each."""
-
-    lower: list[Exact] | Exact
-    upper: list[Exact] | Exact
-
-
-class AroundInputs(_Part):
-    """All inputs within `radius` of `center` in every coordinate, clipped."""
-
-    center: list[Exact]
-    radius: Annotated[Exact, Field(ge=0)]
-    clip: tuple[Exact, Exact] | None = None
-
-
-class Inputs(_Part):
-    """The set of inputs, in exactly one of its forms."""
-
-    box: BoxInputs | None = None
-    around: AroundInputs | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if (self.box is None) == (self.around is None):
-            raise ValueError("give exactly one of 'box' and 'around'")
-        return self
-
-
-class Outputs(_Part):
-    """Names of the outputs, in order."""
-
-    names: list[str]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(self.names)) != len(self.names):
-            raise ValueError("two outputs have the same name")
-        if any(name.isdecimal() or not name for name in self.names):
-            raise ValueError("a name must not be a number or empty")
-        return self
-
-
-class AnyClass(_Part):
-    """The largest output is one of these."""
-
-    any_of: list[Output] = Field(alias="in", min_length=1)
-
-
-class OutputLimit(_Part):
-    """One output compared with a number."""
-
-    output: Output
-    value: Exact
-
-
-class OutputOrder(_Part):
-    """One output strictly greater than another."""
-
-    output: Output
-    than: Output
-
-
-class Condition(_Part):
-    """One condition, in exactly one of its forms."""
-
-    required_class: Output | AnyClass | None = Field(default=None, alias="class")
-    at_most: OutputLimit | None = None
-    at_least: OutputLimit | None = None
-    greater: OutputOrder | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        forms = (self.required_class, self.at_most, self.at_least, self.greater)
-        if sum(form is not None for form in forms) != 1:
-            raise ValueError("give exactly one of 'class', 'at_most', 'at_least', 'greater'")
-        return self
-
-
-class PropertyFile(_Part):
-    """A whole property file."""
-
-    version: Annotated[Literal[1], BeforeValidator(_integer)]
-    id: str = Field(min_length=1, max_length=200)
-    title: str = ""
-    inputs: Inputs
-    outputs: Outputs | None = None
-    then: list[Condition] = Field(min_length=1)
 
 
 def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs: int) -> Property:
@@ -148,13 +44,17 @@ def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs:
         if len(names) != num_outputs:
             raise PropertyMismatch(content.id, "outputs", num_outputs, len(names))
     lower, upper = _box(content, num_inputs)
-    where = _where(content.inputs)
-    negation = _Negation(content.id, document, names)
+    negation = _Negation(content.id, document, names, num_inputs)
+    demanded = negation.demanded(content.inputs.where)
+    pattern = _pattern(content, num_inputs)
+    where = _where(content.inputs, [row.describe(names, negated=False) for row in demanded])
+    if pattern is not None:
+        where = f"{where}, {pattern.describe()}"
     cases: list[UnsafeCase] = []
     statements, violations = [], []
     for number, condition in enumerate(content.then):
         unsafe, statement, violation = negation.negate(condition, number)
-        cases.extend(UnsafeCase(lower, upper, rows) for rows in unsafe)
+        cases.extend(UnsafeCase(lower, upper, (*demanded, *rows)) for rows in unsafe)
         statements.append(statement)
         violations.append(violation)
     title = f"{content.title}: " if content.title else ""
@@ -166,7 +66,19 @@ def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs:
         num_inputs=num_inputs,
         num_outputs=num_outputs,
         output_names=names,
+        pattern=pattern,
     )
+
+
+def _pattern(content: PropertyFile, num_inputs: int) -> Pattern | None:
+    if content.following is None:
+        return None
+    if content.example is not None and len(content.example) != num_inputs:
+        raise PropertyMismatch(content.id, "inputs", num_inputs, len(content.example))
+    states = {
+        layer: (states.active, states.inactive) for layer, states in content.following.items()
+    }
+    return Pattern.of(states, content.example)
 
 
 def _box(
@@ -189,13 +101,14 @@ def _box(
     return lower, upper
 
 
-def _where(inputs: Inputs) -> str:
+def _where(inputs: Inputs, conditions: Sequence[str]) -> str:
+    also = f" with {' and '.join(conditions)}" if conditions else ""
     if inputs.around is None:
-        return "of the box"
+        return f"of the box{also}"
     clip = inputs.around.clip
     clipped = f", clipped to [{number_text(clip[0])}, {number_text(clip[1])}]" if clip else ""
     radius = number_text(inputs.around.radius)
-    return f"within {radius} (L-infinity) of the centre{clipped}"
+    return f"within {radius} (L-infinity) of the centre{clipped}{also}"
 
 
 Rows = tuple[UnsafeRow, ...]
@@ -204,8 +117,18 @@ Rows = tuple[UnsafeRow, ...]
 class _Negation:
     """Turns conditions into the rows that violate them."""
 
-    def __init__(self, name: str, document: Document, names: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, document: Document, names: tuple[str, ...], num_inputs: int
+    ) -> None:
         self.name, self.document, self.names = name, document, names
+        self.num_inputs = num_inputs
+
+    def demanded(self, conditions: Sequence[Linear]) -> Rows:
+        """The rows of conditions that the set of inputs itself makes: they are not negated."""
+        return tuple(
+            self._row(condition, ("inputs", "where", number), negated=False)
+            for number, condition in enumerate(conditions)
+        )
 
     def negate(self, condition: Condition, number: int) -> tuple[list[Rows], str, str]:
         """Unsafe conjunctions, the positive statement and its violation."""
@@ -222,6 +145,13 @@ class _Negation:
             names = self.names[first], self.names[second]
             row = exceeds(first, second, len(self.names))
             return [(row,)], f"{names[0]} > {names[1]}", f"{names[0]} <= {names[1]}"
+        if condition.linear is not None:
+            row = self._row(condition.linear, keys, negated=True)
+            return (
+                [(row,)],
+                row.describe(self.names, negated=True),
+                row.describe(self.names, negated=False),
+            )
         limit = condition.at_most or condition.at_least
         if limit is None:  # the validator has refused this
             raise InvalidText(self.document.place(keys), "a condition is missing")
@@ -235,6 +165,34 @@ class _Negation:
             [(row,)],
             row.describe(self.names, negated=True),
             row.describe(self.names, negated=False),
+        )
+
+    def _row(self, linear: Linear, keys: Keys, *, negated: bool) -> UnsafeRow:
+        """The half-space of a weighted sum, or the open one outside of it."""
+        over_outputs = [Fraction(0)] * len(self.names)
+        for output, factor in linear.outputs.items():
+            index = self._index(output, keys)
+            if over_outputs[index]:
+                raise InvalidText(
+                    self.document.place(keys), f"output '{output}' stands twice; keep one"
+                )
+            over_outputs[index] = factor
+        over_inputs = [Fraction(0)] * (self.num_inputs if any(linear.inputs.values()) else 0)
+        for index, factor in linear.inputs.items():
+            if index >= self.num_inputs:
+                raise PropertyMismatch(self.name, "inputs", self.num_inputs, index + 1)
+            if factor:
+                over_inputs[index] = factor
+        below = linear.at_most is not None
+        bound = linear.at_most if linear.at_most is not None else linear.at_least
+        if bound is None:  # the validator has refused this
+            raise InvalidText(self.document.place(keys), "a comparison is missing")
+        sign = 1 if below is not negated else -1
+        return UnsafeRow(
+            tuple(sign * value for value in over_outputs),
+            sign * bound,
+            negated,
+            tuple(sign * value for value in over_inputs),
         )
 
     def _classes(self, wanted: list[int]) -> tuple[list[Rows], str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from auditor.verify.box_search import BoxSearch, fits_box_search
 from auditor.verify.outcome import Limits, Statistics
-from auditor.verify.problem import problems_of
+from auditor.verify.problem import Problem, problems_of
+from auditor.verify.property import Pattern
 from tests.models.relu_chains import (
+    chain,
     distance_network,
     output_above,
     output_at_least,
@@ -78,3 +81,52 @@ def test_only_few_varying_inputs_are_searched_by_boxes() -> None:
     )
     assert not fits_box_search(wide)
     assert fits_box_search(fixed)
+
+
+def with_pattern(pattern: Pattern, threshold: float) -> Problem:
+    network = random_chain(3, (2, 12, 12, 1))
+    prop = output_at_least(network, [-1.0] * 2, [1.0] * 2, threshold)
+    (problem,) = problems_of(network, replace(prop, pattern=pattern))
+    return problem
+
+
+def finished(problem: Problem) -> Statistics:
+    search, statistics = BoxSearch(problem), Statistics()
+    end = search.run(Limits(), statistics, math.inf, 10**6, never, lambda share, text: None)
+    assert end.finished
+    assert not end.leaves
+    return statistics
+
+
+def test_boxes_where_the_pattern_cannot_be_followed_are_refuted() -> None:
+    """The least output over followers, sampled, is proved less a little; without it, not."""
+    network = random_chain(3, (2, 12, 12, 1))
+    points = np.random.default_rng(0).uniform(-1, 1, (50_000, 2))
+    first, second, outputs = network.preactivations(points)
+    anchor = int(outputs[:, 0].argmax())
+    states: dict[int | str, tuple[list[int], list[int]]] = {}
+    following = np.ones(len(points), dtype=bool)
+    for number, (values, neurons) in enumerate(((first, [0, 5]), (second, [1, 7, 9]))):
+        shown = values[anchor, neurons] > 0
+        following &= ((values[:, neurons] > 0) == shown).all(axis=1)
+        active = [n for n, on in zip(neurons, shown, strict=True) if on]
+        states[number] = (active, [n for n in neurons if n not in active])
+    threshold = float(outputs[following].min()) - 0.02
+    assert threshold > float(outputs.min()) + 0.1
+    statistics = finished(with_pattern(Pattern.of(states), threshold))
+    assert statistics.boxes > 1
+
+
+def test_a_pattern_that_contradicts_the_bounds_is_refuted_at_the_root() -> None:
+    """Neither a neuron nor its negation less a constant is active anywhere."""
+    network = chain(([[1.0], [-1.0]], [-3.0, -3.0], True), ([[1.0, 1.0]], [0.0], False))
+    prop = replace(output_at_least(network, [-1.0], [1.0], 5.0), pattern=Pattern.of({0: ([0], [])}))
+    (problem,) = problems_of(network, prop)
+    assert finished(problem).boxes == 1
+
+
+def test_phases_are_split_where_a_pattern_leaves_few_of_them_free() -> None:
+    most = Pattern.of({0: (list(range(12)), []), 1: (list(range(6)), [])})
+    few = Pattern.of({0: ([0], [])})
+    assert not fits_box_search(with_pattern(most, 0.0))
+    assert fits_box_search(with_pattern(few, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import highspy
 import numpy as np
 
 from auditor.verify.leaf_program import least_violation
@@ -30,3 +31,15 @@ def test_the_point_of_an_open_leaf_satisfies_every_condition() -> None:
 
 def test_conditions_that_no_program_can_hold_are_given_up() -> None:
     assert least_violation(np.array([[np.nan, 0.0]]), np.array([0.0]), LOWER, UPPER) is None
+
+
+def test_another_number_of_threads_in_the_process_does_not_stop_the_solver() -> None:
+    """HiGHS starts its threads once a process; here somebody else did, with two."""
+    other = highspy.Highs()  # type: ignore[no-untyped-call]
+    other.setOptionValue("output_flag", False)
+    other.setOptionValue("threads", 2)
+    other.resetGlobalScheduler(True)
+    other.addVar(0.0, 1.0)
+    other.run()
+    form = np.array([[1.0]])
+    assert least_violation(form, np.array([2.0]), np.array([-1.0]), np.array([1.0])) is not None

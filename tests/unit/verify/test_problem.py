@@ -47,7 +47,9 @@ def test_violation_is_the_largest_row_excess_of_each_case() -> None:
         (),
     ]  # fmt: skip
     (problem,) = problems_of(NETWORK, property_of(NETWORK, [0.0], [1.0], rows))
-    assert problem.violation(np.array([[0.5, 4.0]])).tolist() == [[3.0, -np.inf]]
+    assert problem.violation(np.array([[0.25], [2.0]])).tolist() == [
+        [0.25, -np.inf], [3.0, -np.inf],
+    ]  # fmt: skip
 
 
 def test_fixed_inputs_do_not_vary() -> None:

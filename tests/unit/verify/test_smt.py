@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
-from auditor.verify.property import UnsafeRow
-from auditor.verify.smt import decide_with_z3, rows_are_contradictory
+from auditor.findings import Verdict
+from auditor.verify.network import GraphLayer, GraphNetwork, Term
+from auditor.verify.network.graph import INPUT
+from auditor.verify.network.linear_map import DenseMap, GatherMap
+from auditor.verify.property import Property, UnsafeCase, UnsafeRow
+from auditor.verify.search import verify
+from auditor.verify.smt import decide_with_z3, rows_are_contradictory, why_not_z3
 from tests.models.relu_chains import (
     absorbing_network,
     distance_network,
@@ -17,6 +23,7 @@ from tests.models.relu_chains import (
 )
 
 NETWORK = distance_network([0.25, -0.5], 1.0)
+ONE = Fraction(1)
 BOX = [-1.0, -1.0], [1.0, 1.0]
 
 
@@ -77,3 +84,61 @@ def test_contradictory_rows_are_recognised_without_a_network() -> None:
     below, above = (UnsafeRow((Fraction(s),), Fraction(b)) for s, b in ((1, 0), (-1, -1)))
     assert rows_are_contradictory([below, above])
     assert not rows_are_contradictory([below])
+
+
+def residual_graph() -> GraphNetwork:
+    """y = x0 - relu(x0 + x1) on a graph that reads its input twice."""
+    both = GraphLayer((Term(INPUT, DenseMap(np.array([[1.0, 1.0]]))),), np.zeros(1), True)
+    parts = (
+        Term(INPUT, GatherMap(np.array([0]), 2)),
+        Term(0, GatherMap(np.array([0]), 1, np.array([-1.0]))),
+    )
+    return GraphNetwork((both, GraphLayer(parts, np.zeros(1))), 2)
+
+
+def case_of(*rows: UnsafeRow) -> UnsafeCase:
+    return UnsafeCase((Fraction(-1),) * 2, (Fraction(1),) * 2, rows)
+
+
+def test_a_graph_is_decided_exactly_at_its_minimum() -> None:
+    """The least value is -1: at x0 = -1 with x1 <= 1, and at x1 = 1 with x0 >= -1."""
+    network = residual_graph()
+    closed = decide_with_z3(network, case_of(UnsafeRow((ONE,), -ONE)), rlimit=10**6)
+    strict = decide_with_z3(network, case_of(UnsafeRow((ONE,), -ONE, True)), rlimit=10**6)
+    assert closed.status == "sat"
+    assert strict.status == "unsat"
+
+
+def test_rows_over_inputs_and_phases_enter_the_query() -> None:
+    """y = -x1 where the neuron is active, so y <= -x1 - 1/10 is met only where it is not."""
+    network = residual_graph()
+    below = case_of(UnsafeRow((ONE,), Fraction(-1, 10), False, (Fraction(0), ONE)))
+    for phase, status in ((1, "unsat"), (-1, "sat"), (0, "sat")):
+        phases = (np.array([phase], dtype=np.int8), np.zeros(0, dtype=np.int8))
+        answer = decide_with_z3(network, below, rlimit=10**6, phases=phases)
+        assert answer.status == status
+        assert answer.unstable == (phase == 0)
+
+
+def test_what_z3_cannot_encode_exactly_is_named() -> None:
+    network = residual_graph()
+    assert why_not_z3(network) == ""
+    assert "kept rounded" in why_not_z3(replace(network, rounded=True))
+    wide = GraphLayer((Term(INPUT, DenseMap(np.ones((2000, 2000)))),), np.zeros(2000))
+    assert "too large" in why_not_z3(GraphNetwork((wide,), 2000))
+
+
+def test_a_model_with_rounded_numbers_is_unknown_to_z3() -> None:
+    network = replace(residual_graph(), rounded=True)
+    prop = Property("p", (case_of(UnsafeRow((ONE,), Fraction(-2))),), "", "", 2, 1)
+    found = verify(network, prop, engine="z3")
+    assert found.verdict is Verdict.UNKNOWN
+    assert "kept rounded" in found.reason
+
+
+def test_contradictions_may_need_the_box() -> None:
+    row = UnsafeRow((ONE,), Fraction(0), False, (-ONE,))
+    high = UnsafeRow((-ONE,), Fraction(-2))
+    zero, one, three = ((Fraction(value),) for value in (0, 1, 3))
+    assert rows_are_contradictory([row, high], zero, one)
+    assert rows_are_contradictory([row, high], zero, three) is False

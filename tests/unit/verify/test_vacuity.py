@@ -43,3 +43,39 @@ def test_a_mixture_is_not_empty_and_names_what_is_trivial() -> None:
     assert not found.empty
     assert found.trivial == {CONTRADICTORY}
     assert found.text == "1 cases have an empty set of inputs and 1 cases contradict themselves"
+
+
+def over_inputs(factor: int, bound: str, *, strict: bool = False, output: int = 0) -> UnsafeRow:
+    return UnsafeRow((Fraction(output),), Fraction(bound), strict, (Fraction(factor),))
+
+
+def test_conditions_that_no_input_of_the_box_meets_empty_the_set() -> None:
+    below = over_inputs(1, "-0.5")
+    assert "set of inputs is empty" in examine_vacuity(prop(UnsafeCase(ZERO, ONE, (below,)))).text
+    edge = over_inputs(1, "0")
+    assert not examine_vacuity(prop(UnsafeCase(ZERO, ONE, (edge, LOW)))).empty
+    open_edge = over_inputs(1, "0", strict=True)
+    assert examine_vacuity(prop(UnsafeCase(ZERO, ONE, (open_edge, LOW)))).empty
+
+
+def test_conditions_may_contradict_each_other_inside_the_box() -> None:
+    rows = (over_inputs(1, "0.25"), over_inputs(-1, "-0.5"), LOW)
+    assert examine_vacuity(prop(UnsafeCase(ZERO, ONE, rows))).empty
+
+
+def test_cases_with_an_empty_set_are_left_out_beside_others() -> None:
+    emptied = UnsafeCase(ZERO, ONE, (over_inputs(1, "-0.5"), LOW))
+    found = examine_vacuity(prop(FILLED, emptied))
+    assert not found.empty
+    assert found.trivial == {emptied}
+    assert found.text == "1 cases have an empty set of inputs"
+
+
+def test_mixed_rows_contradict_only_if_the_box_says_so() -> None:
+    """y <= x and y >= 2 + x cannot be; y <= x and y >= 1 meet at x = 1, strictly nowhere."""
+    under = over_inputs(-1, "0", output=1)
+    apart = over_inputs(1, "-2", output=-1)
+    assert examine_vacuity(prop(UnsafeCase(ZERO, ONE, (under, apart)))).empty
+    assert not examine_vacuity(prop(UnsafeCase(ZERO, ONE, (under, HIGH)))).empty
+    beyond = UnsafeRow((Fraction(-1),), Fraction(-1), strict=True)
+    assert examine_vacuity(prop(UnsafeCase(ZERO, ONE, (under, beyond)))).empty

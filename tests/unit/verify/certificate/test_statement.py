@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ import pytest
 from onnx import helper, numpy_helper
 
 from auditor.errors import Unsupported
-from auditor.verify.certificate.statement import Float64, Tensor, read_tensors, runs_in_float32
+from auditor.verify.certificate.statement import (
+    Float64,
+    Tensor,
+    read_tensors,
+    regions,
+    runs_in_float32,
+)
+from auditor.verify.property import Pattern, Property, UnsafeCase, UnsafeRow
 from tests.models.onnx_networks import Array, dense_network, make_model, write_model
 from tests.models.tiny import absolute_value
 
@@ -151,3 +159,16 @@ def test_float32_execution_is_claimed_for_dense_chains_only(tmp_path: Path) -> N
     dense = read_tensors(write_model(tmp_path, absolute_value()))[0]
     assert runs_in_float32(dense)
     assert not runs_in_float32(read_tensors(write_model(tmp_path, residual()))[0])
+
+
+def test_conditions_on_inputs_and_patterns_have_no_certificates_yet() -> None:
+    ends = (Fraction(0),), (Fraction(1),)
+    mixed = UnsafeRow((Fraction(1),), Fraction(0), False, (Fraction(1),))
+    plain = UnsafeRow((Fraction(1),), Fraction(0))
+    for rows, pattern, what in (
+        ((mixed,), None, "conditions over inputs"),
+        ((plain,), Pattern.of({0: ([0], [])}), "an activation pattern"),
+    ):
+        prop = Property("p", (UnsafeCase(*ends, rows),), "", "", 1, 1, (), pattern)
+        with pytest.raises(Unsupported, match=f"not written for {what} yet"):
+            regions([], prop)

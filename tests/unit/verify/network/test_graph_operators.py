@@ -215,3 +215,27 @@ def test_refusals_name_the_problem(name: str) -> None:
     proto, text = REFUSED[name]
     with pytest.raises(UnsupportedModel, match=text):
         read_network(proto)
+
+
+@pytest.mark.parametrize(
+    ("name", "rounded"),
+    [
+        ("divide", True), ("batch normalisation", True), ("leaky relu", False),
+        ("average pooling", True), ("mean over everything", True), ("convolution", False),
+        ("clip", False), ("max pooling", False), ("hard sigmoid", False),
+    ],
+)  # fmt: skip
+def test_numbers_that_had_to_be_rounded_are_said(name: str, rounded: bool) -> None:
+    assert graph_from_onnx(SUPPORTED[name]).rounded is rounded
+
+
+def test_a_slope_so_small_that_one_less_it_is_no_float_is_rounded() -> None:
+    assert graph_from_onnx(one("LeakyRelu", alpha=1e-12)).rounded
+
+
+def test_quotients_that_need_no_rounding_are_exact() -> None:
+    for proto in (
+        one("Div", {"c": np.array([0.25], np.float32)}),
+        on([1, 1, 4, 4], "AveragePool", {}, kernel_shape=[2, 2], strides=[2, 2]),
+    ):
+        assert not graph_from_onnx(proto).rounded

@@ -58,3 +58,30 @@ def test_numbers_are_short_where_that_is_exact() -> None:
 def test_a_case_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="case 0"):
         Property("p", (CASE,), "", "", num_inputs=2, num_outputs=2)
+
+
+MIXED = UnsafeRow((Fraction(1), Fraction(0)), Fraction(0), False, (Fraction(-2),))
+INPUTS_ALONE = UnsafeRow((Fraction(0), Fraction(0)), Fraction(1), False, (Fraction(1),))
+
+
+def test_rows_over_inputs_are_judged_with_the_inputs() -> None:
+    outputs = (Fraction(1), Fraction(5))
+    assert MIXED.excess(outputs, (Fraction(1, 4),)) == Fraction(1, 2)
+    assert MIXED.contains(outputs, (Fraction(1, 2),))
+    case = UnsafeCase((Fraction(0),), (Fraction(1),), (MIXED, INPUTS_ALONE))
+    assert case.violated_by(outputs, (Fraction(1),))
+    assert case.margin(outputs, (Fraction(1),)) == 0
+    assert case.precondition == (INPUTS_ALONE,)
+
+
+def test_rows_over_inputs_are_described_with_names_of_inputs() -> None:
+    assert MIXED.describe(("a", "b"), negated=False) == "a <= 2*x0"
+    assert INPUTS_ALONE.describe(("a", "b"), negated=True) == "x0 > 1"
+    below = UnsafeRow((Fraction(1), Fraction(0)), Fraction(-1, 2), False, (Fraction(-1),))
+    assert below.describe(("a", "b"), negated=False) == "a <= x0 - 0.5"
+
+
+def test_a_row_over_another_number_of_inputs_is_refused() -> None:
+    case = UnsafeCase((Fraction(0),) * 2, (Fraction(1),) * 2, (MIXED,))
+    with pytest.raises(ConfigurationError, match="give every case the size"):
+        Property("p", (case,), "", "", 2, 2)

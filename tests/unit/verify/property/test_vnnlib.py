@@ -120,13 +120,33 @@ def test_an_explosion_of_cases_is_refused_before_it_happens() -> None:
         read(block * 8)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["(assert (<= X_0 Y_0))", "(assert (<= (+ X_0 X_1) 1))", "(assert (< X_0 1))"],
-)
-def test_forms_that_are_not_expressed_are_named_as_such(text: str) -> None:
+def test_atoms_over_inputs_become_rows_with_their_coefficients() -> None:
+    (case,) = read("(assert (<= X_0 Y_0)) (assert (>= 1 (+ X_0 (* 2 X_1))))").cases
+    mixed = UnsafeRow(
+        (Fraction(-1), Fraction(0), Fraction(0)), Fraction(0), False, (Fraction(1), Fraction(0))
+    )
+    inputs = UnsafeRow((Fraction(0),) * 3, Fraction(1), False, (Fraction(1), Fraction(2)))
+    assert case.rows == (mixed, inputs)
+    assert case.precondition == (inputs,)
+
+
+def test_conditions_on_inputs_alone_are_part_of_the_set_in_texts() -> None:
+    prop = read("(assert (<= X_0 X_1)) (assert (or (<= Y_0 X_0) (>= Y_1 2)))")
+    assert prop.text == "for every input of the set with x0 <= x1: y0 > x0 and y1 < 2"
+    assert prop.violation_text == "some input of the set with x0 <= x1 has y0 <= x0 or y1 >= 2"
+
+
+def test_too_many_coefficients_of_inputs_are_refused_before_they_are_made() -> None:
+    count = 5_000
+    head = "".join(f"(declare-const X_{i} Real)" for i in range(count)) + "(declare-const Y_0 Real)"
+    atoms = "(assert (<= X_0 X_1))" * 2_000
+    with pytest.raises(InvalidText, match="10000000 coefficients"):
+        parse_vnnlib(head + atoms, "p", source="p", num_inputs=count, num_outputs=1)
+
+
+def test_a_strict_bound_of_an_input_is_named_as_not_expressed() -> None:
     with pytest.raises(UnsupportedProperty):
-        read(text)
+        read("(assert (< X_0 1))")
 
 
 def test_an_input_without_both_ends_is_refused() -> None:
