@@ -15,6 +15,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+# Products here are small: threads of a matrix library only wait for each other, thirty times as
+# long on a busy machine. Read when NumPy loads; a caller's own setting wins.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
 import rich_click as click
 from click.exceptions import Exit
 
