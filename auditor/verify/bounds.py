@@ -60,6 +60,17 @@ class ReluRelaxation:
     unstable: Tensor
     lower_intercept: Tensor | None = None
 
+    def pick(self, boxes: slice) -> ReluRelaxation:
+        """That of some of the boxes."""
+        own = self.lower_intercept
+        return ReluRelaxation(
+            self.lower_slope[boxes],
+            self.upper_slope[boxes],
+            self.upper_intercept[boxes],
+            self.unstable[boxes],
+            None if own is None else own[boxes],
+        )
+
 
 def relax_relu(lower: Tensor, upper: Tensor) -> ReluRelaxation:
     """Linear bounds of max(z, 0) over lower <= z <= upper, neuron by neuron.
@@ -256,14 +267,31 @@ def backward_bounds(
         for term in net.terms[k]:
             image, known = term.map.pull_back(form), forms.get(term.source)
             forms[term.source] = image if known is None else known + image
-    low, high = box[0][:, None, :], box[1][:, None, :]
     over_input = forms.get(INPUT)
     if over_input is None:
-        over_input = torch.zeros_like(low).expand(*start.shape[:2], -1)
-    value = (over_input.clamp(min=0.0) * low + over_input.clamp(max=0.0) * high).sum(dim=-1)
-    size = size + (over_input.abs() * torch.maximum(low.abs(), high.abs())).sum(dim=-1)
+        over_input = torch.zeros_like(box[0])[:, None, :].expand(*start.shape[:2], -1)
+    value, reach = _least_over_box(over_input, box)
+    size = size + reach
     constant = constant - net.factor * size - net.floor
     return LinearForms(over_input, constant, constant + value - net.factor * size, tuple(recorded))
+
+
+def _least_over_box(form: Tensor, box: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Minimum of forms [boxes, rows, inputs] over boxes, and `|form| . max(|low|, |high|)`.
+
+    The minimum is `form . centre - |form| . radius`, whose sums differ from the exact ones by
+    less than the error factor times the second: it bounds both sums of absolute values.
+    """
+    low, high = box
+    size = form.abs()
+    center, radius = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
+    least = _row_products(form, center) - _row_products(size, radius)
+    return least, _row_products(size, torch.maximum(low.abs(), high.abs()))
+
+
+def _row_products(forms: Tensor, vectors: Tensor) -> Tensor:
+    """Products of each box's rows and vector, [boxes, rows]."""
+    return torch.einsum("brn,bn->br", forms, vectors)
 
 
 def _through_activation(
@@ -306,6 +334,15 @@ def interval_bounds(net: BoundedNetwork, box: tuple[Tensor, Tensor]) -> list[Lay
         else:
             hidden[k] = (low.clamp(min=0.0), high.clamp(min=0.0)) if net.relus[k] else (low, high)
     return bounds
+
+
+def with_phases(bounds: LayerBounds, phases: Tensor) -> LayerBounds:
+    """Bounds of neurons whose phases in {-1, 0, 1} say which side of zero they are on."""
+    low, high = bounds
+    return (
+        torch.where(phases > 0, low.clamp(min=0.0), low),
+        torch.where(phases < 0, high.clamp(max=0.0), high),
+    )
 
 
 def relaxation_of(net: BoundedNetwork, layer: int, bounds: LayerBounds) -> ReluRelaxation:

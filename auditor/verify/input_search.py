@@ -30,9 +30,9 @@ from auditor.verify.bounds import (
 from auditor.verify.case_rows import CaseRows, picked
 from auditor.verify.input_boxes import NeuronCuts, WaitingBoxes
 from auditor.verify.input_split import InputBlame, cut_neurons, losses_by_neuron, neuron_scores
-from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
+from auditor.verify.witness import IsWitness
 
 ENGINE = "input_splits"
 ROOT_STEPS = 20
@@ -43,7 +43,6 @@ DEPTH_PER_INPUT = 24
 MAX_OPEN_LEAVES = 32
 MAX_WAITING_CELLS = 100_000_000
 OFFERS = 4
-IsWitness = Callable[[Float64], bool]
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,14 @@ class Lemma:
         sides: 2 j for z_j and 2 j + 1 for -z_j, [claims].
         values: Lower bounds of these, [claims].
         slopes: Of earlier layers' neurons, [claims, neurons], or None for the default rule.
+        as_at_root: Whether slopes are those that the root's lemmas gave for the same sides.
     """
 
     layer: int
-    sides: Int64
-    values: Float32
+    sides: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    values: Float32 = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     slopes: Bytes | None = None
+    as_at_root: bool = False
 
 
 @dataclass(eq=False)

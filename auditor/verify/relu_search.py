@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,26 +22,32 @@ from auditor.verify.bounds import (
     BoundedNetwork,
     LayerBounds,
     ReluRelaxation,
-    backward_bounds,
     interval_bounds,
     layer_bounds,
     one_hot,
     relaxation_of,
+    with_phases,
 )
+from auditor.verify.branching import scores_in_bound
 from auditor.verify.contraction import contract_boxes
-from auditor.verify.leaf_program import least_violation
-from auditor.verify.network.chain import Float64
+from auditor.verify.leaf_duals import bound_leaf
+from auditor.verify.live_neurons import Kept, live_neurons, restricted
+from auditor.verify.network import Network
 from auditor.verify.network.graph import INPUT
+from auditor.verify.network.linear_map import DenseMap
+from auditor.verify.node_batch import NodeBatch
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import Problem
 from auditor.verify.proof import SLACK, Proof
 from auditor.verify.relu_record import ReluRecord
+from auditor.verify.shared_tree import SharedNodes, SharedTree, is_violating, why_stuck
 from auditor.verify.slope_search import (
     Improved,
     Multipliers,
     improve_bounds,
     starting_multipliers,
 )
+from auditor.verify.witness import IsWitness
 
 HIDDEN_STEPS = 12
 ROOT_STEPS = 40
@@ -49,12 +55,12 @@ NODE_STEPS = 4
 BATCH_CELLS = 400_000
 HIDDEN_TARGET = 0.5
 MAX_NODE_CELLS = 100_000_000
+MAX_SHARED_NEURONS = 3_000
 LEAST_SHRINKING = 0.01  # share of its width by which a side must move to be moved
-IsWitness = Callable[[Float64], bool]
 
 
 @dataclass
-class Nodes:
+class Nodes(NodeBatch):
     """Nodes of a tree that wait; the first axis runs over nodes.
 
     Attributes:
@@ -81,22 +87,6 @@ class Nodes:
     first_upper: Tensor
     number: Tensor
 
-    def __len__(self) -> int:
-        return len(self.depth)
-
-    def pick(self, index: Tensor | slice) -> Nodes:
-        """Some of the nodes."""
-        return Nodes(*(part[index] for part in self.parts()))
-
-    def followed_by(self, other: Nodes) -> Nodes:
-        """These nodes and then others."""
-        pairs = zip(self.parts(), other.parts(), strict=True)
-        return Nodes(*(torch.cat(pair) for pair in pairs))
-
-    def parts(self) -> tuple[Tensor, ...]:
-        """All attributes in order."""
-        return tuple(getattr(self, each.name) for each in fields(self))
-
 
 class ReluSearch:
     """The search over one problem by ReLU splits."""
@@ -113,22 +103,29 @@ class ReluSearch:
         )
         # Only neurons with a ReLU can be split; other layers count as empty here.
         self.hidden = [layer.num_outputs if layer.relu else 0 for layer in problem.network.layers]
-        self.batch = max(8, BATCH_CELLS // max(1, sum(self.hidden)))
+        self.asked = [torch.from_numpy(each)[None].to(device) for each in problem.layer_phases]
+        self.kept: Kept = [None] * len(self.hidden)
+        self.batch = self._batch_size()
         self.bounds: list[LayerBounds] = []
-        self.trees: list[_Tree] = []
+        self.trees: list[_Tree] | list[SharedTree] = []
+        self.root_slopes: list[list[Tensor] | None] = [None] * len(self.hidden)
+        self.shares_tree = _suits_shared_tree(problem)
 
     def bound_roots(self, statistics: Statistics, deadline: float) -> bool:
         """Bound every undivided case; True when that refutes all of them."""
         with torch.no_grad():
-            self.bounds = self._hidden_bounds(deadline)
+            self._bound_neurons(deadline)
             trees = [_Tree(self, case, statistics) for case in range(len(self.problem.cases))]
             open_trees = [tree for tree in trees if not tree.close_root()]
-            if self.record is not None:
+            if self.record is not None and not self.shares_tree:
                 numbers = self.record.each_case(len(open_trees))
                 for tree, number in zip(open_trees, numbers, strict=True):
                     tree.nodes.number[:] = number
-        # Easy cases first: a refuted one costs little, and the report gets further.
-        self.trees = sorted(open_trees, key=lambda each: -each.root_bound)
+        if open_trees and self.shares_tree:
+            self.trees = [self._shared_tree(open_trees)]
+        else:
+            # Easy cases first: a refuted one costs little, and the report gets further.
+            self.trees = sorted(open_trees, key=lambda each: -each.root_bound)
         return not self.trees
 
     def run(
@@ -139,6 +136,8 @@ class ReluSearch:
         progress: Callable[[float, str], None],
     ) -> str:
         """Branch until every case left over by `bound_roots` is refuted, or say why not.
+
+        Stopped by a limit, it goes on from there when called again.
 
         Args:
             limits: Limits of the whole verification.
@@ -153,8 +152,40 @@ class ReluSearch:
                     return stopped
         return ""
 
-    def _hidden_bounds(self, deadline: float) -> list[LayerBounds]:
-        """Root bounds of every layer's pre-activations, unstable ones improved."""
+    def _shared_tree(self, trees: Sequence[_Tree]) -> SharedTree:
+        """One tree for all cases that are still open."""
+        problem = self.problem
+        cases = [tree.case for tree in trees]
+        whole = BoundedNetwork.over_box(
+            problem.network,
+            problem.lower,
+            problem.upper,
+            rows=(problem.rows[cases], problem.bounds[cases]),
+            device=self.device,
+            semantics=problem.semantics,
+            slack=self.slack,
+        )
+        roots = [tree.nodes for tree in trees]
+        first = roots[0]
+        bounds = [(first.first_lower, first.first_upper), *self.bounds[1:]]
+        root = SharedNodes(
+            phases=first.phases,
+            lower=torch.cat([low for low, _ in bounds], dim=1),
+            upper=torch.cat([high for _, high in bounds], dim=1),
+            slopes=torch.stack([root.slopes[0] for root in roots])[None],
+            betas=torch.stack([root.betas[0] for root in roots])[None],
+            is_open=torch.ones((1, len(cases)), dtype=torch.bool, device=self.device),
+            depth=first.depth,
+            number=first.number,
+        )
+        return SharedTree(
+            restricted(whole, self.kept), problem, cases, self.hidden, root,
+            (first.lower, first.upper), self.root_slopes,
+            self.share * len(cases) / len(problem.cases), trees[0].statistics, self.record,
+        )  # fmt: skip
+
+    def _bound_neurons(self, deadline: float) -> None:
+        """Bound all pre-activations over the box, and go on with the neurons that matter."""
         net = BoundedNetwork.over_box(
             self.problem.network,
             self.problem.lower,
@@ -163,36 +194,60 @@ class ReluSearch:
             semantics=self.problem.semantics,
             slack=self.slack,
         )
-        asked = [torch.from_numpy(each)[None].to(self.device) for each in self.problem.layer_phases]
+        bounds = self._hidden_bounds(net, deadline)
+        self.kept = live_neurons(net, bounds, self.asked)
+        widths, places = list(self.hidden), []
+        for layer, (kept, count) in enumerate(zip(self.kept, widths, strict=True)):
+            live = torch.arange(count, device=bounds[layer][0].device) if kept is None else kept
+            places.append(live)
+            low, high = (end[:, :count][:, live] for end in bounds[layer])
+            self.bounds.append((low, high))
+            self.asked[layer] = self.asked[layer][:, live]
+            self.hidden[layer] = len(live)
+            slopes = self.root_slopes[layer]
+            if slopes is not None:
+                self.root_slopes[layer] = [
+                    each[:, live][:, :, before]
+                    for each, before in zip(slopes, places, strict=False)
+                ]
+        self.batch = self._batch_size()
+        if self.record is not None:
+            self.record.count_only(places, widths)
+
+    def _batch_size(self) -> int:
+        """How many nodes, or rows of a bounded layer, to work on at once."""
+        return max(8, BATCH_CELLS // (sum(self.hidden) + len(self.problem.lower)))
+
+    def _hidden_bounds(self, net: BoundedNetwork, deadline: float) -> list[LayerBounds]:
+        """Root bounds of every layer's pre-activations, unstable ones improved."""
         if self.record is not None:
             bounds = interval_bounds(net, self.box)
         else:
             bounds = layer_bounds(net, self.box, deadline=deadline)
-        for layer, phase in enumerate(asked):
+        for layer, phase in enumerate(self.asked):
             if not net.relus[layer]:
                 continue
             # A proof repeats every bound; otherwise the first layer's are exact intervals.
             if layer > 0 or self.record is not None:
-                bounds[layer] = self._improved(net, layer, bounds, asked, deadline)
+                bounds[layer] = self._improved(net, layer, bounds, deadline)
             bounds[layer] = with_phases(bounds[layer], phase)
-        return [
-            pair if relu else (pair[0][:, :0], pair[1][:, :0])
-            for pair, relu in zip(bounds, net.relus, strict=True)
-        ]
+        return bounds
 
     def _improved(
         self,
         net: BoundedNetwork,
         layer: int,
         bounds: Sequence[LayerBounds],
-        asked: Sequence[Tensor],
         deadline: float,
     ) -> LayerBounds:
         """Bounds of a layer, those of some neurons by passes with improved slopes."""
         lower, upper = (end.clone() for end in bounds[layer])
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
-        phases = asked if self.problem.has_pattern else None
+        phases = self.asked if self.problem.has_pattern else None
         neurons = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
+        kept = [lower.new_zeros((2, lower.shape[1], width)) for width in self.hidden[:layer]]
+        if self.shares_tree and layer:
+            self.root_slopes[layer] = kept
         for chunk in torch.split(neurons, max(1, self.batch // 2)):
             if not len(chunk) or time.monotonic() >= deadline:
                 break
@@ -204,6 +259,9 @@ class ReluSearch:
                 relaxed_target=HIDDEN_TARGET, rounded=self.record is not None,
             )  # fmt: skip
             best, count = improved.lower[0], len(chunk)
+            if self.shares_tree and layer:
+                for each, slopes in zip(kept, improved.multipliers.slopes, strict=True):
+                    each[:, chunk] = slopes[0].reshape(2, count, -1)
             if self.record is not None:
                 best = self.record.lemma(net, layer, chunk, (lower[0], upper[0]), improved)
                 lower[0, chunk], upper[0, chunk] = best[:count], -best[count:]
@@ -220,7 +278,7 @@ class _Tree:
         problem = search.problem
         first, last = int(problem.starts[case]), int(problem.starts[case + 1])
         self.rows = last - first
-        self.net = BoundedNetwork.over_box(
+        whole = BoundedNetwork.over_box(
             problem.network,
             problem.lower,
             problem.upper,
@@ -229,10 +287,12 @@ class _Tree:
             semantics=problem.semantics,
             slack=search.slack,
         )
+        self.net = restricted(whole, search.kept)
         self.case, self.record = case, search.record
         self.layer = len(search.hidden)
         self.share = search.share / len(problem.cases)
         self.root_bound = 0.0
+        self.stuck = 0
         self.found = False
         self.nodes = self._within_pattern(self._root())
 
@@ -258,7 +318,7 @@ class _Tree:
         relaxations = self._relaxations(self.search_.bounds)
         slopes = torch.cat([r.lower_slope for r in relaxations], dim=1)
         return Nodes(
-            phases=torch.from_numpy(self.search_.problem.phases)[None].to(box.device),
+            phases=torch.cat(self.search_.asked, dim=1),
             slopes=slopes,
             betas=torch.zeros_like(slopes),
             weights=box.new_full((1, self.rows), 1.0 / max(1, self.rows)),
@@ -298,7 +358,6 @@ class _Tree:
         progress: Callable[[float, str], None],
     ) -> str:
         """Branch until the case is refuted; an empty text then, else why it stopped."""
-        stuck = 0
         while len(self.nodes):
             if self.statistics.boxes >= limits.max_boxes:
                 return f"the limit of {limits.max_boxes} sub-problems is reached"
@@ -314,7 +373,7 @@ class _Tree:
             refuted = empty | (improved.lower[:, 0] > 0)
             self.statistics.boxes += len(batch)
             self._count_refuted(batch.depth[refuted])
-            scores = _split_scores(relaxations, improved)
+            scores = scores_in_bound(relaxations, improved)
             splittable = scores.amax(dim=1) > -torch.inf
             for index in torch.nonzero(~refuted & ~splittable).ravel().tolist():
                 leaf = batch.pick(slice(index, index + 1))
@@ -323,7 +382,8 @@ class _Tree:
                 elif self.found:
                     return "a witness was found"
                 else:
-                    stuck += 1
+                    self.stuck += 1
+                    self.statistics.open_leaves += 1
             if self.record is not None:
                 closed = improved.multipliers.pick(refuted & ~empty)
                 self.record.refuted(self.case, batch.number[refuted & ~empty], closed)
@@ -334,8 +394,7 @@ class _Tree:
                 self._split(batch.pick(keep), scores[keep].argmax(dim=1))
             share = sum(self.statistics.decided_share.values())
             progress(share, f"{self.statistics.boxes} sub-problems")
-        self.statistics.open_leaves += stuck
-        return f"{stuck} sub-problems without open ReLUs could not be refuted" if stuck else ""
+        return why_stuck(self.stuck)
 
     def _bound(self, nodes: Nodes, steps: int) -> tuple[list[ReluRelaxation], Tensor, Improved]:
         """Bounds of nodes, and which of them are empty because phases contradict bounds."""
@@ -363,51 +422,24 @@ class _Tree:
     def _close_leaf(self, leaf: Nodes, is_witness: IsWitness) -> bool:
         """Refute a leaf in which every phase is fixed, by the duals of a linear program."""
         relaxations, _, _ = self._bound(leaf, 1)
-        box = leaf.lower, leaf.upper
-        phases = torch.split(leaf.phases, self.search_.hidden, dim=1)
-        rows = backward_bounds(
-            self.net, self.layer, torch.eye(self.rows).to(leaf.weights)[None], relaxations, box
-        )
-        forms, constants = [rows.coefficients[0]], [rows.constant[0]]
-        places: list[tuple[int, Tensor, Tensor]] = []
-        for k, phase in enumerate(phases):
-            neurons = torch.nonzero(phase[0]).ravel()
-            if not len(neurons):
-                continue
-            start = one_hot(neurons, self.net.biases[k])[None]
-            found = backward_bounds(self.net, k, start, relaxations, box)
-            sign = phase[0, neurons].to(leaf.lower.dtype)
-            forms.append(-sign[:, None] * found.coefficients[0])
-            constants.append(-sign * found.constant[0])
-            places.append((k, neurons, sign))
-        answer = least_violation(
-            torch.cat(forms).cpu().numpy(),
-            torch.cat(constants).cpu().numpy(),
-            leaf.lower[0].cpu().numpy(),
-            leaf.upper[0].cpu().numpy(),
+        answer = bound_leaf(
+            self.net,
+            torch.eye(self.rows).to(leaf.weights),
+            relaxations,
+            torch.split(leaf.phases, self.search_.hidden, dim=1),
+            (leaf.lower, leaf.upper),
+            [each[:, None, :] for each in torch.split(leaf.slopes, self.search_.hidden, dim=1)],
+            rounded=self.record is not None,
         )
         if answer is None:
             return False
-        self.found = self.found or self._is_witness(answer.point, is_witness)
-        duals = torch.from_numpy(answer.multipliers).to(leaf.lower.device)
-        leaf.weights = duals[None, : self.rows]
-        betas = [torch.zeros_like(each) for each in torch.split(leaf.betas, self.search_.hidden, 1)]
-        used = self.rows
-        for k, neurons, _ in places:
-            betas[k][0, neurons] = duals[used : used + len(neurons)]
-            used += len(neurons)
-        leaf.betas = torch.cat(betas, dim=1)
-        _, _, improved = self._bound(leaf, 1)
+        improved, point = answer
+        self.found = self.found or is_violating(self.search_.problem, point, is_witness)
         if not float(improved.lower[0, 0]) > 0:
             return False
         if self.record is not None:
             self.record.refuted(self.case, leaf.number, improved.multipliers)
         return True
-
-    def _is_witness(self, point: Float64, is_witness: IsWitness) -> bool:
-        problem = self.search_.problem
-        values = problem.violation(point[None])
-        return bool((values <= 0).any()) and is_witness(point)
 
     def _tighten_first_layer(self, nodes: Nodes) -> None:
         """Bound the first layer again over each node's box, in place."""
@@ -482,32 +514,14 @@ class _Tree:
             self.nodes = self.nodes.followed_by(child)
 
 
-def with_phases(bounds: LayerBounds, phases: Tensor) -> LayerBounds:
-    """Bounds of neurons whose phases in {-1, 0, 1} say which side of zero they are on."""
-    low, high = bounds
-    return (
-        torch.where(phases > 0, low.clamp(min=0.0), low),
-        torch.where(phases < 0, high.clamp(max=0.0), high),
+def _suits_shared_tree(problem: Problem) -> bool:
+    """Whether bounding hidden layers anew pays: deep networks of matrices, not too large."""
+    layers = problem.network.layers
+    matrices = isinstance(problem.network, Network) or all(
+        isinstance(term.map, DenseMap) and term.map.blocks == 1
+        for layer in problem.network.layers
+        for term in layer.terms
     )
-
-
-def _split_scores(relaxations: Sequence[ReluRelaxation], improved: Improved) -> Tensor:
-    """What fixing each neuron's phase promises, [nodes, neurons]; -inf where fixed.
-
-    With coefficient c on the activation and its linear piece `d z + e` at the bound's
-    minimiser, the inactive phase gains `-c (d z + e)` and the active one
-    `c ((1 - d) z - e)`; the score favours neurons where both gain.
-    """
-    scores = []
-    for k, relaxation in enumerate(relaxations):
-        if not relaxation.unstable.shape[-1]:
-            continue
-        c, z = improved.forms.at_layers[k][:, 0], improved.values[k][:, 0]
-        slope = torch.where(c >= 0, improved.multipliers.slopes[k][:, 0], relaxation.upper_slope)
-        offset = torch.where(c >= 0, torch.zeros_like(c), relaxation.upper_intercept)
-        off, on = -c * (slope * z + offset), c * ((1.0 - slope) * z - offset)
-        score = torch.minimum(off, on).clamp(min=0.0) + 0.05 * torch.maximum(off, on)
-        score = score + 1e-9 * relaxation.upper_intercept
-        scores.append(score.nan_to_num(0.0).masked_fill(~relaxation.unstable, -torch.inf))
-    nothing = improved.lower.new_full((len(improved.lower), 1), -torch.inf)
-    return torch.cat(scores, dim=1) if scores else nothing
+    relus = [layer.num_outputs for layer in layers if layer.relu]
+    single = bool((np.diff(problem.starts) == 1).all())
+    return matrices and single and len(relus) > 1 and sum(relus) <= MAX_SHARED_NEURONS

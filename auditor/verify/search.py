@@ -39,6 +39,7 @@ from auditor.verify.witness import Replayer
 
 if TYPE_CHECKING:
     from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd
+    from auditor.verify.relu_search import ReluSearch
 
 __all__ = ["Limits", "Outcome", "Statistics", "verify"]
 
@@ -47,6 +48,7 @@ Progress = Callable[[float, str], None]
 
 FIRST_EVALUATIONS = 6_000
 FIRST_BOXES = 1_000
+FIRST_NODES = 64
 FEW_INPUTS = 12
 FEW_RELUS = 1_000
 # Networks so small that Z3 is asked about the whole of what ReLU splitting left open.
@@ -285,19 +287,25 @@ class _Run:
             search = ReluSearch(problem, share, self.device, proof)
             if search.bound_roots(self.statistics, self.deadline):
                 return ""
-        # A point of a wide network costs far more than one of a small network.
-        if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
-            return "a witness was found"
+        first = min(self.statistics.boxes + FIRST_NODES, self.limits.max_boxes)
+        stopped = self._branch_on_relus(problem, search, first)
+        if stopped and first < self.limits.max_boxes and not self.judge.is_over:
+            # A point of a wide network costs far more than one of a small network.
+            if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
+                return "a witness was found"
+            stopped = self._branch_on_relus(problem, search, self.limits.max_boxes)
+        return stopped if proof is not None else self._decide_small_exactly(problem, stopped)
+
+    def _branch_on_relus(self, problem: Problem, search: ReluSearch, nodes: int) -> str:
         with self._timed("branching"):
-            stopped = search.run(
-                self.limits,
+            return search.run(
+                replace(self.limits, max_boxes=nodes),
                 self.deadline,
                 lambda point: (
                     self.judge.accepts_point(problem, point, self.seed) or self._is_disproved()
                 ),
                 self.progress,
             )
-        return stopped if proof is not None else self._decide_small_exactly(problem, stopped)
 
     def _decide_small_exactly(self, problem: Problem, stopped: str) -> str:
         """Ask Z3 about what a search left open of a small network; why it stays open."""

@@ -9,7 +9,7 @@ arithmetic or not at all: its regions are closed, and a runtime shows outputs on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -24,6 +24,9 @@ from auditor.verify.phases import Int8, follows_exactly
 from auditor.verify.property import UnsafeCase
 from auditor.verify.rounding import float32_inside, nearest_float32
 from auditor.verify.semantics import Semantics
+
+# Judges a candidate input, [inputs]; True says that it counts.
+IsWitness = Callable[[Float64], bool]
 
 
 class Replayer(Protocol):
@@ -154,15 +157,7 @@ def examine(
     """
     point = [Fraction(float(value)) for value in inputs] if exact is None else exact
     outputs_found, margin, violates_really, follows = _evaluate(network, case, point, phases)
-    given = [Fraction(float(value)) for value in inputs]
-    replays = []
-    for number, replayer in enumerate(replayers):
-        outputs = np.asarray(replayer(inputs.copy())).ravel()
-        finite = bool(np.isfinite(outputs).all())
-        values = [Fraction(float(value)) for value in outputs] if finite else []
-        violates = finite and case.violated_by(values, given)
-        label = str(getattr(replayer, "label", f"replay {number + 1}"))
-        replays.append(WitnessReplay(label, tuple(map(float, outputs)), violates))
+    replays = [replay_in(each, case, inputs, n) for n, each in enumerate(replayers, start=1)]
     return Witness(
         inputs=inputs,
         outputs=replays[0].outputs if replays else outputs_found,
@@ -173,6 +168,19 @@ def examine(
         semantics=semantics,
         follows=follows,
     )
+
+
+def replay_in(
+    runtime: Replayer, case: UnsafeCase, inputs: NDArray[np.float32], number: int = 1
+) -> WitnessReplay:
+    """What a runtime, by its label or else its number, makes of an input."""
+    outputs = np.asarray(runtime(inputs.copy())).ravel()
+    finite = bool(np.isfinite(outputs).all())
+    violates = finite and case.violated_by(
+        [Fraction(float(value)) for value in outputs], [Fraction(float(v)) for v in inputs]
+    )
+    label = str(getattr(runtime, "label", f"replay {number}"))
+    return WitnessReplay(label, tuple(map(float, outputs)), violates)
 
 
 def _evaluate(

@@ -19,7 +19,8 @@ from auditor.verify.network.chain import Float64
 from auditor.verify.network.from_onnx import graph_from_onnx
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import problems_of
-from auditor.verify.relu_search import IsWitness, Nodes, ReluSearch
+from auditor.verify.relu_search import Nodes, ReluSearch
+from auditor.verify.shared_tree import SharedNodes
 from auditor.verify.slope_search import Multipliers, improve_bounds
 from tests.models.random_graphs import random_model
 from tests.models.relu_chains import output_at_least, random_chain, samples
@@ -67,10 +68,12 @@ def test_improved_root_bounds_hold_every_sample(network: Network | GraphNetwork,
     values = network.preactivations(samples(random, lower, upper, 200))
     search = _search(network, lower, upper, float(values[-1][:, 0].min()))
     search.bound_roots(Statistics(), math.inf)
-    for relu, value, (low, high) in zip(_relus(network), values, search.bounds, strict=True):
+    relus, kept = _relus(network), _kept(search, values)
+    for relu, value, live, (low, high) in zip(relus, values, kept, search.bounds, strict=True):
         if relu:
-            assert (value >= low.numpy() - TOLERANCE).all()
-            assert (value <= high.numpy() + TOLERANCE).all()
+            assert (value[:, live] >= low.numpy() - TOLERANCE).all()
+            assert (value[:, live] <= high.numpy() + TOLERANCE).all()
+            assert (np.delete(value, live, axis=1) <= TOLERANCE).all()
 
 
 @settings(deadline=None, max_examples=25)
@@ -115,12 +118,15 @@ def test_improved_forms_stay_below_where_their_phases_hold(
         assert bool(((slope >= 0) & (slope <= 1) & (beta >= 0)).all())
 
 
-@settings(deadline=None, max_examples=10)
-@given(networks, seeds)
+@settings(deadline=None, max_examples=20)
+@given(networks, seeds, st.booleans())
 def test_open_nodes_cover_every_violating_sample(
-    network: Network | GraphNetwork, seed: int
+    network: Network | GraphNetwork, seed: int, shared: bool
 ) -> None:
-    """Stopped anywhere, each violation lies in the box and the phases of some open node."""
+    """Stopped anywhere, each violation lies in the box and the phases of some open node.
+
+    Or, in a tree that bounds hidden neurons anew, within all of their bounds.
+    """
     random = np.random.default_rng(seed)
     lower, upper = _box(network, random)
     points = samples(random, lower, upper, 200)
@@ -129,41 +135,51 @@ def test_open_nodes_cover_every_violating_sample(
     violating = values[-1][:, 0] < threshold - TOLERANCE
     assume(bool(violating.any()))
     search = _search(network, lower, upper, threshold)
+    search.shares_tree = search.shares_tree and shared
     assert not search.bound_roots(Statistics(), math.inf)
     search.batch = int(random.integers(1, 5))
     (tree,) = search.trees
     resisting = _record_resisting_leaves(tree)
     limits = Limits(max_boxes=int(random.integers(2, 40)))
     search.run(limits, math.inf, lambda point: False, lambda share, text: None)
-    hidden = np.concatenate(
-        [value for value, relu in zip(values, _relus(network), strict=True) if relu], axis=1
-    )
+    kept = zip(values, _relus(network), _kept(search, values), strict=True)
+    hidden = np.concatenate([value[:, live] for value, relu, live in kept if relu], axis=1)
     covered = np.zeros(len(points), dtype=bool)
     for nodes in (tree.nodes, *resisting):
         covered |= _covered(nodes, points, hidden)
     assert covered[violating].all()
 
 
-def _record_resisting_leaves(tree: Any) -> list[Nodes]:
+def _kept(search: ReluSearch, values: Any) -> list[np.ndarray]:
+    """The neurons of each layer that the search counts."""
+    return [
+        np.arange(value.shape[1]) if live is None else live.numpy()
+        for value, live in zip(values, search.kept, strict=True)
+    ]
+
+
+def _record_resisting_leaves(tree: Any) -> list[Nodes | SharedNodes]:
     """Leaves that could not be refuted, which a search that goes on keeps as a count only."""
-    leaves: list[Nodes] = []
+    leaves: list[Nodes | SharedNodes] = []
     close_leaf = tree._close_leaf
 
-    def record(leaf: Nodes, is_witness: IsWitness) -> bool:
-        closed: bool = close_leaf(leaf, is_witness)
+    def record(nodes: Any, *arguments: Any) -> bool:
+        closed: bool = close_leaf(nodes, *arguments)
         if not closed:
-            leaves.append(leaf)
+            shared = isinstance(nodes, SharedNodes)
+            leaves.append(nodes.pick(torch.tensor([arguments[0]])) if shared else nodes)
         return closed
 
     tree._close_leaf = record
     return leaves
 
 
-def _covered(nodes: Nodes, points: Float64, hidden: Float64) -> np.ndarray:
+def _covered(nodes: Nodes | SharedNodes, points: Float64, hidden: Float64) -> np.ndarray:
     covered = np.zeros(len(points), dtype=bool)
+    bounded = hidden if isinstance(nodes, SharedNodes) else points
     for number in range(len(nodes)):
         low, high = nodes.lower[number].numpy(), nodes.upper[number].numpy()
-        inside = ((points >= low - TOLERANCE) & (points <= high + TOLERANCE)).all(axis=1)
+        inside = ((bounded >= low - TOLERANCE) & (bounded <= high + TOLERANCE)).all(axis=1)
         phases = nodes.phases[number].numpy().astype(np.float64)
         covered |= inside & (hidden * phases >= -TOLERANCE).all(axis=1)
     return covered

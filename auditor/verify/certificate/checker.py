@@ -115,6 +115,7 @@ class Walk:
         self.wanted, self.headers = wanted, headers
         self.records = self.nodes = self.leaves = 0
         self.stack: list[Node] = []
+        self.slopes: dict[int, list[Any]] = {}
 
     def run(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Read everything; returns only if the certificate proves all regions.
@@ -135,7 +136,7 @@ class Walk:
                 self.arithmetic = Arithmetic(self.wanted[group], noise)
                 self.relus = [t for t in self.wanted[group].tensors if t.relu >= 0]
                 self.ends = np.cumsum([0, *(len(tensor.bias) for tensor in self.relus)])
-                self.stack = [root_of(self.arithmetic)]
+                self.stack, self.slopes = [root_of(self.arithmetic)], {}
             elif kind == BATCH and group >= 0:
                 self._batch(Payload(payload))
             else:
@@ -174,7 +175,12 @@ class Walk:
         rows, size = data.number(), len(box[0])
         _demand(rows <= 2 * width * size, "too many lemmas")
         nodes, sides = data.below("u2", rows, size), data.below("u4", rows, 2 * width)
-        claims, chosen = data.floats("f4", rows), self._multipliers(data, known, nodes)
+        claims = data.floats("f4", rows)
+        before = self.slopes.get(layer)
+        again = None if before is None else [each[sides] / 255.0 for each in before]
+        chosen = self._multipliers(data, known, nodes, again)
+        if chosen is not None and before is None:
+            self._remember(layer, sides, chosen)
         signs, neurons = 1.0 - 2.0 * (sides % 2), sides // 2
         source = self.relus[layer].sources[0]
         for part in _chunks(rows, max(width, len(box[0][0]))):
@@ -188,12 +194,26 @@ class Walk:
         for end, mine in zip(bounds, (signs > 0, signs < 0), strict=True):
             end[nodes[mine], first + neurons[mine]] = (signs * claims)[mine]
 
+    def _remember(self, layer: int, sides: Any, chosen: list[Multipliers]) -> None:
+        """Keep the slopes of a region's first lemmas of a layer, for lemmas that repeat them."""
+        places = 2 * len(self.relus[layer].bias)
+        if places * sum(each.slopes.shape[1] for each in chosen) <= MAX_STACK_CELLS:
+            self.slopes[layer] = [np.zeros((places, e.slopes.shape[1]), np.uint8) for e in chosen]
+            for kept, each in zip(self.slopes[layer], chosen, strict=True):
+                kept[sides] = np.rint(each.slopes * 255.0)
+
     def _multipliers(
-        self, data: Payload, known: list[Relaxation], nodes: Any
+        self, data: Payload, known: list[Relaxation], nodes: Any, again: list[Any] | None = None
     ) -> list[Multipliers] | None:
         """Slopes and phase multipliers of rows, or None for the default slopes."""
-        if not data.number("u1"):
+        kind = data.number("u1")
+        if not kind:
             return None
+        if kind == 2:
+            _demand(again is not None, "no slopes to repeat")
+            none = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+            return [Multipliers(slopes, *none) for slopes in again or []]
+        _demand(kind == 1, "an unknown kind of multipliers")
         chosen = []
         for relaxation in known:
             unknown = relaxation.sign[nodes] == 0

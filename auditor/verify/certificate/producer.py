@@ -184,7 +184,8 @@ class _TreeWriter:
         yield _packed("u4", [len(nodes)])
         yield _packed("u2", nodes) + _packed("u4", sides) + _packed("f4", values)
         explicit = any(lemma.slopes is not None for _, lemma in rows)
-        yield _packed("u1", [explicit])
+        again = any(lemma.as_at_root for _, lemma in rows)
+        yield _packed("u1", [1 if explicit else 2 if again else 0])
         if explicit:
             slopes = np.concatenate([lemma.slopes for _, lemma in rows if lemma.slopes is not None])
             for k in range(layer):

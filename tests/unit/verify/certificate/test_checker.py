@@ -56,6 +56,15 @@ def accepts(question: Question, *records: Record) -> bool:
     return question.check([*question.opening, *records]).accepted
 
 
+@pytest.mark.parametrize(("kind", "reason"), [(b"\2", "no slopes to repeat"), (b"\3", "kind")])
+def test_lemmas_cannot_repeat_slopes_that_nobody_gave(
+    question: Question, kind: bytes, reason: str
+) -> None:
+    checked = question.check([*question.opening, batch(before=lemmas([0], [0], [-2.0], kind))])
+    assert not checked.accepted
+    assert reason in checked.reason
+
+
 def test_a_leaf_with_slopes_that_suffice_is_accepted(question: Question) -> None:
     checked = question.check([*question.opening, leaf()])
     assert (checked.accepted, checked.nodes, checked.leaves) == (True, 1, 1)
