@@ -3,9 +3,9 @@
     python benchmarks/certificates.py                 # every set; long, resumes
     python benchmarks/certificates.py acasxu safenlp
 
-For each instance that holds or may hold: the search that notes its proof (reading of model
-and property included), writing it down, and checking it. Answers are kept in
-benchmarks/results/certificates/SET and used again.
+For each instance that `vnncomp.py` found to hold, or that is not known to be violated where it
+has not run: the search that notes its proof (reading of model and property included), writing
+it down, and checking it. Answers are kept in benchmarks/results/certificates/SET and used again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ ROOT = Path(__file__).parents[1]
 SETS = ("acasxu", "rl_benchmarks", "safenlp", "collins_rul_cnn", "mnist_fc", "oval21", "cora")
 
 
+def answers(results: Path) -> dict[tuple[str, str], str]:
+    """What `vnncomp.py` found of each model and property, in the competition's words."""
+    if not results.is_file():
+        return {}
+    with results.open() as stream:
+        return {(row[1], row[2]): row[4] for row in csv.reader(stream)}
+
+
 def run_set(name: str, data: Path, limit: float, workers: int) -> list[dict[str, Any]]:
     """Certify one set, or read its answers where they are kept."""
     folder = data / name
@@ -31,6 +39,8 @@ def run_set(name: str, data: Path, limit: float, workers: int) -> list[dict[str,
     out.mkdir(parents=True, exist_ok=True)
     with (folder / "instances.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["known_verdict"] != "violated"]
+    found = answers(ROOT / "benchmarks" / "results" / "vnncomp" / name / "results.csv")
+    rows = [row for row in rows if found.get((row["onnx"], row["property"]), "unsat") == "unsat"]
     wanted = out / "instances.csv"
     with wanted.open("w", newline="") as stream:
         writer = csv.writer(stream)
