@@ -287,8 +287,11 @@ class _Run:
             search = ReluSearch(problem, share, self.device, proof)
             if search.bound_roots(self.statistics, self.deadline):
                 return ""
-        first = min(self.statistics.boxes + FIRST_NODES, self.limits.max_boxes)
-        stopped = self._branch_on_relus(problem, search, first)
+        stopped, first = "nothing was split", 0
+        if search.shares_tree:
+            # Few nodes of such a tree often suffice and cost less than the falsifier.
+            first = min(self.statistics.boxes + FIRST_NODES, self.limits.max_boxes)
+            stopped = self._branch_on_relus(problem, search, first)
         if stopped and first < self.limits.max_boxes and not self.judge.is_over:
             # A point of a wide network costs far more than one of a small network.
             if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
