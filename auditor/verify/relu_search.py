@@ -245,8 +245,9 @@ class ReluSearch:
         relaxations = [relaxation_of(net, k, bounds[k]) for k in range(layer)]
         phases = self.asked if self.problem.has_pattern else None
         neurons = torch.nonzero((lower[0] < 0) & (upper[0] > 0)).ravel()
-        kept = [lower.new_zeros((2, lower.shape[1], width)) for width in self.hidden[:layer]]
+        kept: list[Tensor] = []
         if self.shares_tree and layer:
+            kept = [lower.new_zeros((2, lower.shape[1], width)) for width in self.hidden[:layer]]
             self.root_slopes[layer] = kept
         for chunk in torch.split(neurons, max(1, self.batch // 2)):
             if not len(chunk) or time.monotonic() >= deadline:
@@ -259,9 +260,8 @@ class ReluSearch:
                 relaxed_target=HIDDEN_TARGET, rounded=self.record is not None,
             )  # fmt: skip
             best, count = improved.lower[0], len(chunk)
-            if self.shares_tree and layer:
-                for each, slopes in zip(kept, improved.multipliers.slopes, strict=True):
-                    each[:, chunk] = slopes[0].reshape(2, count, -1)
+            for each, slopes in zip(kept, improved.multipliers.slopes, strict=False):
+                each[:, chunk] = slopes[0].reshape(2, count, -1)
             if self.record is not None:
                 best = self.record.lemma(net, layer, chunk, (lower[0], upper[0]), improved)
                 lower[0, chunk], upper[0, chunk] = best[:count], -best[count:]
