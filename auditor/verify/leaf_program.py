@@ -9,7 +9,11 @@ The solver's floats are never trusted: the duals go through a rigorous backward 
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import highspy
 import numpy as np
@@ -30,6 +34,29 @@ class LeafAnswer:
 
     point: Float64
     multipliers: Float64
+
+
+@functools.cache
+def _swallow_banner() -> None:
+    """Make HiGHS say its name where nobody reads it: the first solver of a process prints it.
+
+    It does so before any option can be set, into the C library's buffer of standard output,
+    where it would end up in the middle of what a command prints for another program.
+    """
+    library = ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.msvcrt
+    library.fflush(None)
+    try:
+        standard = os.dup(1)
+    except OSError:
+        return  # closed: nobody reads it anyway
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            highspy.Highs()  # type: ignore[no-untyped-call]
+            library.fflush(None)
+    finally:
+        os.dup2(standard, 1)
+        os.close(standard)
 
 
 def least_violation(
@@ -61,6 +88,7 @@ def least_violation(
     program.a_matrix_.start_ = np.arange(conditions + 1) * (inputs + 1)
     program.a_matrix_.index_ = np.tile(np.arange(inputs + 1), conditions)
     program.a_matrix_.value_ = table.ravel()
+    _swallow_banner()
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (
         ("output_flag", False), ("threads", 1), ("time_limit", TIME_LIMIT_S), ("random_seed", 0),

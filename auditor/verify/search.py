@@ -211,6 +211,29 @@ class _Run:
                     return True
         return False
 
+    def _falsify_regions(self, problem: Problem, falsifier: Falsifier) -> bool:
+        """Look for a witness in the linear regions of a pattern; True when one counts."""
+        pattern = self.prop.pattern
+        start = falsifier.closest[1] if falsifier.closest is not None else None
+        if pattern is not None and pattern.example is not None:
+            start = np.array([float(value) for value in pattern.example])
+        if pattern is None or start is None or not self.limits.falsifier_evaluations:
+            return False
+        # Loads torch, which the compiled search of small chains does not need.
+        from auditor.verify.region_search import RegionSearch
+
+        search = RegionSearch(problem)
+        if not search.is_affordable or len(start) != len(problem.lower):
+            return False
+        with self._timed("regions"):
+            nearest = np.argsort(problem.violation(start[None])[0], kind="stable").tolist()
+            for case in nearest:
+                if self._accept(problem, search.descend(case, start, self.deadline)):
+                    return True
+                if self._is_disproved():
+                    return True
+        return False
+
     def _replay_closest(self, problems: Sequence[Problem], falsifiers: Sequence[Falsifier]) -> None:
         """Run the inputs nearest to a violation, since a runtime rounds and a proof does not."""
         for problem, falsifier in zip(problems, falsifiers, strict=True):
@@ -230,6 +253,8 @@ class _Run:
             return self._decide_whole_with_z3(problem, share)
         # Only splits of signs and of a chain's inputs can be certified.
         free = proof is None or _has_curves(problem)
+        if self._falsify_regions(problem, falsifier):
+            return "a witness was found"
         suited = self.engine == "auto" and free and _suits_input_search(problem)
         if self.engine == "inputs" or suited:
             return self._search_inputs(problem, falsifier, share)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import highspy
 import numpy as np
 
@@ -43,3 +46,13 @@ def test_another_number_of_threads_in_the_process_does_not_stop_the_solver() -> 
     other.run()
     form = np.array([[1.0]])
     assert least_violation(form, np.array([2.0]), np.array([-1.0]), np.array([1.0])) is not None
+
+
+def test_the_solver_prints_nothing() -> None:
+    """What a command prints may be read by a program."""
+    code = (
+        "import numpy as np; from auditor.verify.leaf_program import least_violation; "
+        "least_violation(np.eye(2), np.ones(2), np.zeros(2), np.ones(2)); print('mine')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "mine\n"
