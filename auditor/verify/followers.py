@@ -1,34 +1,18 @@
 """Does any input follow a property's pattern? Without one the property says nothing.
 
-The question is put as a property of its own, "no input of the set follows the pattern",
-so that the same engines answer it: refuting all of it shows that the pattern is empty.
+The question is put as a property of its own, `nobody_follows`, so that the same engines
+answer it: refuting all of it shows that the pattern is empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.exact_image import exact_values, has_exact_values
 from auditor.verify.phases import follows_exactly, phases_of
-from auditor.verify.property import Property, UnsafeCase, UnsafeRow
-
-
-def nobody_follows(prop: Property) -> Property:
-    """The property that no input of another property's set follows its pattern.
-
-    Each case keeps its conditions on inputs; one without any gets a row that always holds,
-    whose bound then comes from the pattern's multipliers alone.
-    """
-    always = UnsafeRow((Fraction(0),) * prop.num_outputs, Fraction(0))
-    cases = dict.fromkeys(
-        UnsafeCase(case.lower, case.upper, case.precondition or (always,))
-        for case in prop.cases
-        if not case.is_empty
-    )
-    return replace(prop, cases=tuple(cases), text="no input follows the pattern")
+from auditor.verify.property import Property
 
 
 def has_known_follower(network: Network | GraphNetwork, prop: Property) -> bool:

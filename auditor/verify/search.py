@@ -25,14 +25,14 @@ from auditor.errors import UnsupportedModel
 from auditor.verdicts import Verdict
 from auditor.verify.executions import why_not_executed
 from auditor.verify.falsify import Falsifier
-from auditor.verify.followers import has_known_follower, nobody_follows
+from auditor.verify.followers import has_known_follower
 from auditor.verify.judge import WitnessJudge
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.outcome import Limits, Outcome, Statistics
 from auditor.verify.problem import Problem, problems_of
 from auditor.verify.proof import Proof
-from auditor.verify.property import Property
+from auditor.verify.property import Property, nobody_follows
 from auditor.verify.semantics import Semantics
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
@@ -172,7 +172,9 @@ class _Run:
 
     def _why_nobody_follows(self) -> str:
         """Why a proof may say nothing: no input is known to follow the pattern."""
-        if self.prop.pattern is None or has_known_follower(self.network, self.prop):
+        if self.prop.pattern is None or self.prop.says_nobody_follows:
+            return ""
+        if has_known_follower(self.network, self.prop):
             return ""
         left = replace(self.limits, time_s=max(0.0, self.deadline - time.monotonic()))
         inner = _Run(
@@ -505,7 +507,7 @@ class _Run:
         parts = [f"every part of the input set is refuted, {over}"]
         if self.judge.disputed is not None:
             parts.append(self.judge.disputed.disagreement)
-        if self.prop.pattern is not None:
+        if self.prop.pattern is not None and not self.prop.says_nobody_follows:
             parts.append("some input follows the pattern")
         if vacuity.text:
             parts.append(vacuity.text)

@@ -131,6 +131,8 @@ class Property:
         num_outputs: Size of the network's flat output.
         output_names: Names used in the texts.
         pattern: States of hidden neurons that an input must show to be meant at all.
+        says_nobody_follows: Whether it says just that: no input follows the pattern. Such a
+            property may hold of an empty pattern.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Property:
     num_outputs: int
     output_names: tuple[str, ...] = ()
     pattern: Pattern | None = None
+    says_nobody_follows: bool = False
 
     def __post_init__(self) -> None:
         for number, case in enumerate(self.cases):
