@@ -22,7 +22,7 @@ SIGN_OPERATORS: Final = frozenset({"LeakyRelu", "PRelu", "Relu"})
 OTHER_OPERATORS: Final = frozenset(
     {
         "Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Selu",
-        "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
+        "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
 

@@ -208,6 +208,12 @@ class _Tally:
         self, values: Sequence[NDArray[Any]], labels: Int64, predicted: Int64, start: int
     ) -> None:
         """Take in one batch."""
+        for layer, found in zip(self._patterns.layers, values, strict=True):
+            if found.shape[1] != layer.neurons:
+                raise ConfigurationError(
+                    f"layer '{layer.name}' has {found.shape[1]} neurons, the patterns speak of "
+                    f"{layer.neurons}; mine them again"
+                )
         contradicted = self._counter.count(values)
         follows = (contradicted == 0) & self._has_pattern
         rows = np.arange(len(labels))
@@ -225,8 +231,8 @@ class _Tally:
         np.add.at(self._predicted, place, 1)
         for number, strays in enumerate(self._strays):
             for row, other in np.argwhere(wrong[:, number])[: MAX_WITNESSES - len(strays)]:
-                found = (start + int(row), int(labels[row]), int(predicted[row]), int(other))
-                strays.append(Stray(*found))
+                label, given = int(labels[row]), int(predicted[row])
+                strays.append(Stray(start + int(row), label, given, int(other)))
 
     def evaluations(self) -> tuple[DeltaEvaluation, ...]:
         """What was found, delta by delta."""
@@ -254,8 +260,9 @@ class _Tally:
 def _capture_for(
     patterns: PatternSet, model: OnnxModel | Capture, options: CaptureOptions | None
 ) -> Capture:
+    patterns.require_model(model.digest)
+    capture: Capture
     if isinstance(model, OnnxModel):
-        patterns.require_model(model.digest)
         given = options or CaptureOptions()
         matched = CaptureOptions(
             granularity=patterns.granularity,
@@ -263,9 +270,14 @@ def _capture_for(
             device=given.device,
             threads=given.threads,
         )
-        return OnnxCapture(model, [layer.name for layer in patterns.layers], matched)
-    patterns.require_model(model.digest)
-    names = [layer.name for layer in model.layers]
-    if names != [layer.name for layer in patterns.layers]:
-        raise ConfigurationError(f"the capture's layers {names} are not the patterns'")
-    return model
+        capture = OnnxCapture(model, [layer.name for layer in patterns.layers], matched)
+    else:
+        capture = model
+    found = [(layer.name, layer.operator) for layer in capture.layers]
+    wanted = [(layer.name, layer.operator) for layer in patterns.layers]
+    if found != wanted or capture.options.granularity is not patterns.granularity:
+        raise ConfigurationError(
+            f"layers {found} by {capture.options.granularity} are captured, the patterns speak of "
+            f"{wanted} by {patterns.granularity}; mine them again"
+        )
+    return capture
