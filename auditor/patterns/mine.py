@@ -107,7 +107,7 @@ def check_labels(labels: NDArray[Any] | Sequence[int]) -> Int64:
                 "for each sample"
             )
         array = array.reshape(-1)
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def batch_labels(batch: Batch, labels: Int64) -> Int64:
