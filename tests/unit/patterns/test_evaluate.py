@@ -20,7 +20,7 @@ from auditor.patterns.evaluate import (
     evaluate_patterns,
 )
 from auditor.patterns.mine import mine_patterns
-from auditor.patterns.pattern_set import PatternSet, conflicting_pairs
+from auditor.patterns.pattern_set import Members, PatternSet, conflicting_pairs
 from tests.models.onnx_networks import dense_network
 from tests.models.planted_patterns import planted_network, planted_samples
 
@@ -77,7 +77,7 @@ def test_contradictions_are_counted_neuron_by_neuron() -> None:
         OnnxModel.from_proto(dense_network([5, 9, 7, 4])),
         np.random.default_rng(1).standard_normal((60, 5)).astype(np.float32),
         np.arange(60) % 4, [0.9, 0.6],
-        members=_mined().members.LABEL,
+        members=Members.LABEL,
     )  # fmt: skip
     rng = np.random.default_rng(2)
     values = [rng.standard_normal((11, layer.neurons)) for layer in mined.layers]
