@@ -78,6 +78,8 @@ def choose_layers(
 ) -> tuple[ActivationLayer, ...]:
     """The layers asked for, by name or by position counted from 0; all where none is named.
 
+    Digits that are no layer's name are a position, too.
+
     Raises:
         UnknownName: A name or position that does not occur.
         UnsupportedModel: There is no layer at all.
@@ -91,10 +93,12 @@ def choose_layers(
         return tuple(layers)
     by_name: dict[int | str, ActivationLayer] = {layer.name: layer for layer in layers}
     known = by_name | dict(enumerate(layers))
+    chosen = set()
     for name in wanted:
-        if name not in known:
+        key = int(name) if name not in known and str(name).isdecimal() else name
+        if key not in known:
             raise UnknownName("layer", str(name), [layer.name for layer in layers])
-    chosen = {known[name].name for name in wanted}
+        chosen.add(known[key].name)
     return tuple(layer for layer in layers if layer.name in chosen)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -130,7 +129,7 @@ class PatternSet:
             raise ConfigurationError(f"no pattern for delta {delta}; there are {known}")
         return self.deltas.index(wanted)
 
-    def class_states(self, label: int, delta: Delta) -> Mapping[str, tuple[Neurons, Neurons]]:
+    def class_states(self, label: int, delta: Delta) -> dict[int | str, tuple[Neurons, Neurons]]:
         """One class's pattern as plain data, for example for the verifier.
 
         Args:
@@ -157,7 +156,7 @@ class PatternSet:
                 "an active channel does not say which of its units is active",
                 way_out="mine with granularity unit",
             )
-        found = {}
+        found: dict[int | str, tuple[Neurons, Neurons]] = {}
         for layer in self.layers:
             if layer.operator not in SIGN_OPERATORS:
                 raise UnsupportedModel(

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.markup import escape
 
+from auditor.patterns.pattern_set import PatternSet, conflicting_pairs
 from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
     from auditor.patterns.evaluate import DeltaEvaluation, Share
-    from auditor.patterns.pattern_set import PatternSet
 
 
 def show_patterns(patterns: PatternSet, output: Output) -> None:
@@ -37,6 +39,8 @@ def show_patterns(patterns: PatternSet, output: Output) -> None:
         for layer, by_delta in zip(patterns.layers, shares, strict=True)
     ]  # fmt: skip
     headings = [f"fixed at {decimal(delta)}" for delta in patterns.deltas]
+    conflicts = conflicting_pairs(patterns.states)
+    conflicts |= ~(present[:, None] & present)  # a class without pattern has no pairs
     output.table(("layer", "operator", "neurons", *headings), rows)
     output.record({
         "kind": "patterns",
@@ -45,6 +49,8 @@ def show_patterns(patterns: PatternSet, output: Output) -> None:
         "granularity": patterns.granularity,
         "deltas": [decimal(delta) for delta in patterns.deltas],
         "samples": patterns.totals.tolist(),
+        "fixed": patterns.fixed.tolist(),
+        "pairs_without_contradiction": [_agreeing_pairs(each) for each in conflicts],
         "never_active": dead,
         "always_active": always,
         "layers": [
@@ -95,6 +101,12 @@ def decimal(delta: Fraction) -> str:
     return f"{float(delta):g}"
 
 
+def _agreeing_pairs(conflicts: NDArray[np.bool_]) -> list[list[int]]:
+    """Pairs of classes whose patterns no neuron tells apart."""
+    pairs: list[list[int]] = np.argwhere(np.triu(~conflicts, 1)).tolist()
+    return pairs
+
+
 def _record(e: DeltaEvaluation, patterns: PatternSet, number: int) -> dict[str, Any]:
     fixed = patterns.fixed[number]
     return {
@@ -106,6 +118,15 @@ def _record(e: DeltaEvaluation, patterns: PatternSet, number: int) -> dict[str, 
         "in_several_patterns": e.ambiguous,
         "contradictory_pairs": e.conflicts,
         "pairs": e.pairs,
+        "overlaps": [
+            {
+                "label": int(label),
+                "pattern": int(pattern),
+                "samples": int(e.followers[label, pattern]),
+            }
+            for label, pattern in zip(*e.followers.nonzero(), strict=True)
+            if label != pattern
+        ],
         "classes": [
             {
                 "class": label,

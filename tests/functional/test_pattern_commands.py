@@ -62,7 +62,10 @@ def test_json_says_the_same_in_lines(folder: Path) -> None:
         "correct",
         1,
     )
+    assert mined["fixed"] == [[5, 5, 5], [6, 6, 5]]
+    assert mined["pairs_without_contradiction"] == [[], []]
     assert at_one["recall"]["value"] == 1.0
+    assert at_one["overlaps"] == []
     assert [c["class"] for c in at_one["classes"]] == [0, 1, 2]
 
 

@@ -34,8 +34,7 @@ def _assert_same_meaning(model: OnnxModel, inputs: Array, labels: Array, delta: 
     flat = inputs.reshape(len(inputs), -1)
     fixed = 0
     for label in np.flatnonzero(mined.totals):
-        states = mined.class_states(int(label), delta)
-        pattern = Pattern.of({name: states[name] for name in states})
+        pattern = Pattern.of(mined.class_states(int(label), delta))
         fixed += pattern.count
         phases = phases_of(pattern, network)
         values = network.preactivations(flat[labels == label])
@@ -66,7 +65,7 @@ def test_states_hold_in_the_verifiers_network(proto: onnx.ModelProto, delta: flo
 def test_the_planted_pattern_is_the_verifiers() -> None:
     model = OnnxModel.from_proto(planted_network())
     mined = mine_patterns(model, *planted_samples([10, 10, 10], [9, 1, 5]), [0.9])
-    phases = phases_of(Pattern.of(dict(mined.class_states(0, 0.9))), read_network(model.proto))
+    phases = phases_of(Pattern.of(mined.class_states(0, 0.9)), read_network(model.proto))
     assert phases[0].tolist() == [1, -1, -1, 1, -1, 1]
 
 

@@ -30,7 +30,9 @@ def command() -> None:
         show_default=True, help="Which samples count for a class.")  # fmt: skip
 @option("--granularity", type=click.Choice(["unit", "channel"]), default="unit",
         show_default=True, help="What a neuron of a convolution is.")  # fmt: skip
-@option("--layer", "layers", multiple=True, help="Only this layer, by name (default: all).")
+@option(
+    "--layer", "layers", multiple=True, help="Only this layer, by name or position (default: all)."
+)
 @option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
         help="The pattern file to write.")  # fmt: skip
 @run_options

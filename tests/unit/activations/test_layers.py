@@ -55,6 +55,7 @@ def test_layers_are_chosen_in_graph_order() -> None:
     layers = activation_layers(dense_network([3, 4, 5, 6, 2]).graph)
     assert choose_layers(layers) == layers
     assert choose_layers(layers, ["act2", 0]) == (layers[0], layers[2])
+    assert choose_layers(layers, ["1"]) == (layers[1],)
     with pytest.raises(UnknownName, match="unknown layer '3'"):
         choose_layers(layers, [3])
     with pytest.raises(UnsupportedModel, match="no hidden activation layer"):

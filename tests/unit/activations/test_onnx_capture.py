@@ -142,6 +142,13 @@ def test_io_binding_gives_what_a_plain_run_gives() -> None:
     assert all((bound[name] == plain[name]).all() for name in plain)
 
 
+def test_a_relu_on_the_input_itself_is_captured() -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"], "relu"), helper.make_node("Neg", ["r"], ["y"])]
+    capture = OnnxCapture(OnnxModel.from_proto(make_model(nodes, {"x": [1, 2]}, {"y": [1, 2]})))
+    inputs = np.array([[1.0, -2], [3, 4]], np.float32)
+    assert _captured(capture, inputs)[0].tolist() == inputs.tolist()
+
+
 def test_wrong_inputs_are_named() -> None:
     capture = OnnxCapture(OnnxModel.from_proto(dense_network([3, 4, 2])))
     with pytest.raises(NothingToAudit):

@@ -124,7 +124,7 @@ def test_one_run_feeds_several_statistics_of_every_layer() -> None:
     capture = OnnxCapture(model, (), CaptureOptions(batch_size=8))
 
     def predicted(batch: Batch) -> NDArray[np.int64]:
-        return batch.outputs.argmax(axis=1).astype(np.int64)
+        return np.asarray(batch.outputs.argmax(axis=1), dtype=np.int64)
 
     found = accumulate(
         capture.batches(inputs), [lambda: SignFrequency(4), Mean, QuantileSketch], predicted
