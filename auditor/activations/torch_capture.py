@@ -74,7 +74,7 @@ class TorchCapture:
         self._module = module.eval().to(self._device)
         self._input_dtype = sample.dtype
         seen: list[ActivationLayer] = []
-        with self._hooked(lambda layer, value: seen.append(layer)):
+        with self._hooked(lambda layer, value: seen.append(layer), frozenset()):
             self._call(sample)
         self.layers: tuple[ActivationLayer, ...] = choose_layers(seen, layers)
         self.digest = state_digest(module)
@@ -93,11 +93,13 @@ class TorchCapture:
         if isinstance(inputs, Mapping):
             raise ConfigurationError("a torch module takes one array, not inputs by name")
         total = count_samples({"input": inputs})
+        wanted = frozenset(layer.name for layer in self.layers)
         for start in range(0, total, self.options.batch_size):
             block = np.asarray(inputs[start : start + self.options.batch_size])
             refuse_non_finite("input", block, start)
             found: dict[str, np.ndarray[Any, Any]] = {}
-            with self._hooked(lambda layer, value, kept=found: kept.update({layer.name: value})):
+            with self._hooked(lambda layer, value, kept=found: kept.update({layer.name: value}),
+                              wanted):  # fmt: skip
                 outputs = self._call(torch.from_numpy(np.array(block)).to(self._input_dtype))
             values = []
             for layer in self.layers:
@@ -121,10 +123,9 @@ class TorchCapture:
         return outputs
 
     @contextmanager
-    def _hooked(self, keep: Any) -> Iterator[None]:
-        """Hooks that hand every activation to `keep`; they are gone afterwards."""
+    def _hooked(self, keep: Any, wanted: frozenset[str]) -> Iterator[None]:
+        """Hooks that hand the wanted layers, or all, to `keep`; they are gone afterwards."""
         calls: dict[str, int] = {}
-        wanted = {layer.name for layer in getattr(self, "layers", ())}
 
         def note(name: str, operator: str, value: Tensor) -> None:
             calls[name] = calls.get(name, 0) + 1

@@ -23,7 +23,7 @@ from auditor.activations.statistics import SignFrequency
 from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.dominant import Delta, States, dominant_states, read_delta
-from auditor.patterns.pattern_set import Int64, LayerPatterns, Members, PatternSet
+from auditor.patterns.pattern_set import MAX_STATES, Int64, LayerPatterns, Members, PatternSet
 
 Thresholds = list[NDArray[np.float64] | None]
 
@@ -57,7 +57,8 @@ def mine_patterns(
         The patterns, with the counts they follow from.
 
     Raises:
-        ConfigurationError: A delta or a label out of range, labels of another number.
+        ConfigurationError: A delta or a label out of range, labels of another number, or more
+            states than `MAX_STATES`.
         NothingToAudit: No sample, or none that counts.
         UnsupportedModel: No hidden layer, or outputs that are no scores of classes.
     """
@@ -74,7 +75,7 @@ def mine_patterns(
         raise ConfigurationError("patterns are states before an activation; capture there")
     known = check_labels(labels)
     thresholds = _find_thresholds(capture, inputs, threshold_quantile)
-    totals, counts = _count_active(capture, inputs, known, members, thresholds)
+    totals, counts = _count_active(capture, inputs, known, members, thresholds, len(wanted))
     if not totals.sum():
         raise NothingToAudit(
             f"none of {len(known)} samples counts as {members}; check the labels and the scaling "
@@ -157,7 +158,12 @@ def predicted_classes(batch: Batch) -> Int64:
 
 
 def _count_active(
-    capture: Capture, inputs: Inputs, labels: Int64, members: Members, thresholds: Thresholds
+    capture: Capture,
+    inputs: Inputs,
+    labels: Int64,
+    members: Members,
+    thresholds: Thresholds,
+    deltas: int,
 ) -> tuple[Int64, list[Int64]]:
     """Samples of each class, and per layer those in which each neuron is active."""
     frequencies: list[SignFrequency] = []
@@ -166,6 +172,7 @@ def _count_active(
         known = batch_labels(batch, labels)
         if not frequencies:
             classes = batch.outputs.shape[1]
+            _refuse_too_many(deltas, classes, sum(values.shape[1] for values in batch.values))
             frequencies = [
                 SignFrequency(classes, 0.0 if threshold is None else threshold)
                 for threshold in thresholds
@@ -177,6 +184,15 @@ def _count_active(
     if samples != len(labels):
         raise ConfigurationError(f"{len(labels)} labels for {samples} samples; give one for each")
     return frequencies[0].totals, [frequency.counts for frequency in frequencies]
+
+
+def _refuse_too_many(deltas: int, classes: int, neurons: int) -> None:
+    """Refuse what would not fit in memory before any of it is allocated."""
+    if deltas * classes * neurons > MAX_STATES:
+        raise ConfigurationError(
+            f"{deltas} deltas x {classes} classes x {neurons} neurons are more than {MAX_STATES} "
+            "states; choose fewer layers or deltas, or granularity channel"
+        )
 
 
 def _find_thresholds(capture: Capture, inputs: Inputs, share: float) -> Thresholds:

@@ -7,12 +7,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from auditor.activations.capture import Granularity
-from auditor.patterns.pattern_set import Members
+from auditor.patterns.pattern_set import MAX_STATES, Members
 
 FORMAT: Final = "auditor-patterns"
 MAX_NEURONS: Final = 2**26
 MAX_CLASSES: Final = 100_000
-MAX_STATES: Final = 2**30
 MAX_CLASS_PAIRS: Final = 2**27
 MAX_SAMPLES: Final = 2**40
 _Count = Annotated[int, Field(ge=0, le=MAX_SAMPLES)]

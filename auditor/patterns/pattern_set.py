@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from auditor.patterns.dominant import Delta, States, read_delta
 
 Int64 = NDArray[np.int64]
 Neurons = tuple[int, ...]
+# Deltas x classes x neurons; a state takes a byte while it is worked with.
+MAX_STATES: Final = 2**28
 
 
 class Members(StrEnum):

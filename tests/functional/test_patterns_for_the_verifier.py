@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from auditor.activations.layers import activation_layers
 from auditor.models.idx_file import read_idx
 from auditor.models.onnx_model import OnnxModel
+from auditor.patterns.evaluate import evaluate_patterns
 from auditor.patterns.mine import mine_patterns
 from auditor.patterns.pattern_set import Members
 from auditor.verify.network import read_network
@@ -82,6 +83,36 @@ def test_mnist_patterns_hold_in_the_verifiers_network(name: str) -> None:
     pixels = read_idx(images)[:1000].reshape(1000, -1).astype(np.float32) / np.float32(255)
     labels = read_idx(DATA / "mnist" / "t10k-labels-idx1-ubyte.gz")[:1000]
     assert _assert_same_meaning(model, pixels, labels, 0.99) > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "recall", "in_wrong", "conflicts"),
+    [
+        ("mnist-net_256x2", [0.652, 0.843, 0.932, 0.956], [0.972, 0.829, 0.590, 0.460],
+         [61, 6, 0, 0], [15, 43, 45, 45]),
+        ("mnist-net_256x4", [0.568, 0.694, 0.819, 0.874], [0.958, 0.777, 0.325, 0.094],
+         [27, 3, 1, 0], [26, 45, 45, 45]),
+    ],
+)  # fmt: skip
+def test_mnist_figures_are_those_measured_by_others(
+    name: str, fixed: list[float], recall: list[float], in_wrong: list[int], conflicts: list[int]
+) -> None:
+    """Mined on 8,000 images, tested on 2,000: a table that another program made."""
+    path = DATA / "vnncomp" / "mnist_fc" / "onnx" / f"{name}.onnx.gz"
+    images = DATA / "mnist" / "t10k-images-idx3-ubyte.gz"
+    if not path.is_file() or not images.is_file():
+        pytest.skip(f"{path} or {images} is not there")
+    model = OnnxModel.open(path)
+    pixels = read_idx(images).reshape(10_000, -1).astype(np.float32) / np.float32(255)
+    labels = read_idx(DATA / "mnist" / "t10k-labels-idx1-ubyte.gz")
+    mined = mine_patterns(model, pixels[:8000], labels[:8000], [1, 0.99, 0.95, 0.9])
+    found = evaluate_patterns(mined, model, pixels[8000:], labels[8000:])
+    shares = mined.fixed.mean(axis=1) / mined.num_neurons
+    assert shares.tolist() == pytest.approx(fixed, abs=5e-4)
+    measured = [each.total_recall.value for each in found]
+    assert measured == pytest.approx(recall, abs=1e-3)
+    assert [each.in_wrong for each in found] == in_wrong
+    assert [each.conflicts for each in found] == conflicts
 
 
 def test_idx_files_are_read_as_they_are_unpacked(tmp_path: Path) -> None:

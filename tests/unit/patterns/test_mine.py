@@ -14,6 +14,7 @@ from auditor.activations.capture import CaptureOptions, Granularity, Point
 from auditor.activations.onnx_capture import OnnxCapture
 from auditor.errors import ConfigurationError, NothingToAudit, UnknownName, UnsupportedModel
 from auditor.models.onnx_model import OnnxModel
+from auditor.patterns import mine
 from auditor.patterns.mine import mine_patterns
 from auditor.patterns.pattern_set import Members
 from tests.models.onnx_networks import conv_network, dense_network, make_model
@@ -204,6 +205,16 @@ def test_a_capture_after_the_activations_is_refused() -> None:
     capture = OnnxCapture(PLANTED, (), CaptureOptions(point=Point.AFTER))
     with pytest.raises(ConfigurationError, match="states before an activation"):
         mine_patterns(capture, np.ones((1, 4), np.float32), [0], [1])
+
+
+def test_more_states_than_fit_are_refused_before_they_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mine, "MAX_STATES", 35)
+    inputs, labels = planted_samples([3, 3, 3], [0, 0, 0])
+    assert mine_patterns(PLANTED, inputs, labels, [1]).num_neurons == 6
+    with pytest.raises(ConfigurationError, match="2 deltas x 3 classes x 6 neurons are more"):
+        mine_patterns(PLANTED, inputs, labels, [1, 0.9])
 
 
 def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:

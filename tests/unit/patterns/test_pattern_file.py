@@ -238,7 +238,7 @@ def test_a_layer_of_absurd_width_is_refused(written: Path) -> None:
     head, arrays = _split(written)
     head["layers"] = [head["layers"][0] | {"name": str(n), "neurons": 2**26} for n in range(3)]
     written.write_bytes(safetensors.numpy.save(arrays, metadata={"head": json.dumps(head)}))
-    with pytest.raises(PatternFileRejected, match="states; the limit is 1073741824"):
+    with pytest.raises(PatternFileRejected, match="states; the limit is 268435456"):
         read_patterns(written)
 
 
