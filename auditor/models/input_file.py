@@ -127,7 +127,7 @@ def fit_array(spec: TensorSpec, array: Array) -> Array:
     Raises:
         UnsupportedModel: The shape does not fit, or the type would lose its kind.
     """
-    if array.ndim == 2 and array.shape[1] == spec.size and len(spec.shape) != 2:
+    if array.ndim == 2 and array.shape[1] == spec.size and len(spec.shape) > 2:
         array = array.reshape(len(array), *(axis or 1 for axis in spec.shape[1:]))
     fits = array.ndim == len(spec.shape) > 0 and all(
         expected in (None, actual)

@@ -61,7 +61,8 @@ def divided(inputs: NDArray[Any], divisor: float) -> NDArray[Any]:
         raise ConfigurationError(f"inputs divided by {divisor}; give a number like 255")
     if divisor == 1:
         return inputs
-    return (inputs / np.float64(divisor)).astype(np.float32)
+    quotient: NDArray[Any] = np.divide(inputs, np.float32(divisor), dtype=np.float32)
+    return quotient
 
 
 def _read(path: Path, name: str) -> NDArray[Any]:

@@ -163,6 +163,19 @@ def test_wrong_inputs_are_named() -> None:
         CaptureOptions(batch_size=0)
 
 
+def test_a_model_without_a_batch_axis_is_refused() -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "relu")]
+    capture = OnnxCapture(OnnxModel.from_proto(make_model(nodes, {"x": [4]}, {"y": [4]})))
+    with pytest.raises(UnsupportedModel, match=r"shape \[1, 4\] for input x float32\[4\]"):
+        list(capture.batches(np.zeros((3, 4), np.float32)))
+
+
+def test_a_batch_axis_fixed_at_another_size_is_refused() -> None:
+    model = OnnxModel.from_proto(dense_network([4, 5, 3], batch=2))
+    with pytest.raises(UnsupportedModel, match=r"shape \[1, 4\] for input 'x' of shape \[2, 4\]"):
+        list(OnnxCapture(model).batches(np.zeros((6, 4), np.float32)))
+
+
 def test_several_inputs_are_given_by_name() -> None:
     nodes = [
         helper.make_node("Sub", ["a", "b"], ["z"], "minus"),
