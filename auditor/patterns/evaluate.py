@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.activations.capture import Capture, CaptureOptions, Inputs
+from auditor.activations.capture import Capture, CaptureOptions, Inputs, Point
 from auditor.activations.onnx_capture import OnnxCapture
 from auditor.activations.statistics import active_states
 from auditor.errors import ConfigurationError
@@ -150,6 +150,11 @@ def evaluate_patterns(
     samples = 0
     for batch in capture.batches(inputs):
         found = batch_labels(batch, known)
+        if batch.outputs.shape[1] != patterns.num_classes:
+            raise ConfigurationError(
+                f"the model has {batch.outputs.shape[1]} classes, the patterns speak of "
+                f"{patterns.num_classes}; mine them again"
+            )
         tally.add(batch.values, found, predicted_classes(batch), batch.start)
         samples = batch.stop
     if samples != len(known):
@@ -272,6 +277,8 @@ def _capture_for(
         capture = OnnxCapture(model, [layer.name for layer in patterns.layers], matched)
     else:
         capture = model
+    if capture.options.point is not Point.BEFORE:
+        raise ConfigurationError("patterns are states before an activation; capture there")
     found = [(layer.name, layer.operator) for layer in capture.layers]
     wanted = [(layer.name, layer.operator) for layer in patterns.layers]
     if found != wanted or capture.options.granularity is not patterns.granularity:

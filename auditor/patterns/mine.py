@@ -23,7 +23,14 @@ from auditor.activations.statistics import SignFrequency
 from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.dominant import Delta, States, dominant_states, read_delta
-from auditor.patterns.pattern_set import MAX_STATES, Int64, LayerPatterns, Members, PatternSet
+from auditor.patterns.pattern_set import (
+    MAX_NEURONS,
+    MAX_STATES,
+    Int64,
+    LayerPatterns,
+    Members,
+    PatternSet,
+)
 
 Thresholds = list[NDArray[np.float64] | None]
 
@@ -188,10 +195,10 @@ def _count_active(
 
 def _refuse_too_many(deltas: int, classes: int, neurons: int) -> None:
     """Refuse what would not fit in memory before any of it is allocated."""
-    if deltas * classes * neurons > MAX_STATES:
+    if deltas * classes * neurons > MAX_STATES or neurons > MAX_NEURONS:
         raise ConfigurationError(
             f"{deltas} deltas x {classes} classes x {neurons} neurons are more than {MAX_STATES} "
-            "states; choose fewer layers or deltas, or granularity channel"
+            f"states or {MAX_NEURONS} neurons; choose fewer layers or deltas, or channels"
         )
 
 

@@ -7,10 +7,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from auditor.activations.capture import Granularity
-from auditor.patterns.pattern_set import MAX_STATES, Members
+from auditor.patterns.pattern_set import MAX_NEURONS, MAX_STATES, Members
 
 FORMAT: Final = "auditor-patterns"
-MAX_NEURONS: Final = 2**26
 MAX_CLASSES: Final = 100_000
 MAX_CLASS_PAIRS: Final = 2**27
 MAX_SAMPLES: Final = 2**40
@@ -72,7 +71,10 @@ class PatternHead(_Record):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        states = len(self.deltas) * len(self.samples) * sum(layer.neurons for layer in self.layers)
+        neurons = sum(layer.neurons for layer in self.layers)
+        if neurons > MAX_NEURONS:
+            raise ValueError(f"{neurons} neurons; the limit is {MAX_NEURONS}")
+        states = len(self.deltas) * len(self.samples) * neurons
         if states > MAX_STATES:
             raise ValueError(f"{states} states; the limit is {MAX_STATES}")
         pairs = len(self.deltas) * len(self.samples) ** 2

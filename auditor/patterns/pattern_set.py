@@ -20,6 +20,8 @@ Int64 = NDArray[np.int64]
 Neurons = tuple[int, ...]
 # Deltas x classes x neurons; a state takes a byte while it is worked with.
 MAX_STATES: Final = 2**28
+# Contradictions are counted in float32, which is exact up to here.
+MAX_NEURONS: Final = 2**24
 
 
 class Members(StrEnum):

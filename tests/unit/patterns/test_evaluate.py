@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.activations.capture import CaptureOptions
+from auditor.activations.capture import CaptureOptions, Granularity, Point
 from auditor.activations.onnx_capture import OnnxCapture
 from auditor.errors import ConfigurationError, NothingToAudit, PatternMismatch
 from auditor.intervals import wilson_interval
@@ -121,6 +121,29 @@ def test_patterns_that_speak_of_other_layers_are_refused() -> None:
     renamed = replace(mined, layers=(replace(layer, operator="LeakyRelu"),))
     with pytest.raises(ConfigurationError, match="are captured, the patterns speak of"):
         evaluate_patterns(renamed, PLANTED, *data)
+
+
+def test_patterns_that_speak_of_other_classes_are_refused() -> None:
+    mined = _mined()
+    (layer,) = mined.layers
+    states = States(*(np.pad(part, ((0, 0), (0, 1), (0, 0))) for part in layer.states))
+    more = replace(
+        mined,
+        totals=np.append(mined.totals, 0),
+        layers=(replace(layer, states=states, counts=np.pad(layer.counts, ((0, 1), (0, 0)))),),
+    )
+    with pytest.raises(ConfigurationError, match="has 3 classes, the patterns speak of 4"):
+        evaluate_patterns(more, PLANTED, *planted_samples([1, 1, 1], [0, 0, 0]))
+
+
+def test_a_capture_of_other_values_is_refused() -> None:
+    data = planted_samples([1, 1, 1], [0, 0, 0])
+    after = OnnxCapture(PLANTED, (), CaptureOptions(point=Point.AFTER))
+    with pytest.raises(ConfigurationError, match="states before an activation"):
+        evaluate_patterns(_mined(), after, *data)
+    channels = OnnxCapture(PLANTED, (), CaptureOptions(granularity=Granularity.CHANNEL))
+    with pytest.raises(ConfigurationError, match="by channel are captured"):
+        evaluate_patterns(_mined(), channels, *data)
 
 
 def test_data_are_checked_as_when_mining() -> None:

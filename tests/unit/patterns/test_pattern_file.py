@@ -234,11 +234,23 @@ def test_a_head_beyond_its_limits_is_refused_before_any_array(
         read_patterns(written)
 
 
-def test_a_layer_of_absurd_width_is_refused(written: Path) -> None:
+@pytest.mark.parametrize(
+    ("neurons", "classes", "message"),
+    [
+        ([2**25], 3, "less than or equal to 16777216"),
+        ([2**24, 1], 3, "16777217 neurons; the limit is 16777216"),
+        ([2**24], 9, "301989888 states; the limit is 268435456"),
+    ],
+)
+def test_a_head_that_implies_too_much_is_refused(
+    written: Path, neurons: list[int], classes: int, message: str
+) -> None:
     head, arrays = _split(written)
-    head["layers"] = [head["layers"][0] | {"name": str(n), "neurons": 2**26} for n in range(3)]
+    layer = head["layers"][0]
+    head["layers"] = [layer | {"name": str(n), "neurons": n} for n in neurons]
+    head["samples"] = [1] * classes
     written.write_bytes(safetensors.numpy.save(arrays, metadata={"head": json.dumps(head)}))
-    with pytest.raises(PatternFileRejected, match="states; the limit is 268435456"):
+    with pytest.raises(PatternFileRejected, match=message):
         read_patterns(written)
 
 
