@@ -124,6 +124,14 @@ class CertificateRejected(RefusedInput):
         super().__init__(f"certificate rejected{where}: {problem}; write it anew")
 
 
+class PatternFileRejected(RefusedInput):
+    """A pattern file is damaged, altered, or asks for more than the limits allow."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path, self.problem = Path(path), problem
+        super().__init__(f"pattern file {path} rejected: {problem}; mine it again")
+
+
 class UnsupportedOperator(Unsupported):
     """ONNX operators that an engine cannot express, all of them, with their nodes."""
 
@@ -180,4 +188,15 @@ class PropertyMismatch(ConfigurationError):
         super().__init__(
             f"property {property_name} speaks of {actual} {what}, the model has "
             f"{expected}; use a property written for this model"
+        )
+
+
+class PatternMismatch(ConfigurationError):
+    """Activation patterns mined from another model."""
+
+    def __init__(self, source: Path | str, expected: str, actual: str) -> None:
+        self.source, self.expected, self.actual = str(source), expected, actual
+        super().__init__(
+            f"{source} was mined from the model {expected[:19]}..., this one is "
+            f"{actual[:19]}...; mine patterns of this model"
         )

@@ -1,4 +1,4 @@
-"""The published JSON schemas of what users write, by the name the command line knows them under."""
+"""The published JSON schemas of files, by the name the command line knows them under."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pydantic import TypeAdapter
 
 from auditor.audit.plan import Plan
 from auditor.audit.policy import Policy, Waiver
+from auditor.patterns.pattern_head import PatternHead
 
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "plan": Plan.model_json_schema,
+    "patterns": PatternHead.model_json_schema,
     "policy": Policy.model_json_schema,
     "waivers": TypeAdapter(tuple[Waiver, ...]).json_schema,
 }

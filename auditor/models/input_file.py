@@ -63,7 +63,7 @@ def read_inputs(path: Path | str, model: OnnxModel) -> dict[str, Array]:
     wanted = [spec.name for spec in model.inputs]
     if sorted(arrays) != sorted(wanted):
         raise InvalidText(str(path), f"arrays {sorted(arrays)}; the model's inputs are {wanted}")
-    return {spec.name: _fit(spec, arrays[spec.name]) for spec in model.inputs}
+    return {spec.name: fit_array(spec, arrays[spec.name]) for spec in model.inputs}
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -117,8 +117,17 @@ def split_samples(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
     ]
 
 
-def _fit(spec: TensorSpec, array: Array) -> Array:
-    if array.ndim == 2 and array.shape[1] == spec.size and len(spec.shape) != 2:
+def fit_array(spec: TensorSpec, array: Array) -> Array:
+    """Samples in the shape and type of a model's input.
+
+    Args:
+        spec: The input.
+        array: [samples, ...] with the input's axes, or flat [samples, n].
+
+    Raises:
+        UnsupportedModel: The shape does not fit, or the type would lose its kind.
+    """
+    if array.ndim == 2 and array.shape[1] == spec.size and len(spec.shape) > 2:
         array = array.reshape(len(array), *(axis or 1 for axis in spec.shape[1:]))
     fits = array.ndim == len(spec.shape) > 0 and all(
         expected in (None, actual)
@@ -129,4 +138,4 @@ def _fit(spec: TensorSpec, array: Array) -> Array:
             f"{array.dtype} of shape {list(array.shape)} for input {spec}",
             way_out="give samples along the first axis, in the input's type",
         )
-    return array.astype(spec.dtype)
+    return array.astype(spec.dtype, copy=False)

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Write reports of a run."),
     "diff": ("diff", "Compare two runs."),
     "verify": ("verify", "Verify one property of one ONNX model."),
+    "mine": ("mine", "Mine activation patterns of a classifier."),
+    "patterns": ("patterns", "Show, compare or test mined patterns."),
     "model": ("model", "Look at a model file without executing it."),
     "init": ("init", "Write a first plan for a model."),
     "list": ("list_", "List checks, fixes, plans or frameworks."),

@@ -34,7 +34,7 @@ def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> Non
 def test_help_lists_every_command_with_its_line(tmp_path: Path) -> None:
     ended = auditor("--help", cwd=tmp_path)
     for name in ("run", "gate", "report", "diff", "verify", "model", "init", "list", "config",
-                 "doctor", "completion"):  # fmt: skip
+                 "doctor", "completion", "mine", "patterns"):  # fmt: skip
         assert f" {name} " in ended.out
         assert auditor(name, "--help", cwd=tmp_path).code == 0
 

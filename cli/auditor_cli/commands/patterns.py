@@ -1,0 +1,101 @@
+"""`auditor patterns`: look at mined patterns, compare them, test them on other data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import rich_click as click
+
+from auditor_cli.options import FILE, json_option, quiet_option
+from auditor_cli.output import Output
+from auditor_cli.pattern_options import data_options, run_options
+
+
+@click.group(name="patterns")
+def command() -> None:
+    """Show, compare or test mined activation patterns."""
+
+
+@command.command(name="show")
+@click.argument("file", type=FILE)
+@json_option
+def show(file: Path, as_json: bool) -> int:
+    """Print what a pattern FILE holds; the model is not needed."""
+    from auditor.patterns.pattern_file import read_patterns
+    from auditor_cli.pattern_output import show_evaluations, show_patterns
+
+    output = Output(as_json)
+    patterns, heldout = read_patterns(file)
+    show_patterns(patterns, output)
+    show_evaluations(heldout, patterns, output)
+    return 0
+
+
+@command.command(name="compare")
+@click.argument("first", metavar="A", type=FILE)
+@click.argument("second", metavar="B", type=FILE)
+@json_option
+def compare(first: Path, second: Path, as_json: bool) -> int:
+    """Say class by class how the patterns of file A relate to those of file B."""
+    from auditor.patterns.compare import compare_patterns
+    from auditor.patterns.pattern_file import read_patterns
+    from auditor_cli.pattern_output import decimal
+
+    output = Output(as_json)
+    patterns = [read_patterns(path).patterns for path in (first, second)]
+    found = compare_patterns(*patterns)
+    if patterns[0].model_digest != patterns[1].model_digest:
+        output.warn("note: the two files were mined from different models")
+    output.table(
+        ("delta", "class", "A is", "shared", "only in A", "only in B", "opposite"),
+        [
+            (decimal(each.delta), str(each.label), each.relation, str(each.shared),
+             str(each.only_first), str(each.only_second), str(each.opposite))
+            for each in found
+        ],
+    )  # fmt: skip
+    for each in found:
+        facts = asdict(each) | {"delta": decimal(each.delta), "relation": each.relation}
+        output.record(facts)
+    return 0
+
+
+@command.command(name="test")
+@click.argument("file", type=FILE)
+@click.argument("model", type=FILE)
+@data_options
+@run_options
+@json_option
+@quiet_option
+def test(
+    file: Path,
+    model: Path,
+    inputs: Path,
+    labels: Path | None,
+    divide_by: float,
+    device: str,
+    batch_size: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Measure recall, precision and overlap of FILE's patterns on other samples of MODEL.
+
+    Exits 2 when the patterns were mined from another model.
+    """
+    from auditor.activations.capture import CaptureOptions
+    from auditor.models.labelled_data import divided, read_labelled
+    from auditor.models.onnx_model import OnnxModel
+    from auditor.patterns.evaluate import evaluate_patterns
+    from auditor.patterns.pattern_file import read_patterns
+    from auditor_cli.pattern_output import show_evaluations
+
+    output = Output(as_json, quiet)
+    opened = OnnxModel.open(model)
+    patterns = read_patterns(file, model_digest=opened.digest).patterns
+    data = read_labelled(inputs, labels)
+    options = CaptureOptions(batch_size=batch_size, device=device)
+    samples = divided(data.inputs, divide_by)
+    found = evaluate_patterns(patterns, opened, samples, data.labels, options=options)
+    show_evaluations(found, patterns, output)
+    return 0
