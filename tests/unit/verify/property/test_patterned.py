@@ -23,7 +23,11 @@ NETWORK = chain(
     ([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], [0.0, 0.0], False),
 )
 BOX = (Fraction(-3),), (Fraction(3),)
-RIGHT, LEFT = {0: ((0,), ())}, {0: ((1,), ())}
+States = dict[int | str, tuple[tuple[int, ...], tuple[int, ...]]]
+RIGHT: States = {0: ((0,), ())}
+LEFT: States = {0: ((1,), ())}
+NOT_RIGHT: States = {0: ((), (0,))}
+NOT_LEFT: States = {0: ((), (1,))}
 
 
 def test_a_pattern_that_fixes_the_class_verifies() -> None:
@@ -32,7 +36,7 @@ def test_a_pattern_that_fixes_the_class_verifies() -> None:
 
 
 def test_a_pattern_that_does_not_is_violated_by_a_follower() -> None:
-    prop = pattern_class_property({0: ((), (0,))}, 0, 2, BOX)
+    prop = pattern_class_property(NOT_RIGHT, 0, 2, BOX)
     outcome = verify(NETWORK, prop, replay=float32_runtime(NETWORK))
     assert outcome.verdict is Verdict.VIOLATED
     assert outcome.witness is not None
@@ -47,7 +51,7 @@ def test_patterns_that_exclude_each_other_do_not_overlap() -> None:
 
 
 def test_an_input_that_follows_both_is_shown() -> None:
-    prop = pattern_overlap_property({0: ((), (0,))}, {0: ((), (1,))}, 2, BOX)
+    prop = pattern_overlap_property(NOT_RIGHT, NOT_LEFT, 2, BOX)
     outcome = verify(NETWORK, prop, replay=float32_runtime(NETWORK))
     assert outcome.verdict is Verdict.VIOLATED
     assert outcome.witness is not None
@@ -55,11 +59,10 @@ def test_an_input_that_follows_both_is_shown() -> None:
 
 
 def test_a_neuron_in_opposite_states_settles_it_without_a_search() -> None:
-    opposite = {0: ((), (0,))}
-    assert conflicting_neuron(RIGHT, opposite) == (0, 0)
-    assert conflicting_neuron(opposite, RIGHT) == (0, 0)
+    assert conflicting_neuron(RIGHT, NOT_RIGHT) == (0, 0)
+    assert conflicting_neuron(NOT_RIGHT, RIGHT) == (0, 0)
     with pytest.raises(ConfigurationError, match="layer 0, neuron 0"):
-        pattern_overlap_property(RIGHT, opposite, 2, BOX)
+        pattern_overlap_property(RIGHT, NOT_RIGHT, 2, BOX)
 
 
 def test_a_label_that_is_no_output_is_refused() -> None:
