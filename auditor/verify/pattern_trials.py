@@ -1,0 +1,206 @@
+"""Patterns of many classes put to the verifier: robustness by the pattern, and overlap.
+
+Source: Geng et al. 2023, 2210.16114 (there: NAPRP, NAPARP, non-ambiguity).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.findings import Verdict
+from auditor.verify.network.chain import Float64
+from auditor.verify.onnx_subject import OnnxSubject
+from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.phases import Int8, phases_of
+from auditor.verify.property import (
+    Pattern,
+    Property,
+    conflicting_neuron,
+    pattern_class_property,
+    pattern_overlap_property,
+)
+from auditor.verify.property.numbers import exact_number
+from auditor.verify.property.patterned import LayerStates
+from auditor.verify.property.robustness import box_around
+from auditor.verify.search import verify
+
+BATCH = 1_000
+Exact = tuple[Fraction, ...]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PatternTrial:
+    """One pattern, or a pair of them, and what the verifier said.
+
+    Attributes:
+        labels: The class of the pattern, or of both.
+        verdict: Whether the property holds.
+        reason: Why, or how far it got.
+        conflict: Layer and neuron that both patterns of a pair want in opposite states: then
+            nothing was searched.
+        witness: Input that breaks the property, [inputs].
+        read_as: The class it gets.
+        sample: Number of the sample around which was searched, or None for the whole domain.
+    """
+
+    labels: tuple[int, ...]
+    verdict: Verdict
+    reason: str
+    conflict: tuple[int | str, int] | None = None
+    witness: NDArray[np.float32] | None = None
+    read_as: int | None = None
+    sample: int | None = None
+
+
+class Block(NamedTuple):
+    """Samples [samples, inputs], their outputs, and how many states each contradicts."""
+
+    samples: NDArray[np.float32]
+    outputs: Float64
+    missed: NDArray[np.int64]
+
+
+class PatternVerifier:
+    """Patterns of one model over a domain, with what every question shares.
+
+    Args:
+        subject: The model.
+        domain: Range that every input lies in, as it was written, for example ("0", "1").
+        samples: Inputs of the domain, [samples, inputs]; the search for witnesses begins at
+            those that are nearest to breaking a property.
+        limits: Limits of one question.
+        time_limit_s: Wall-clock seconds for all questions; later ones stay `unknown`.
+        seed: Seed of the falsifier.
+    """
+
+    def __init__(
+        self,
+        subject: OnnxSubject,
+        domain: tuple[str, str],
+        samples: NDArray[np.float32],
+        *,
+        limits: Limits | None = None,
+        time_limit_s: float = float("inf"),
+        seed: int = 0,
+    ) -> None:
+        self.subject, self.network = subject, subject.network
+        self.domain = exact_number(domain[0]), exact_number(domain[1])
+        self.samples = samples
+        self.limits, self.seed = limits or Limits(), seed
+        self.deadline = time.monotonic() + time_limit_s
+
+    def classes(
+        self, patterns: Mapping[int, LayerStates], progress: Progress = lambda share, text: None
+    ) -> list[PatternTrial]:
+        """Does every input of the domain that follows a class's pattern get the class?"""
+        trials = []
+        for number, (label, states) in enumerate(patterns.items()):
+            trials.append(self._class_trial(label, states, self._whole_domain(), None))
+            progress((number + 1) / len(patterns), f"class {label}")
+        return trials
+
+    def around(self, label: int, states: LayerStates, sample: int, radius: str) -> PatternTrial:
+        """The same within a radius (L-infinity) of one of the samples."""
+        center = tuple(Fraction(float(value)) for value in self.samples[sample])
+        box = box_around(center, exact_number(radius), self.domain)
+        return self._class_trial(label, states, box, sample)
+
+    def pairs(
+        self, patterns: Mapping[int, LayerStates], progress: Progress = lambda share, text: None
+    ) -> list[PatternTrial]:
+        """For each pair of classes: does no input of the domain follow both patterns?"""
+        pairs = list(combinations(patterns.items(), 2))
+        trials = []
+        for number, ((first, mine), (second, theirs)) in enumerate(pairs):
+            trials.append(self._pair_trial((first, second), mine, theirs))
+            progress((number + 1) / len(pairs), f"classes {first} and {second}")
+        return trials
+
+    def _class_trial(
+        self, label: int, states: LayerStates, box: tuple[Exact, Exact], sample: int | None
+    ) -> PatternTrial:
+        start = self._nearest(states, label) if sample is None else self.samples[sample]
+        example = None if start is None else [Fraction(float(value)) for value in start]
+        prop = pattern_class_property(states, label, self.network.num_outputs, box, example=example)
+        outcome = self._ask(prop)
+        trial = PatternTrial((label,), outcome.verdict, outcome.reason, sample=sample)
+        return self._with_witness(trial, outcome)
+
+    def _pair_trial(
+        self, labels: tuple[int, int], first: LayerStates, second: LayerStates
+    ) -> PatternTrial:
+        conflict = conflicting_neuron(first, second)
+        if conflict is not None:
+            layer, neuron = conflict
+            reason = f"the patterns want neuron {neuron} of layer {layer} in opposite states"
+            return PatternTrial(labels, Verdict.HOLDS, reason, conflict)
+        prop = pattern_overlap_property(
+            first, second, self.network.num_outputs, self._whole_domain()
+        )
+        start = self._least_contradicted(prop.pattern)
+        if prop.pattern is not None and start is not None:
+            example = tuple(Fraction(float(value)) for value in start)
+            prop = replace(prop, pattern=replace(prop.pattern, example=example))
+        outcome = self._ask(prop)
+        return self._with_witness(PatternTrial(labels, outcome.verdict, outcome.reason), outcome)
+
+    def _whole_domain(self) -> tuple[Exact, Exact]:
+        count = self.network.num_inputs
+        return (self.domain[0],) * count, (self.domain[1],) * count
+
+    def _ask(self, prop: Property) -> Outcome:
+        left = max(0.0, self.deadline - time.monotonic())
+        limits = replace(self.limits, time_s=min(self.limits.time_s, left))
+        return verify(
+            self.network, prop, limits=limits, seed=self.seed, replay=self.subject.replayers
+        )
+
+    def _with_witness(self, trial: PatternTrial, outcome: Outcome) -> PatternTrial:
+        witness = outcome.witness
+        if outcome.verdict is not Verdict.VIOLATED or witness is None:
+            return trial
+        outputs = np.array(witness.outputs)
+        if len(trial.labels) == 1:
+            outputs[trial.labels[0]] = -np.inf  # a tie is a violation
+        return replace(trial, witness=witness.inputs, read_as=int(outputs.argmax()))
+
+    def _nearest(self, states: LayerStates, label: int) -> NDArray[np.float32] | None:
+        """The sample that follows the pattern with the least margin of its class."""
+        best, found = np.inf, None
+        for block in self._missed(Pattern.of(states)):
+            others = np.delete(block.outputs, label, axis=1).max(axis=1)
+            margin = np.where(block.missed == 0, block.outputs[:, label] - others, np.inf)
+            index = int(margin.argmin())
+            if margin[index] < best:
+                best, found = float(margin[index]), block.samples[index]
+        return found
+
+    def _least_contradicted(self, pattern: Pattern | None) -> NDArray[np.float32] | None:
+        """The sample that contradicts fewest neurons."""
+        best, found = np.inf, None
+        for block in self._missed(pattern):
+            index = int(block.missed.argmin())
+            if block.missed[index] < best:
+                best, found = float(block.missed[index]), block.samples[index]
+        return found
+
+    def _missed(self, pattern: Pattern | None) -> Iterator[Block]:
+        """Batches of samples with how many neurons each of them contradicts."""
+        phases: Sequence[Int8] = phases_of(pattern, self.network)
+        for start in range(0, len(self.samples), BATCH):
+            samples = self.samples[start : start + BATCH]
+            values = self.network.preactivations(samples.astype(np.float64))
+            missed = np.zeros(len(samples), dtype=np.int64)
+            for value, phase in zip(values, phases, strict=True):
+                if phase.any():
+                    missed += (value * phase < 0).sum(axis=1)
+            yield Block(samples, values[-1], missed)
