@@ -16,6 +16,8 @@ from auditor.checks import (
     file_safety,
     identity,
     local_robustness,
+    pattern_overlap,
+    pattern_robustness,
     runtime_parity,
     written_property,
 )
@@ -27,6 +29,8 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     runtime_parity.CHECK,
     written_property.CHECK,
     local_robustness.CHECK,
+    pattern_robustness.CHECK,
+    pattern_overlap.CHECK,
 )
 
 

@@ -28,7 +28,7 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import share_metric, wilson_interval
-from auditor.models.samples import Samples, load_samples
+from auditor.models.samples import Samples
 from auditor.verify.evidence import check_image_shape, gray_image
 from auditor.verify.onnx_subject import OnnxSubject, open_subject
 from auditor.verify.outcome import Limits
@@ -100,10 +100,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
 
 
 def _load(params: Params, opened: OnnxSubject) -> Samples:
-    network = opened.network
-    samples = load_samples(
-        params.inputs, num_inputs=network.num_inputs, num_classes=network.num_outputs
-    )
+    samples = opened.samples(params.inputs)
     return Samples(samples.inputs[: params.count], samples.labels[: params.count])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -174,6 +175,24 @@ class PatternSet:
             if active.size or inactive.size:
                 found[layer.name] = (tuple(active.tolist()), tuple(inactive.tolist()))
         return found
+
+    def all_class_states(
+        self, delta: Delta, labels: Sequence[int] = ()
+    ) -> dict[int, dict[int | str, tuple[Neurons, Neurons]]]:
+        """The patterns of several classes as plain data; see `class_states`.
+
+        Args:
+            delta: One of `deltas`.
+            labels: Classes; all that had samples if empty.
+
+        Raises:
+            ConfigurationError: As `class_states`, or no class had samples.
+            UnsupportedModel: As `class_states`.
+        """
+        wanted = labels or np.flatnonzero(self.totals).tolist()
+        if not wanted:
+            raise ConfigurationError("no class has a pattern: no sample counted for any of them")
+        return {label: self.class_states(label, delta) for label in wanted}
 
     def require_model(self, digest: str, source: str = "pattern") -> None:
         """Refuse another model than the one the patterns were mined from.

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError
-from auditor.findings import GrayImage, Metric, Replay, WitnessEvidence
+from auditor.findings import (
+    Evidence,
+    GrayImage,
+    ImageEvidence,
+    Metric,
+    Replay,
+    WitnessEvidence,
+)
 from auditor.verify.onnx_subject import OnnxSubject
 from auditor.verify.outcome import Statistics
 from auditor.verify.property import Property
@@ -40,6 +47,21 @@ def witness_evidence(
             for replay in witness.replays
         ),
     )
+
+
+def pictured_witness(
+    prop: Property,
+    witness: Witness,
+    subject: OnnxSubject,
+    image_shape: tuple[int, int] | None,
+    caption: str,
+) -> tuple[Evidence, ...]:
+    """A witness, and its picture where inputs are pictures of a height and width."""
+    record = witness_evidence("Witness", prop, witness, subject)
+    if image_shape is None:
+        return (record,)
+    picture = gray_image(witness.inputs, image_shape, caption)
+    return record, ImageEvidence(title="The witness as a picture", images=(picture,))
 
 
 def statistics_metrics(statistics: Statistics) -> tuple[Metric, ...]:

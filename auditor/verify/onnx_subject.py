@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.models.onnx_model import OnnxModel
+from auditor.models.samples import Samples, load_samples
 from auditor.models.session import Session
 from auditor.verify.network import GraphNetwork, Network, read_network
 from auditor.verify.outcome import Limits, Outcome
@@ -46,6 +47,12 @@ class OnnxSubject(NamedTuple):
     model: OnnxModel
     network: Network | GraphNetwork
     replayers: tuple[RuntimeReplayer, ...]
+
+    def samples(self, path: Path) -> Samples:
+        """Labelled samples of a `.npz` that fit the network; see `load_samples`."""
+        return load_samples(
+            path, num_inputs=self.network.num_inputs, num_classes=self.network.num_outputs
+        )
 
 
 def open_subject(path: Path, device: str = "cpu", *, expected_digest: str = "") -> OnnxSubject:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from auditor.findings import Verdict
 from auditor.verify.network.chain import Float64
 from auditor.verify.onnx_subject import OnnxSubject
-from auditor.verify.outcome import Limits, Outcome
+from auditor.verify.outcome import Limits
 from auditor.verify.phases import Int8, phases_of
 from auditor.verify.property import (
     Pattern,
@@ -31,6 +31,7 @@ from auditor.verify.property.numbers import exact_number
 from auditor.verify.property.patterned import LayerStates
 from auditor.verify.property.robustness import box_around
 from auditor.verify.search import verify
+from auditor.verify.witness import Witness
 
 BATCH = 1_000
 Exact = tuple[Fraction, ...]
@@ -45,20 +46,30 @@ class PatternTrial:
         labels: The class of the pattern, or of both.
         verdict: Whether the property holds.
         reason: Why, or how far it got.
+        prop: The property that was verified, or None where a conflict settled it.
         conflict: Layer and neuron that both patterns of a pair want in opposite states: then
             nothing was searched.
-        witness: Input that breaks the property, [inputs].
-        read_as: The class it gets.
+        witness: What breaks the property, replayed.
         sample: Number of the sample around which was searched, or None for the whole domain.
     """
 
     labels: tuple[int, ...]
     verdict: Verdict
     reason: str
+    prop: Property | None = None
     conflict: tuple[int | str, int] | None = None
-    witness: NDArray[np.float32] | None = None
-    read_as: int | None = None
+    witness: Witness | None = None
     sample: int | None = None
+
+    @property
+    def read_as(self) -> int | None:
+        """The class that the witness gets; of a tie with the pattern's class, the other."""
+        if self.witness is None:
+            return None
+        outputs = np.array(self.witness.outputs)
+        if len(self.labels) == 1:
+            outputs[self.labels[0]] = -np.inf
+        return int(outputs.argmax())
 
 
 class Block(NamedTuple):
@@ -131,9 +142,7 @@ class PatternVerifier:
         start = self._nearest(states, label) if sample is None else self.samples[sample]
         example = None if start is None else [Fraction(float(value)) for value in start]
         prop = pattern_class_property(states, label, self.network.num_outputs, box, example=example)
-        outcome = self._ask(prop)
-        trial = PatternTrial((label,), outcome.verdict, outcome.reason, sample=sample)
-        return self._with_witness(trial, outcome)
+        return self._ask((label,), prop, sample)
 
     def _pair_trial(
         self, labels: tuple[int, int], first: LayerStates, second: LayerStates
@@ -142,7 +151,7 @@ class PatternVerifier:
         if conflict is not None:
             layer, neuron = conflict
             reason = f"the patterns want neuron {neuron} of layer {layer} in opposite states"
-            return PatternTrial(labels, Verdict.HOLDS, reason, conflict)
+            return PatternTrial(labels, Verdict.HOLDS, reason, conflict=conflict)
         prop = pattern_overlap_property(
             first, second, self.network.num_outputs, self._whole_domain()
         )
@@ -150,28 +159,24 @@ class PatternVerifier:
         if prop.pattern is not None and start is not None:
             example = tuple(Fraction(float(value)) for value in start)
             prop = replace(prop, pattern=replace(prop.pattern, example=example))
-        outcome = self._ask(prop)
-        return self._with_witness(PatternTrial(labels, outcome.verdict, outcome.reason), outcome)
+        return self._ask(labels, prop)
 
     def _whole_domain(self) -> tuple[Exact, Exact]:
         count = self.network.num_inputs
         return (self.domain[0],) * count, (self.domain[1],) * count
 
-    def _ask(self, prop: Property) -> Outcome:
+    def _ask(
+        self, labels: tuple[int, ...], prop: Property, sample: int | None = None
+    ) -> PatternTrial:
         left = max(0.0, self.deadline - time.monotonic())
         limits = replace(self.limits, time_s=min(self.limits.time_s, left))
-        return verify(
+        outcome = verify(
             self.network, prop, limits=limits, seed=self.seed, replay=self.subject.replayers
         )
-
-    def _with_witness(self, trial: PatternTrial, outcome: Outcome) -> PatternTrial:
-        witness = outcome.witness
-        if outcome.verdict is not Verdict.VIOLATED or witness is None:
-            return trial
-        outputs = np.array(witness.outputs)
-        if len(trial.labels) == 1:
-            outputs[trial.labels[0]] = -np.inf  # a tie is a violation
-        return replace(trial, witness=witness.inputs, read_as=int(outputs.argmax()))
+        witness = outcome.witness if outcome.verdict is Verdict.VIOLATED else None
+        return PatternTrial(
+            labels, outcome.verdict, outcome.reason, prop, witness=witness, sample=sample
+        )
 
     def _nearest(self, states: LayerStates, label: int) -> NDArray[np.float32] | None:
         """The sample that follows the pattern with the least margin of its class."""

@@ -1,0 +1,204 @@
+"""AUD203: every input that follows the activation pattern of a class gets the class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.findings import (
+    Answer,
+    Evidence,
+    Finding,
+    Location,
+    Metric,
+    Severity,
+    TableEvidence,
+    Verdict,
+)
+from auditor.intervals import share_metric
+from auditor.patterns.pattern_file import PatternFile, read_patterns
+from auditor.verify.evidence import check_image_shape, pictured_witness
+from auditor.verify.onnx_subject import OnnxSubject, open_subject
+from auditor.verify.outcome import Limits
+from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
+
+
+class Params(CheckParams):
+    """Parameters of AUD203."""
+
+    patterns: Path
+    """The pattern file, from `auditor mine patterns`."""
+    delta: float = Field(gt=0.5, le=1)
+    """Which of the file's patterns: the delta they were mined with."""
+    inputs: Path
+    """Samples, a .npz with `inputs` and `labels`: the search for a witness begins at them."""
+    domain: tuple[float, float] = (0.0, 1.0)
+    """Range that every input lies in; the patterns alone choose among those inputs."""
+    classes: tuple[int, ...] = ()
+    """Classes to ask about; all that have a pattern if empty."""
+    max_boxes: int = Field(default=200_000, ge=0)
+    """Sub-problems the search may look at for one class."""
+    time_per_class_s: float = Field(default=60.0, gt=0)
+    """Safety net for one class."""
+    severity: Severity = Severity.HIGH
+    """How bad a class is whose pattern does not determine it."""
+    image_shape: tuple[int, int] | None = None
+    """Height and width, for models whose input is a grey-scale picture in [0, 1]."""
+
+
+def prepare(subject: Subject, params: Params) -> None:
+    """Find out before the run whether model, patterns and samples fit each other."""
+    opened = open_subject(subject.path)
+    opened.samples(params.inputs)
+    found = read_patterns(params.patterns, model_digest=subject.digest)
+    found.patterns.all_class_states(params.delta, params.classes)
+    check_image_shape(params.image_shape, opened.network.num_inputs)
+
+
+def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """Put every class's pattern to the verifier."""
+    opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
+    found = read_patterns(params.patterns, model_digest=subject.digest)
+    states = found.patterns.all_class_states(params.delta, params.classes)
+    verifier = PatternVerifier(
+        opened,
+        (str(params.domain[0]), str(params.domain[1])),
+        opened.samples(params.inputs).inputs,
+        limits=Limits(time_s=params.time_per_class_s, max_boxes=params.max_boxes),
+        time_limit_s=context.time_limit_s,
+        seed=context.seed,
+    )
+    trials = verifier.classes(states, context.progress)
+    return _answer(params, opened, found, trials)
+
+
+def _answer(
+    params: Params, opened: OnnxSubject, found: PatternFile, trials: list[PatternTrial]
+) -> Answer:
+    held = _of(trials, Verdict.HOLDS)
+    broken = _of(trials, Verdict.VIOLATED)
+    still_open = [trial for trial in trials if trial.verdict.is_open]
+    verdict, reason = Verdict.HOLDS, ""
+    if broken:
+        verdict = Verdict.VIOLATED
+    elif still_open:
+        verdict = Verdict.UNKNOWN
+        names = ", ".join(str(trial.labels[0]) for trial in still_open)
+        reason = f"undecided for class {names}: {still_open[0].reason}"
+    return Answer(
+        verdict=verdict,
+        summary=f"The pattern determines the class for {len(held)} of {len(trials)} classes, "
+        f"not for {len(broken)}; {len(still_open)} open",
+        reason=reason,
+        metrics=_metrics(params, found, trials),
+        findings=tuple(_finding(params, opened, trial) for trial in broken),
+        evidence=(_table(params, found, trials),),
+        facts={
+            "patterns": f"delta {params.delta:g}, mined from samples that count as "
+            f"{found.patterns.members}",
+            "domain": f"[{params.domain[0]:g}, {params.domain[1]:g}] for every input",
+            "semantics": "real arithmetic, bounds rounded outward; a neuron at exactly zero "
+            "follows either state",
+        },
+    )
+
+
+def _of(trials: list[PatternTrial], verdict: Verdict) -> list[PatternTrial]:
+    return [trial for trial in trials if trial.verdict is verdict]
+
+
+def _metrics(params: Params, found: PatternFile, trials: list[PatternTrial]) -> tuple[Metric, ...]:
+    patterns = found.patterns
+    at = patterns.index_of(params.delta)
+    labels = [trial.labels[0] for trial in trials]
+    fixed = patterns.fixed[at, labels].mean() / patterns.num_neurons
+    counts = {
+        "verified_classes": len(_of(trials, Verdict.HOLDS)),
+        "violated_classes": len(_of(trials, Verdict.VIOLATED)),
+        "open_classes": sum(trial.verdict.is_open for trial in trials),
+    }
+    metrics = [Metric(name=name, value=value, unit="classes") for name, value in counts.items()]
+    metrics.append(Metric(name="fixed_share", value=float(fixed), unit="share of the neurons"))
+    if found.heldout:
+        judged = found.heldout[at]
+        verified = [trial.labels[0] for trial in _of(trials, Verdict.HOLDS)]
+        for name, chosen in (("recall", labels), ("recall_of_verified_classes", verified)):
+            shares = [judged.recall(label) for label in chosen]
+            total = sum(share.total for share in shares)
+            if total:
+                hits = sum(share.hits for share in shares)
+                metrics.append(
+                    share_metric(name, hits, total, "higher", "share of held-out samples")
+                )
+    return tuple(metrics)
+
+
+def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> TableEvidence:
+    patterns = found.patterns
+    at = patterns.index_of(params.delta)
+    rows = []
+    for trial in trials:
+        label = trial.labels[0]
+        share = found.heldout[at].recall(label).value if found.heldout else None
+        rows.append(
+            (
+                label,
+                int(patterns.totals[label]),
+                float(round(patterns.fixed[at, label] / patterns.num_neurons, 4)),
+                None if share is None else float(round(share, 4)),
+                str(trial.verdict),
+                trial.read_as,
+                "" if trial.verdict is Verdict.HOLDS else trial.reason,
+            )
+        )
+    return TableEvidence(
+        title="Every class",
+        columns=("class", "mined from", "fixed share", "held-out recall", "verdict",
+                 "witness read as", "reason"),
+        rows=tuple(rows),
+        total_rows=len(rows),
+    )  # fmt: skip
+
+
+def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Finding:
+    label = trial.labels[0]
+    evidence: tuple[Evidence, ...] = ()
+    if trial.prop is not None and trial.witness is not None:
+        caption = f"follows the pattern of {label}, read as {trial.read_as}"
+        evidence = pictured_witness(trial.prop, trial.witness, opened, params.image_shape, caption)
+    return Finding(
+        title=f"An input follows the pattern of class {label} and is read as {trial.read_as}",
+        severity=params.severity,
+        description=(
+            f"At delta {params.delta:g} the pattern does not determine class {label}: the "
+            "witness follows it in exact arithmetic and was replayed."
+        ),
+        remedy="Mine with a smaller delta, which fixes more neurons, or train the class further.",
+        location=Location(property_id=f"pattern-class-{label}"),
+        evidence=evidence,
+    )
+
+
+CHECK = Check(
+    code="AUD203",
+    title="Activation patterns determine the class",
+    version=1,
+    question="Does every input that follows the activation pattern of a class get the class?",
+    method=(
+        "For each class: linear programs in the linear regions of the pattern look for a witness; "
+        "then bounds with the pattern's neurons fixed and their signs as constraints, branch and "
+        "bound, Z3. A witness counts only when it follows the pattern in exact arithmetic and "
+        "was replayed in onnxruntime. An empty pattern never passes."
+    ),
+    pass_does_not_mean=(
+        "Nothing is said about inputs that follow no pattern; the recall says how many of the "
+        "held-out samples do. Patterns are of this model only, and mined from these samples."
+    ),
+    kinds=("onnx",),
+    params=Params,
+    run=run,
+    estimate_s=lambda params: 10.0 * max(1, len(params.classes) or 10),
+    prepare=prepare,
+)
