@@ -1,0 +1,179 @@
+"""The largest verified radius around images of mnist_fc, without and with the class's pattern.
+
+    python benchmarks/pattern_radius.py                    # six images of each network
+    python benchmarks/pattern_radius.py --plot docs/pattern_radius.svg
+
+For each image of mnist_fc's instances, bisection over the radius (L-infinity, clipped to [0, 1]):
+does every input within it keep the class, and does every one that follows the pattern of the
+class? Patterns are mined from MNIST as in `patterns_mnist.py`. Images that do not follow the
+pattern of their class are left out. A radius that is not decided within the limit counts as
+not verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import re
+import statistics
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auditor.findings import Verdict
+from auditor.models.labelled_data import divided, read_labelled
+from auditor.patterns.mine import mine_patterns
+from auditor.verify.onnx_subject import OnnxSubject, open_subject, read_property
+from auditor.verify.outcome import Limits
+from auditor.verify.pattern_trials import PatternVerifier
+from auditor.verify.phases import phases_of
+from auditor.verify.property import Pattern
+
+ROOT = Path(__file__).parents[1]
+MINED = 8_000
+SMALLEST, LARGEST = 0.005, 1.0
+COLOURS = {"256x2": "#1d4ed8", "256x4": "#b45309"}
+RADIUS_IN_NAME = re.compile(r"_(0\.\d+)\.vnnlib")
+
+
+def images_of(folder: Path, subject: OnnxSubject, network: str, count: int) -> list[np.ndarray]:
+    """The centres of the first instances of a network, each once."""
+    with (folder / "instances.csv").open() as stream:
+        rows = [row["property"] for row in csv.DictReader(stream) if network in row["onnx"]]
+    centers = []
+    for name in rows:
+        radius = Fraction(RADIUS_IN_NAME.search(name)[1])
+        if radius != Fraction("0.03"):
+            continue  # the same images again
+        path = folder / name
+        path = path if path.exists() else path.with_name(path.name + ".gz")
+        case = read_property(path, subject.network).cases[0]
+        # Boxes are clipped to [0, 1]: one end at least lies a radius from the centre.
+        ends = zip(case.lower, case.upper, strict=True)
+        center = [float(low + radius if low > 0 else high - radius) for low, high in ends]
+        centers.append(np.array(center, dtype=np.float32).clip(0, 1))
+    return centers[:count]
+
+
+def follows(subject: OnnxSubject, states: dict[Any, Any], image: np.ndarray) -> bool:
+    """Whether an image shows all states of a pattern."""
+    values = subject.network.preactivations(image[None].astype(np.float64))
+    phases = phases_of(Pattern.of(states), subject.network)
+    return all((v[0] * p >= 0).all() for v, p in zip(values, phases, strict=True) if p.any())
+
+
+def largest_radius(ask: Any, steps: int) -> float:
+    """Bisection on a logarithmic scale; 0 where not even the smallest radius is verified."""
+    if not ask(SMALLEST):
+        return 0.0
+    low, high = SMALLEST, LARGEST
+    if ask(high):
+        return high
+    for _ in range(steps):
+        middle = float((low * high) ** 0.5)
+        if ask(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def run(network: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One record for each image: both radii."""
+    data = options.data
+    subject = open_subject(data / f"vnncomp/mnist_fc/onnx/mnist-net_{network}.onnx.gz")
+    labelled = read_labelled(
+        data / "mnist/t10k-images-idx3-ubyte.gz", data / "mnist/t10k-labels-idx1-ubyte.gz"
+    )
+    inputs = divided(labelled.inputs, 255)
+    patterns = mine_patterns(
+        subject.model, inputs[:MINED], labelled.labels[:MINED], [options.delta]
+    )
+    images = images_of(data / "vnncomp/mnist_fc", subject, network, options.count)
+    verifier = PatternVerifier(
+        subject, ("0", "1"), np.array(images), limits=Limits(time_s=options.time)
+    )
+    records = []
+    for number, image in enumerate(images):
+        label = int(subject.network.evaluate(image[None].astype(np.float64))[0].argmax())
+        states = patterns.class_states(label, options.delta)
+        if not follows(subject, states, image):
+            print(f"| {network} | {number} | {label} | does not follow its pattern | | |")
+            continue
+        radii = {
+            name: largest_radius(
+                lambda radius, each=each, label=label, number=number: (
+                    verifier.around(label, each, number, f"{radius:.6f}").verdict is Verdict.HOLDS
+                ),
+                options.steps,
+            )
+            for name, each in (("without", {}), ("with", states))
+        }
+        record = {"network": network, "image": number, "class": label, **radii}
+        factor = radii["with"] / radii["without"] if radii["without"] else float("nan")
+        print(f"| {network} | {number} | {label} | {radii['without']:.4f} | {radii['with']:.4f} | "
+              f"{factor:.2f} |", flush=True)  # fmt: skip
+        records.append(record)
+    return records
+
+
+def plot(records: list[dict[str, Any]]) -> str:
+    """Both radii of every image, without on the x axis and with on the y axis, as SVG."""
+
+    def place(radius: float) -> float:
+        low, high = math.log10(SMALLEST), math.log10(LARGEST)
+        return (math.log10(max(radius, SMALLEST)) - low) / (high - low)
+
+    marks = "".join(
+        f'<circle cx="{60 + 330 * place(each["without"]):.1f}" '
+        f'cy="{360 - 330 * place(each["with"]):.1f}" r="4" fill="{COLOURS[each["network"]]}"/>'
+        for each in records
+    )
+    ticks = "".join(
+        f'<text x="{60 + 330 * place(value):.1f}" y="378" text-anchor="middle">{value:g}</text>'
+        f'<text x="54" y="{364 - 330 * place(value):.1f}" text-anchor="end">{value:g}</text>'
+        for value in (0.005, 0.02, 0.1, 0.5)
+    )
+    names = "".join(
+        f'<text x="70" y="{44 + 16 * number}" fill="{colour}">{name}</text>'
+        for number, (name, colour) in enumerate(COLOURS.items())
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 420 410" font-family="sans-serif" '
+        'font-size="12" role="img"><title>Largest verified radius without and with the pattern of '
+        "the class</title>"
+        f'<path d="M60 30V360H390M60 360L390 30" stroke="#999" fill="none"/>{ticks}{names}{marks}'
+        '<text x="225" y="400" text-anchor="middle">radius verified without a pattern</text>'
+        '<text x="14" y="195" transform="rotate(-90 14 195)" text-anchor="middle">with it</text>'
+        "</svg>\n"
+    )
+
+
+def main() -> None:
+    """Measure, print, and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", default=["256x2", "256x4"])
+    parser.add_argument("--count", type=int, default=6, help="images of each network")
+    parser.add_argument("--delta", default="0.99")
+    parser.add_argument("--steps", type=int, default=6, help="bisections of each radius")
+    parser.add_argument("--time", type=float, default=15.0, help="seconds for each question")
+    parser.add_argument("--data", type=Path, default=ROOT / ".." / "shared" / "data")
+    parser.add_argument("--plot", type=Path, help="write a picture (SVG) here")
+    options = parser.parse_args()
+    print("| network | image | class | without | with | factor |\n|---|---|---|---|---|---|")
+    records = [record for network in options.networks for record in run(network, options)]
+    factors = [each["with"] / each["without"] for each in records if each["without"]]
+    print(f"median factor {statistics.median(factors):.2f}, largest {max(factors):.2f}")
+    out = ROOT / "benchmarks" / "results" / "pattern_radius.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
+    if options.plot:
+        options.plot.write_text(plot(records))
+
+
+if __name__ == "__main__":
+    main()
