@@ -47,7 +47,8 @@ def run_set(name: str, data: Path, limit: float, workers: int) -> list[dict[str,
         writer.writerow(("onnx", "property", "timeout_s", "known_verdict"))
         for row in rows:
             paths = (os.path.relpath(folder / row[key], out) for key in ("onnx", "property"))
-            writer.writerow((*paths, row["timeout_s"], row["known_verdict"]))
+            # Noting a proof takes longer: the competition's limits are for verdicts alone.
+            writer.writerow((*paths, limit, row["known_verdict"]))
     command = [
         sys.executable, "-m", "auditor_cli.main", "verify", "--instances", str(wanted),
         "--out", str(out), "--time", str(limit), "--workers", str(workers), "--certificates",
