@@ -17,6 +17,7 @@ from auditor.checks import (
     identity,
     local_robustness,
     runtime_parity,
+    unexplained_inputs,
     written_property,
 )
 from auditor.errors import ConfigurationError, UnknownName
@@ -27,6 +28,7 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     runtime_parity.CHECK,
     written_property.CHECK,
     local_robustness.CHECK,
+    unexplained_inputs.CHECK,
 )
 
 
