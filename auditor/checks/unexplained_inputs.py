@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from auditor.activations.capture import CaptureOptions, count_samples
+from auditor.activations.capture import CaptureOptions, count_samples, refuse_non_finite
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import ConfigurationError
 from auditor.findings import (
@@ -118,6 +117,8 @@ def _load(subject: Subject, params: Params) -> _Material:
     inputs = read_inputs(params.inputs, model)
     count_samples(inputs)
     inputs = {name: value[: params.count] for name, value in inputs.items()}
+    for name, value in inputs.items():
+        refuse_non_finite(name, value, 0)
     return _Material(model, monitor, inputs, _read_reference(model, params))
 
 
@@ -154,7 +155,7 @@ def _calibrate(
             material.model,
             {name: value[:half] for name, value in inputs.items()},
             labels[:half],
-            Fraction(str(params.quantile)),
+            params.quantile,
             options,
         )
     rest = {name: value[half:] for name, value in inputs.items()}

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -177,7 +178,7 @@ def fit_thresholds(
     model: OnnxModel | Capture,
     inputs: Inputs,
     labels: NDArray[Any] | Sequence[int],
-    quantile: Fraction,
+    quantile: Delta,
     options: CaptureOptions | None = None,
 ) -> Monitor:
     """The monitor with thresholds from held-out samples, class by class.
@@ -191,15 +192,14 @@ def fit_thresholds(
         model: The model, or a capture of the patterns' layers.
         inputs: Samples that the patterns were not mined from.
         labels: One for each.
-        quantile: In (0, 1].
+        quantile: In (0, 1]; the decimal that was written is meant.
         options: How a model is run.
 
     Raises:
         ConfigurationError: A quantile or a label out of range, labels of another number.
         PatternMismatch, NothingToAudit, UnsupportedModel: As for `label_inputs`.
     """
-    if not 0 < quantile <= 1:
-        raise ConfigurationError(f"quantile {float(quantile)}; give a share above 0, at most 1")
+    share = read_quantile(quantile)
     capture = capture_for(monitor.patterns, model, options)
     known = check_labels(labels)
     counted: list[Int64] = []
@@ -220,10 +220,27 @@ def fit_thresholds(
         members = np.sort(own[classes == label])
         if members.size:
             # Exact: the float 0.99 * 100 is no whole number.
-            rank = -(-quantile.numerator * members.size // quantile.denominator)
+            rank = -(-share.numerator * members.size // share.denominator)
             thresholds[label] = members[rank - 1]
     heldout = np.bincount(classes, minlength=monitor.patterns.num_classes).astype(np.int64)
-    return replace(monitor, thresholds=thresholds, quantile=quantile, heldout=heldout)
+    return replace(monitor, thresholds=thresholds, quantile=share, heldout=heldout)
+
+
+def read_quantile(value: Delta) -> Fraction:
+    """A share in (0, 1] as the exact fraction of the decimal it was written as.
+
+    Raises:
+        ConfigurationError: Not a number, or out of range.
+    """
+    try:
+        share = value if isinstance(value, Fraction) else Fraction(Decimal(str(value)))
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ConfigurationError(
+            f"quantile '{value}' is not a number; give one like 0.99"
+        ) from None
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"quantile {value}; give a share above 0 and at most 1")
+    return share
 
 
 def join_labels(parts: Iterable[MonitorLabels]) -> MonitorLabels:

@@ -45,11 +45,20 @@ def write_monitored(monitor: Monitor, model: OnnxModel, path: Path) -> OnnxModel
         OutputNotWritable: There is a file already, or the place cannot be written.
         PatternMismatch, UnsupportedModel: As for `append_monitor`.
     """
-    if path.exists() or path.is_symlink():
-        raise OutputNotWritable(path, "it exists, and a monitored model is a new file")
+    refuse_existing(path)
     monitored = append_monitor(monitor, model)
     write_atomically(path, monitored.proto.SerializeToString(deterministic=True))
     return replace(monitored, path=path)
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over a file, or over a link to one.
+
+    Raises:
+        OutputNotWritable: There is something at the path.
+    """
+    if path.exists() or path.is_symlink():
+        raise OutputNotWritable(path, "it exists, and a monitored model is a new file")
 
 
 def append_monitor(monitor: Monitor, model: OnnxModel) -> OnnxModel:

@@ -146,7 +146,7 @@ def test_a_class_without_pattern_keeps_no_threshold() -> None:
 @pytest.mark.parametrize("quantile", ["0", "-1/2", "3/2"])
 def test_quantiles_out_of_range_are_refused(quantile: str) -> None:
     monitor = make_monitor(magnitude_patterns(MAGNITUDE), 1)
-    with pytest.raises(ConfigurationError, match="give a share above 0"):
+    with pytest.raises(ConfigurationError, match="give a share above 0 and at most 1"):
         fit_thresholds(monitor, MAGNITUDE, MINED_INPUTS, MINED_LABELS, Fraction(quantile))
 
 
