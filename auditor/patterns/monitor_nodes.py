@@ -6,7 +6,8 @@ added, the product is the number of contradicted neurons, exact in float32 (and 
 The operators are those of opset 9, so old models need no conversion.
 
 What is not finite is found by a product with zeros, which is 0 for numbers and NaN else;
-added to the distances it makes every comparison with a threshold false.
+added to the distances it makes every comparison with a threshold false. (Joining the layers
+before the comparison instead of after it was measured: faster for one input, slower for 64.)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from auditor.patterns.monitor import Monitor
 LABEL_OUTPUT: Final = "monitor_label"
 DISTANCE_OUTPUT: Final = "monitor_distance"
 PREFIX: Final = "auditor_monitor/"
+_ABOVE: Final = 2.0**30  # any threshold: there are at most 2^24 neurons
 
 Array = NDArray[Any]
 
@@ -80,9 +82,9 @@ class MonitorNodes:
         return self._node("Cast", [flat], "scores/float", to=TensorProto.FLOAT)
 
     def _soundness_of_scores(self, scores: str) -> str:
-        """[batch, 1]: NaN where a score is NaN, else 0; infinite scores are scores."""
+        """[batch, 1]: above any limit where a score is NaN, else 0; infinity is a score."""
         wrong = self._node("IsNaN", [scores], "scores/is_nan")
-        parts = [self._constant(f"scores/{v}", np.array(v, np.float32)) for v in (np.nan, 0.0)]
+        parts = [self._constant(f"scores/{v}", np.array(v, np.float32)) for v in (_ABOVE, 0)]
         marked = self._node("Where", [wrong, *parts], "scores/marked")
         ones = np.ones((self._monitor.patterns.num_classes, 1), np.float32)
         return self._node("MatMul", [marked, self._constant("scores/ones", ones)], "scores/sound")

@@ -212,6 +212,11 @@ def test_the_file_is_new_and_says_where_it_comes_from(tmp_path: Path) -> None:
     assert _say(opened, PROBED_INPUTS)[0] == PROBED_LABELS
 
 
+def test_constants_are_finite() -> None:
+    """Checks that look for NaN in a model's tensors have nothing to find."""
+    assert not append_monitor(make_monitor(magnitude_patterns(MAGNITUDE), 1), MAGNITUDE).nonfinite
+
+
 def test_the_same_monitor_gives_the_same_bytes(tmp_path: Path) -> None:
     monitor = make_monitor(magnitude_patterns(MAGNITUDE), 1)
     paths = [tmp_path / name for name in ("a.onnx", "b.onnx")]
