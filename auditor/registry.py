@@ -19,6 +19,7 @@ from auditor.checks import (
     pattern_overlap,
     pattern_robustness,
     runtime_parity,
+    unexplained_inputs,
     written_property,
 )
 from auditor.errors import ConfigurationError, UnknownName
@@ -31,6 +32,7 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     local_robustness.CHECK,
     pattern_robustness.CHECK,
     pattern_overlap.CHECK,
+    unexplained_inputs.CHECK,
 )
 
 

@@ -144,7 +144,7 @@ def evaluate_patterns(
         ConfigurationError: A label out of range, labels of another number.
         NothingToAudit: No sample.
     """
-    capture = _capture_for(patterns, model, options)
+    capture = capture_for(patterns, model, options)
     known = check_labels(labels)
     tally = _Tally(patterns)
     samples = 0
@@ -192,6 +192,20 @@ class ContradictionCounter:
         return found.T.reshape(-1, *self.shape)
 
 
+def check_neurons(patterns: PatternSet, values: Sequence[NDArray[Any]]) -> None:
+    """Refuse captured layers of other sizes than the patterns'.
+
+    Raises:
+        ConfigurationError: Naming the layer.
+    """
+    for layer, found in zip(patterns.layers, values, strict=True):
+        if found.shape[1] != layer.neurons:
+            raise ConfigurationError(
+                f"layer '{layer.name}' has {found.shape[1]} neurons, the patterns speak of "
+                f"{layer.neurons}; mine them again"
+            )
+
+
 class _Tally:
     """Running counts over batches; see `DeltaEvaluation`."""
 
@@ -212,12 +226,7 @@ class _Tally:
         self, values: Sequence[NDArray[Any]], labels: Int64, predicted: Int64, start: int
     ) -> None:
         """Take in one batch."""
-        for layer, found in zip(self._patterns.layers, values, strict=True):
-            if found.shape[1] != layer.neurons:
-                raise ConfigurationError(
-                    f"layer '{layer.name}' has {found.shape[1]} neurons, the patterns speak of "
-                    f"{layer.neurons}; mine them again"
-                )
+        check_neurons(self._patterns, values)
         contradicted = self._counter.count(values)
         follows = (contradicted == 0) & self._has_pattern
         rows = np.arange(len(labels))
@@ -261,9 +270,20 @@ class _Tally:
         )
 
 
-def _capture_for(
-    patterns: PatternSet, model: OnnxModel | Capture, options: CaptureOptions | None
+def capture_for(
+    patterns: PatternSet, model: OnnxModel | Capture, options: CaptureOptions | None = None
 ) -> Capture:
+    """The layers that patterns speak of, captured from their model.
+
+    Args:
+        patterns: Which layers, and by which granularity.
+        model: The model they were mined from, or a capture of it, which is only checked.
+        options: How a model is run; the granularity is the patterns'.
+
+    Raises:
+        PatternMismatch: The patterns are another model's.
+        ConfigurationError: The capture is one of other layers or values.
+    """
     patterns.require_model(model.digest)
     capture: Capture
     if isinstance(model, OnnxModel):

@@ -15,7 +15,9 @@ from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
+    from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.evaluate import DeltaEvaluation, Share
+    from auditor.patterns.monitor import Monitor
 
 
 def show_patterns(patterns: PatternSet, output: Output) -> None:
@@ -149,3 +151,35 @@ def _share_record(share: Share) -> dict[str, Any]:
         "lower": interval.lower if interval else None,
         "upper": interval.upper if interval else None,
     }
+
+
+def show_monitor(monitor: Monitor, written: OnnxModel, output: Output) -> None:
+    """What was written: the file, and the thresholds by which it judges."""
+    patterns = monitor.patterns
+    source = "0 for every class"
+    if monitor.quantile is not None:
+        source = f"quantile {decimal(monitor.quantile)} of held-out samples"
+    heldout = [""] * patterns.num_classes
+    if monitor.heldout is not None:
+        heldout = [str(count) for count in monitor.heldout]
+    output.table(
+        ("class", "threshold", "held-out samples"),
+        [
+            (str(label), "no pattern" if threshold < 0 else str(threshold), heldout[label])
+            for label, threshold in enumerate(monitor.thresholds)
+        ],
+    )
+    output.data(
+        f"monitored model: {written.path} (delta {decimal(monitor.delta)}, thresholds {source}; "
+        "outputs monitor_label: 0 explained, 1 contradicted, 2 unexplained; monitor_distance)"
+    )
+    output.record({
+        "kind": "monitor",
+        "path": str(written.path),
+        "digest": written.digest,
+        "model": patterns.model_digest,
+        "delta": decimal(monitor.delta),
+        "quantile": None if monitor.quantile is None else decimal(monitor.quantile),
+        "thresholds": monitor.thresholds.tolist(),
+        "heldout": None if monitor.heldout is None else monitor.heldout.tolist(),
+    })  # fmt: skip

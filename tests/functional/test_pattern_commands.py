@@ -1,4 +1,4 @@
-"""`auditor mine patterns` and `auditor patterns show|compare|test` from outside."""
+"""`auditor mine patterns` and `auditor patterns show|compare|test|monitor` from outside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests.functional.command import Ended, auditor
@@ -145,3 +146,72 @@ def test_samples_of_which_none_counts_are_nothing_to_audit(folder: Path) -> None
     ended = _mine(folder, "--labels", "wrong.npy", "--out", "n")
     assert ended.code == 5
     assert "none of 36 samples counts as correct" in ended.err
+
+
+def _monitor(folder: Path, *more: str, model: str = "model.onnx") -> Ended:
+    return auditor("patterns", "monitor", "mined.patterns", model, *more, cwd=folder)
+
+
+def _deployed(path: Path, inputs: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """What plain onnxruntime, without auditor, says of the file."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = session.run(names, {"x": inputs})
+    return {name: value.tolist() for name, value in zip(names, found, strict=True)}
+
+
+def test_a_monitored_model_runs_in_plain_onnxruntime(folder: Path) -> None:
+    """One input of class 0 whose coin fits, one whose coin does not, one of nothing."""
+    ended = _monitor(folder, "--out", "monitored.onnx", "--delta", "0.9")
+    assert ended.code == 0, ended.err
+    assert "0      0" in ended.out
+    assert ended.out.splitlines()[-1] == (
+        "monitored model: monitored.onnx (delta 0.9, thresholds 0 for every class; outputs "
+        "monitor_label: 0 explained, 1 contradicted, 2 unexplained; monitor_distance)"
+    )
+    inputs = np.array([[1, 0, 0, 1], [1, 0, 0, -1], [0, 0, 0, 0]], np.float32)
+    found = _deployed(folder / "monitored.onnx", inputs)
+    assert found["monitor_label"] == [0, 2, 2]
+    assert [row[0] for row in found["monitor_distance"]] == [0, 1, 3]
+    assert found["y"] == _deployed(folder / "model.onnx", inputs)["y"]
+
+
+def test_held_out_samples_give_thresholds(folder: Path) -> None:
+    """Of the 12 samples of classes 0 and 1 one each has the other coin: 11/12 < 0.95."""
+    ended = _monitor(
+        folder, "--out", "wide.onnx", "--delta", "0.9", "--inputs", "data.npz", "--quantile",
+        "0.95", "--json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    (record,) = _records(ended)
+    assert record["thresholds"] == [1, 1, 0]
+    assert (record["heldout"], record["quantile"]) == ([12, 12, 12], "0.95")
+    assert (record["kind"], record["path"], record["delta"]) == ("monitor", "wide.onnx", "0.9")
+    inputs = np.array([[1, 0, 0, -1]], np.float32)
+    assert _deployed(folder / "wide.onnx", inputs)["monitor_label"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model", "message"),
+    [
+        (("--out", "model.onnx"), "model.onnx", "cannot write to model.onnx: it exists"),
+        (("--out", "m", "--delta", "0.8"), "model.onnx", "no pattern for delta 0.8"),
+        (("--out", "m"), "other.onnx", "was mined from the model sha256:"),
+        (("--out", "m", "--labels", "y.npy"), "model.onnx", "--labels without --inputs"),
+        (("--out", "m", "--inputs", "data.npz", "--quantile", "2"), "model.onnx", "quantile 2"),
+        (("--out", "m", "--quantile", "much"), "model.onnx", "quantile 'much' is not a number"),
+        (("--out", "model.onnx/m"), "model.onnx", "cannot write to model.onnx/m"),
+        ((), "model.onnx", "--out"),
+    ],
+)
+def test_what_cannot_be_monitored_is_one_line(
+    folder: Path, arguments: tuple[str, ...], model: str, message: str
+) -> None:
+    before = (folder / "model.onnx").read_bytes()
+    extra = () if "--delta" in arguments else ("--delta", "0.9")
+    ended = _monitor(folder, *arguments, *extra, model=model)
+    assert ended.code == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (folder / "m").exists()
+    assert (folder / "model.onnx").read_bytes() == before

@@ -1,4 +1,4 @@
-"""`auditor patterns`: look at mined patterns, compare them, test them on other data."""
+"""`auditor patterns`: look at mined patterns, compare, test, and watch models with them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import rich_click as click
 
-from auditor_cli.options import FILE, json_option, quiet_option
+from auditor.errors import ConfigurationError
+from auditor_cli.options import FILE, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.pattern_options import data_options, run_options
 
 
 @click.group(name="patterns")
 def command() -> None:
-    """Show, compare or test mined activation patterns."""
+    """Show, compare, test mined activation patterns, or watch a model with them."""
 
 
 @command.command(name="show")
@@ -98,4 +99,65 @@ def test(
     samples = divided(data.inputs, divide_by)
     found = evaluate_patterns(patterns, opened, samples, data.labels, options=options)
     show_evaluations(found, patterns, output)
+    return 0
+
+
+@command.command(name="monitor")
+@click.argument("file", type=FILE)
+@click.argument("model", type=FILE)
+@option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+        help="The monitored model to write, a file that does not exist.")  # fmt: skip
+@option("--delta", default="0.99", show_default=True, help="Which of FILE's deltas.")
+@option("--inputs", type=FILE,
+        help="Held-out samples for thresholds: .npy, .npz with 'inputs', or an IDX file, also .gz. "
+             "Without them every threshold is 0.")  # fmt: skip
+@option("--labels", type=FILE, help="Their labels (default: the inputs' .npz).")
+@option("--divide-by", type=float, default=1.0, show_default=True,
+        help="Divide inputs by this, for example 255 for bytes of an image.")  # fmt: skip
+@option("--quantile", default="0.99", show_default=True,
+        help="Share of each class's held-out samples that is within its threshold.")  # fmt: skip
+@run_options
+@json_option
+@quiet_option
+def monitor(
+    file: Path,
+    model: Path,
+    out: Path,
+    delta: str,
+    inputs: Path | None,
+    labels: Path | None,
+    divide_by: float,
+    quantile: str,
+    device: str,
+    batch_size: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Write a copy of MODEL that labels each input by the patterns of FILE.
+
+    Its output `monitor_label` is 0 for explained, 1 for contradicted, 2 for unexplained;
+    `monitor_distance` counts contradicted neurons class by class. MODEL is left as it is.
+    """
+    from auditor.activations.capture import CaptureOptions
+    from auditor.models.labelled_data import divided, read_labelled
+    from auditor.models.onnx_model import OnnxModel
+    from auditor.patterns.monitor import fit_thresholds, make_monitor, read_quantile
+    from auditor.patterns.monitor_graph import refuse_existing, write_monitored
+    from auditor.patterns.pattern_file import read_patterns
+    from auditor_cli.pattern_output import show_monitor
+
+    output = Output(as_json, quiet)
+    if labels and not inputs:
+        raise ConfigurationError("--labels without --inputs; give the samples they are of")
+    refuse_existing(out)
+    share = read_quantile(quantile)
+    opened = OnnxModel.open(model)
+    made = make_monitor(read_patterns(file, model_digest=opened.digest).patterns, delta)
+    if inputs:
+        data = read_labelled(inputs, labels)
+        options = CaptureOptions(batch_size=batch_size, device=device)
+        samples = divided(data.inputs, divide_by)
+        made = fit_thresholds(made, opened, samples, data.labels, share, options)
+    written = write_monitored(made, opened, out)
+    show_monitor(made, written, output)
     return 0
