@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.findings import (
     Answer,
+    Control,
     Evidence,
     Finding,
     Location,
@@ -38,10 +40,14 @@ class Params(CheckParams):
     """Range that every input lies in; the patterns alone choose among those inputs."""
     classes: tuple[int, ...] = ()
     """Classes to ask about; all that have a pattern if empty."""
+    radius: float | None = Field(default=None, ge=0)
+    """Ask only of inputs within this distance (L-infinity) of samples that follow their pattern."""
+    count: int = Field(default=20, ge=1)
+    """With a radius: how many of those samples, from the first on."""
     max_boxes: int = Field(default=200_000, ge=0)
-    """Sub-problems the search may look at for one class."""
-    time_per_class_s: float = Field(default=60.0, gt=0)
-    """Safety net for one class."""
+    """Sub-problems the search may look at for one class or sample."""
+    time_per_question_s: float = Field(default=60.0, gt=0)
+    """Safety net for one class or sample."""
     severity: Severity = Severity.HIGH
     """How bad a class is whose pattern does not determine it."""
     image_shape: tuple[int, int] | None = None
@@ -62,20 +68,61 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     opened = open_subject(subject.path, context.device, expected_digest=subject.digest)
     found = read_patterns(params.patterns, model_digest=subject.digest)
     states = found.patterns.all_class_states(params.delta, params.classes)
+    samples = opened.samples(params.inputs)
     verifier = PatternVerifier(
         opened,
         (str(params.domain[0]), str(params.domain[1])),
-        opened.samples(params.inputs).inputs,
-        limits=Limits(time_s=params.time_per_class_s, max_boxes=params.max_boxes),
+        samples.inputs,
+        limits=Limits(time_s=params.time_per_question_s, max_boxes=params.max_boxes),
         time_limit_s=context.time_limit_s,
         seed=context.seed,
     )
-    trials = verifier.classes(states, context.progress)
-    return _answer(params, opened, found, trials)
+    if params.radius is None:
+        trials = verifier.classes(states, context.progress)
+        return _answer(params, opened, found, trials, _class_metrics(params, found, trials))
+    return _run_around(params, params.radius, opened, found, verifier, context)
+
+
+def _run_around(
+    params: Params,
+    radius: float,
+    opened: OnnxSubject,
+    found: PatternFile,
+    verifier: PatternVerifier,
+    context: CheckContext,
+) -> Answer:
+    """The same within a radius of samples, and the control without patterns."""
+    labels = opened.samples(params.inputs).labels.tolist()
+    states = found.patterns.all_class_states(params.delta, params.classes)
+    chosen = verifier.followers(states, labels)[: params.count]
+    if not chosen:
+        return Answer(
+            verdict=Verdict.SKIPPED,
+            summary="No sample follows the pattern of its class",
+            reason=f"none of {len(labels)} samples follows its pattern at delta {params.delta:g}",
+        )
+    trials, plain = [], []
+    for number, sample in enumerate(chosen):
+        label = labels[sample]
+        trials.append(verifier.around(label, states[label], sample, str(radius)))
+        plain.append(verifier.around(label, {}, sample, str(radius)))
+        context.progress((number + 1) / len(chosen), f"sample {sample}")
+    answer = _answer(params, opened, found, trials, _sample_metrics(trials))
+    without = Control(
+        name="without patterns",
+        question="How many of the same samples keep their class within the same radius when every "
+        "input in it is meant?",
+        metrics=_sample_metrics(plain),
+    )
+    return answer.model_copy(update={"controls": (without,)})
 
 
 def _answer(
-    params: Params, opened: OnnxSubject, found: PatternFile, trials: list[PatternTrial]
+    params: Params,
+    opened: OnnxSubject,
+    found: PatternFile,
+    trials: list[PatternTrial],
+    metrics: tuple[Metric, ...],
 ) -> Answer:
     held = _of(trials, Verdict.HOLDS)
     broken = _of(trials, Verdict.VIOLATED)
@@ -85,14 +132,15 @@ def _answer(
         verdict = Verdict.VIOLATED
     elif still_open:
         verdict = Verdict.UNKNOWN
-        names = ", ".join(str(trial.labels[0]) for trial in still_open)
-        reason = f"undecided for class {names}: {still_open[0].reason}"
+        names = ", ".join(map(_name, still_open))
+        reason = f"undecided for {names}: {still_open[0].reason}"
     return Answer(
         verdict=verdict,
-        summary=f"The pattern determines the class for {len(held)} of {len(trials)} classes, "
+        summary=f"The pattern determines the class for {len(held)} of {len(trials)} "
+        f"{'classes' if params.radius is None else f'samples within {params.radius:g}'}, "
         f"not for {len(broken)}; {len(still_open)} open",
         reason=reason,
-        metrics=_metrics(params, found, trials),
+        metrics=metrics,
         findings=tuple(_finding(params, opened, trial) for trial in broken),
         evidence=(_table(params, found, trials),),
         facts={
@@ -109,7 +157,9 @@ def _of(trials: list[PatternTrial], verdict: Verdict) -> list[PatternTrial]:
     return [trial for trial in trials if trial.verdict is verdict]
 
 
-def _metrics(params: Params, found: PatternFile, trials: list[PatternTrial]) -> tuple[Metric, ...]:
+def _class_metrics(
+    params: Params, found: PatternFile, trials: list[PatternTrial]
+) -> tuple[Metric, ...]:
     patterns = found.patterns
     at = patterns.index_of(params.delta)
     labels = [trial.labels[0] for trial in trials]
@@ -135,6 +185,20 @@ def _metrics(params: Params, found: PatternFile, trials: list[PatternTrial]) -> 
     return tuple(metrics)
 
 
+def _sample_metrics(trials: list[PatternTrial]) -> tuple[Metric, ...]:
+    total = len(trials)
+    counts: tuple[tuple[str, int, Literal["higher", "lower"]], ...] = (
+        ("certified_share", len(_of(trials, Verdict.HOLDS)), "higher"),
+        ("refuted_share", len(_of(trials, Verdict.VIOLATED)), "lower"),
+        ("open_share", sum(trial.verdict.is_open for trial in trials), "lower"),
+    )
+    return tuple(share_metric(name, hits, total, better) for name, hits, better in counts)
+
+
+def _name(trial: PatternTrial) -> str:
+    return f"class {trial.labels[0]}" if trial.sample is None else f"sample {trial.sample}"
+
+
 def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> TableEvidence:
     patterns = found.patterns
     at = patterns.index_of(params.delta)
@@ -144,6 +208,7 @@ def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> Ta
         share = found.heldout[at].recall(label).value if found.heldout else None
         rows.append(
             (
+                trial.sample,
                 label,
                 int(patterns.totals[label]),
                 float(round(patterns.fixed[at, label] / patterns.num_neurons, 4)),
@@ -154,8 +219,8 @@ def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> Ta
             )
         )
     return TableEvidence(
-        title="Every class",
-        columns=("class", "mined from", "fixed share", "held-out recall", "verdict",
+        title="Every class" if params.radius is None else "Every sample",
+        columns=("sample", "class", "mined from", "fixed share", "held-out recall", "verdict",
                  "witness read as", "reason"),
         rows=tuple(rows),
         total_rows=len(rows),
@@ -168,15 +233,19 @@ def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Findin
     if trial.prop is not None and trial.witness is not None:
         caption = f"follows the pattern of {label}, read as {trial.read_as}"
         evidence = pictured_witness(trial.prop, trial.witness, opened, params.image_shape, caption)
+    near = "" if trial.sample is None else f" within {params.radius:g} of sample {trial.sample}"
+    place = f"pattern-class-{label}"
     return Finding(
-        title=f"An input follows the pattern of class {label} and is read as {trial.read_as}",
+        title=f"An input{near} follows the pattern of class {label} and is read as {trial.read_as}",
         severity=params.severity,
         description=(
             f"At delta {params.delta:g} the pattern does not determine class {label}: the "
             "witness follows it in exact arithmetic and was replayed."
         ),
         remedy="Mine with a smaller delta, which fixes more neurons, or train the class further.",
-        location=Location(property_id=f"pattern-class-{label}"),
+        location=Location(
+            property_id=place, sample=None if trial.sample is None else str(trial.sample)
+        ),
         evidence=evidence,
     )
 

@@ -125,6 +125,14 @@ class PatternVerifier:
         box = box_around(center, exact_number(radius), self.domain)
         return self._class_trial(label, states, box, sample)
 
+    def followers(self, patterns: Mapping[int, LayerStates], labels: Sequence[int]) -> list[int]:
+        """Numbers of the samples that follow the pattern of their label."""
+        found = []
+        for label, states in patterns.items():
+            missed = np.concatenate([block.missed for block in self._missed(Pattern.of(states))])
+            found += np.flatnonzero((missed == 0) & (np.asarray(labels) == label)).tolist()
+        return sorted(found)
+
     def pairs(
         self, patterns: Mapping[int, LayerStates], progress: Progress = lambda share, text: None
     ) -> list[PatternTrial]:

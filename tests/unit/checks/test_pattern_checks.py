@@ -104,6 +104,31 @@ def test_a_pattern_that_no_input_of_the_domain_follows_is_no_pass(tmp_path: Path
     assert "no input of the set follows" in answer.reason
 
 
+def test_within_a_radius_the_pattern_certifies_what_the_ball_does_not(tmp_path: Path) -> None:
+    """Within 0.5 of (0.9, 0.1) lies (0.4, 0.6), of class 1, which does not follow the pattern."""
+    answer = classes(tmp_path, separated(), radius=0.5, count=4)
+    assert answer.verdict is Verdict.HOLDS
+    assert metrics(answer)["certified_share"] == 1.0
+    (control,) = answer.controls
+    assert {metric.name: metric.value for metric in control.metrics}["refuted_share"] == 1.0
+
+
+def test_a_witness_within_a_radius_names_its_sample(tmp_path: Path) -> None:
+    answer = classes(tmp_path, ambiguous(), radius=0.5, count=1)
+    assert answer.verdict is Verdict.VIOLATED
+    assert answer.findings[0].location.sample == "0"
+    assert 0.4 - 1e-6 <= witness_of(answer).inputs[0] <= 1.0
+
+
+def test_samples_that_follow_no_pattern_are_said_to_be_skipped(tmp_path: Path) -> None:
+    fields = write(tmp_path, separated())
+    np.savez(tmp_path / "samples.npz", inputs=FAR, labels=1 - LABELS)
+    check = pattern_robustness.CHECK
+    params = check.params.model_validate({**fields, "radius": 0.1})
+    answer = check.run(make_subject(tmp_path / "model.onnx"), params, make_context())
+    assert answer.verdict is Verdict.SKIPPED
+
+
 def test_a_neuron_in_opposite_states_settles_a_pair(tmp_path: Path) -> None:
     answer = pairs(tmp_path, separated())
     assert answer.verdict is Verdict.HOLDS
