@@ -1,6 +1,7 @@
 """Makes the demo's model and data again: a classifier of scikit-learn's scanned digits.
 
-    python specs/make_demo.py            writes digits.onnx, digits_test.npz, MANIFEST.json
+    python specs/make_demo.py            writes digits.onnx, digits_test.npz,
+                                         digits_patterns.safetensors, MANIFEST.json
     python specs/make_demo.py --check    compares with what is committed
 
 1,797 real scans of 8x8 pixels (Alpaydin and Kaynak 1998), grey levels divided by 16. A
@@ -17,6 +18,7 @@ import hashlib
 import io
 import json
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +29,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 
+from auditor.models.onnx_model import OnnxModel
+from auditor.patterns.evaluate import evaluate_patterns
+from auditor.patterns.mine import mine_patterns
+from auditor.patterns.pattern_file import write_patterns
+
 FOLDER = Path(__file__).parent / "auditor_specs" / "plans" / "demo"
 SEED = 20261123
 TRAIN_SIZE = 1347
@@ -35,6 +42,7 @@ EPOCHS = 120
 BATCH = 128
 RADIUS = 0.06
 WEIGHT_STEP = 2.0**-12
+DELTAS = ("0.99", "0.95", "0.6")
 # Held-out scans that the written properties speak of.
 THREE, ZERO, EIGHT = 11, 1, 29
 DIGIT_NAMES = "[zero, one, two, three, four, five, six, seven, eight, nine]"
@@ -161,6 +169,20 @@ def _list(image: NDArray[np.float32]) -> str:
     return f"[\n      {indent.join(rows)}\n    ]"
 
 
+def mine(
+    model: bytes, seen: tuple[NDArray[np.float32], NDArray[np.int64]],
+    unseen: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> bytes:  # fmt: skip
+    """The activation patterns of the ten digits, judged on scans they were not mined from."""
+    with tempfile.TemporaryDirectory() as name:
+        path, target = Path(name) / "digits.onnx", Path(name) / "digits_patterns.safetensors"
+        path.write_bytes(model)
+        opened = OnnxModel.open(path)
+        patterns = mine_patterns(opened, *seen, DELTAS)
+        write_patterns(target, patterns, evaluate_patterns(patterns, opened, *unseen))
+        return target.read_bytes()
+
+
 def make() -> dict[str, bytes]:
     """Every file of the demo that is computed, by name."""
     images, labels = split_digits()
@@ -169,6 +191,9 @@ def make() -> dict[str, bytes]:
     with torch.no_grad():
         guesses = network(torch.from_numpy(held_out)).argmax(1).numpy()
     files = {"digits.onnx": to_onnx(network), "digits_test.npz": pack(held_out, truth)}
+    files["digits_patterns.safetensors"] = mine(
+        files["digits.onnx"], (images[:TRAIN_SIZE], labels[:TRAIN_SIZE]), (held_out, truth)
+    )
     files |= write_properties(held_out, truth)
     manifest = {
         "made_by": "specs/make_demo.py",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.findings import (
@@ -31,8 +32,8 @@ class Params(CheckParams):
 
     patterns: Path
     """The pattern file, from `auditor mine patterns`."""
-    delta: float = Field(gt=0.5, le=1)
-    """Which of the file's patterns: the delta they were mined with."""
+    delta: Annotated[str, BeforeValidator(str)] = "0.99"
+    """Which of the file's deltas."""
     inputs: Path
     """Samples, a .npz with `inputs` and `labels`: the search for a witness begins at them."""
     domain: tuple[float, float] = (0.0, 1.0)
@@ -108,7 +109,7 @@ def _answer(
         findings=tuple(_finding(params, opened, trial) for trial in broken),
         evidence=(_table(trials),),
         facts={
-            "patterns": f"delta {params.delta:g}, mined from samples that count as "
+            "patterns": f"delta {params.delta}, mined from samples that count as "
             f"{found.patterns.members}",
             "disjoint by a neuron": "one neuron is asked to be active and inactive: under strict "
             "signs nothing follows both, and nothing was searched",
@@ -160,7 +161,7 @@ def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Findin
         title=f"An input follows the patterns of class {first} and of class {second}",
         severity=params.severity,
         description=(
-            f"At delta {params.delta:g} the two patterns do not exclude each other; the witness is "
+            f"At delta {params.delta} the two patterns do not exclude each other; the witness is "
             f"read as {trial.read_as}."
         ),
         remedy="Mine with a smaller delta, which fixes more neurons.",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.findings import (
@@ -32,8 +32,8 @@ class Params(CheckParams):
 
     patterns: Path
     """The pattern file, from `auditor mine patterns`."""
-    delta: float = Field(gt=0.5, le=1)
-    """Which of the file's patterns: the delta they were mined with."""
+    delta: Annotated[str, BeforeValidator(str)] = "0.99"
+    """Which of the file's deltas."""
     inputs: Path
     """Samples, a .npz with `inputs` and `labels`: the search for a witness begins at them."""
     domain: tuple[float, float] = (0.0, 1.0)
@@ -99,7 +99,7 @@ def _run_around(
         return Answer(
             verdict=Verdict.SKIPPED,
             summary="No sample follows the pattern of its class",
-            reason=f"none of {len(labels)} samples follows its pattern at delta {params.delta:g}",
+            reason=f"none of {len(labels)} samples follows its pattern at delta {params.delta}",
         )
     trials, plain = [], []
     for number, sample in enumerate(chosen):
@@ -144,7 +144,7 @@ def _answer(
         findings=tuple(_finding(params, opened, trial) for trial in broken),
         evidence=(_table(params, found, trials),),
         facts={
-            "patterns": f"delta {params.delta:g}, mined from samples that count as "
+            "patterns": f"delta {params.delta}, mined from samples that count as "
             f"{found.patterns.members}",
             "domain": f"[{params.domain[0]:g}, {params.domain[1]:g}] for every input",
             "semantics": "real arithmetic, bounds rounded outward; a neuron at exactly zero "
@@ -239,7 +239,7 @@ def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Findin
         title=f"An input{near} follows the pattern of class {label} and is read as {trial.read_as}",
         severity=params.severity,
         description=(
-            f"At delta {params.delta:g} the pattern does not determine class {label}: the "
+            f"At delta {params.delta} the pattern does not determine class {label}: the "
             "witness follows it in exact arithmetic and was replayed."
         ),
         remedy="Mine with a smaller delta, which fixes more neurons, or train the class further.",

@@ -27,6 +27,9 @@ CHECKS = {
     "smudged-zero": "holds",
     "noisy-eight": "violated",
     "robustness": "holds",
+    "patterns-decide": "holds",
+    "patterns-exclude": "holds",
+    "explained": "holds",
 }
 
 
@@ -77,7 +80,7 @@ def gate(demo: tuple[Path, Ended], *arguments: str, waiver_days: int | None = No
 def test_the_gate_fails_and_a_waiver_with_an_end_covers_it(demo: tuple[Path, Ended]) -> None:
     assert gate(demo).code == 1
     covered = gate(demo, waiver_days=90)
-    assert (covered.code, "gate: pass (7 pass, 1 waived)" in covered.out) == (0, True)
+    assert (covered.code, "gate: pass (10 pass, 1 waived)" in covered.out) == (0, True)
 
 
 def test_an_expired_waiver_covers_nothing_and_is_named(demo: tuple[Path, Ended]) -> None:
@@ -122,7 +125,7 @@ def test_issuing_it_again_computes_nothing_and_writes_the_same_bytes(
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     before = (tmp_path / "run" / "ledger.jsonl").read_bytes()
     again = auditor("run", "demo", "--out", "run", "--progress", "plain", cwd=tmp_path)
-    assert "7 checks, 7 known from before" in again.err
+    assert "10 checks, 10 known from before" in again.err
     assert (tmp_path / "run" / "ledger.jsonl").read_bytes() == before
     for name in ("audit.json", "report.html", "audit.sarif", "junit.xml", "summary.md"):
         original = (demo[0] / "run" / name).read_bytes()
