@@ -14,12 +14,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from auditor.verify.bounds import BoundedNetwork, layer_bounds, relaxation_of
+from auditor.verify.case_tree import Nodes
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.chain import Float64
 from auditor.verify.network.from_onnx import graph_from_onnx
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import problems_of
-from auditor.verify.relu_search import Nodes, ReluSearch
+from auditor.verify.relu_search import ReluSearch
 from auditor.verify.shared_tree import SharedNodes
 from auditor.verify.slope_search import Multipliers, improve_bounds
 from tests.models.random_graphs import random_model
