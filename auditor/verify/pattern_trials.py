@@ -19,7 +19,7 @@ from auditor.findings import Verdict
 from auditor.verify.network.chain import Float64
 from auditor.verify.onnx_subject import OnnxSubject
 from auditor.verify.outcome import Limits
-from auditor.verify.phases import Int8, phases_of
+from auditor.verify.phases import Int8, find_layer, phases_of
 from auditor.verify.property import (
     Pattern,
     Property,
@@ -115,15 +115,32 @@ class PatternVerifier:
         """Does every input of the domain that follows a class's pattern get the class?"""
         trials = []
         for number, (label, states) in enumerate(patterns.items()):
-            trials.append(self._class_trial(label, states, self._whole_domain(), None))
+            trials.append(self.one_class(label, states))
             progress((number + 1) / len(patterns), f"class {label}")
         return trials
+
+    def one_class(self, label: int, states: LayerStates) -> PatternTrial:
+        """The same for one class."""
+        return self._class_trial(label, states, self._whole_domain(), None)
 
     def around(self, label: int, states: LayerStates, sample: int, radius: str) -> PatternTrial:
         """The same within a radius (L-infinity) of one of the samples."""
         center = tuple(Fraction(float(value)) for value in self.samples[sample])
         box = box_around(center, exact_number(radius), self.domain)
         return self._class_trial(label, states, box, sample)
+
+    def contradicted(
+        self, states: LayerStates, inputs: NDArray[np.float32]
+    ) -> list[tuple[int | str, int, bool]]:
+        """States (layer, neuron, whether active) of a pattern that an input, [inputs], misses."""
+        before = self.network.preactivations(inputs[None].astype(np.float64))
+        missed = []
+        for layer, sides in states.items():
+            values = before[find_layer(layer, self.network.relu_layers).index][0]
+            for active, neurons in zip((True, False), sides, strict=True):
+                sign = 1.0 if active else -1.0
+                missed += [(layer, n, active) for n in neurons if sign * values[n] < 0]
+        return missed
 
     def followers(self, patterns: Mapping[int, LayerStates], labels: Sequence[int]) -> list[int]:
         """Numbers of the samples that follow the pattern of their label."""

@@ -38,7 +38,7 @@ def phases_of(pattern: Pattern | None, network: Network | GraphNetwork) -> tuple
         np.zeros(layer.num_outputs if layer.relu else 0, dtype=np.int8) for layer in network.layers
     ]
     for states in pattern.layers if pattern else ():
-        found = _find(states.layer, network.relu_layers)
+        found = find_layer(states.layer, network.relu_layers)
         for phase, neurons in ((1, states.active), (-1, states.inactive)):
             index = np.array(neurons, dtype=np.int64)
             if index.size and index.max() >= found.neurons:
@@ -55,7 +55,12 @@ def phases_of(pattern: Pattern | None, network: Network | GraphNetwork) -> tuple
     return tuple(phases)
 
 
-def _find(wanted: int | str, layers: Sequence[ReluLayer]) -> ReluLayer:
+def find_layer(wanted: int | str, layers: Sequence[ReluLayer]) -> ReluLayer:
+    """The ReLU layer with a position or a name.
+
+    Raises:
+        ConfigurationError: There is none, or several have the name.
+    """
     if isinstance(wanted, int):
         if 0 <= wanted < len(layers):
             return layers[wanted]
