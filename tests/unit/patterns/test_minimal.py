@@ -46,10 +46,7 @@ class Planted:
 
 
 def test_states_come_back_as_they_were() -> None:
-    plain: dict[int | str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-        "a": ((1, 4), ()),
-        "b": ((), (0, 2)),
-    }
+    plain: PlainStates = {"a": ((1, 4), ()), "b": ((), (0, 2))}
     assert plain_states(states_of(plain)) == plain
 
 
