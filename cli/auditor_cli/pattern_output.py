@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.evaluate import DeltaEvaluation, Share
     from auditor.patterns.monitor import Monitor
+    from auditor_cli.pattern_minimise import Minimised
 
 
 def show_patterns(patterns: PatternSet, output: Output) -> None:
@@ -183,3 +184,31 @@ def show_monitor(monitor: Monitor, written: OnnxModel, output: Output) -> None:
         "thresholds": monitor.thresholds.tolist(),
         "heldout": None if monitor.heldout is None else monitor.heldout.tolist(),
     })  # fmt: skip
+
+
+def show_minimised(found: Sequence[Minimised], output: Output) -> None:
+    """Sizes and recall of patterns before and after they were made smaller."""
+    # Loads the verifier, which no other table needs.
+    from auditor_cli.pattern_minimise import CONTROL_DRAWS
+
+    rows = []
+    for each in found:
+        size, control = "", ""
+        if each.after is not None:
+            size, control = str(len(each.after)), f"{each.control} of {CONTROL_DRAWS}"
+        rows.append(
+            (str(each.label), str(each.verdict), str(len(each.before)), size, str(each.calls),
+             str(each.unsettled), control,
+             f"{each.recall[0]:.3f}", f"{each.recall[1]:.3f}")
+        )  # fmt: skip
+        output.record({
+            "class": each.label, "verdict": str(each.verdict), "states_before": len(each.before),
+            "states_after": None if each.after is None else len(each.after), "calls": each.calls,
+            "unsettled": each.unsettled, "random_subsets_that_hold": each.control,
+            "random_subsets": CONTROL_DRAWS, "recall_before": each.recall[0],
+            "recall_after": each.recall[1],
+        })  # fmt: skip
+    output.table(
+        ("class", "mined pattern", "states", "minimal", "questions", "unsettled",
+         "random subsets that hold", "recall before", "after"), rows,
+    )  # fmt: skip

@@ -161,3 +161,73 @@ def monitor(
     written = write_monitored(made, opened, out)
     show_monitor(made, written, output)
     return 0
+
+
+@command.command(name="minimise")
+@click.argument("file", type=FILE)
+@click.argument("model", type=FILE)
+@option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+        help="The pattern file to write.")  # fmt: skip
+@option("--delta", default="0.95", show_default=True, help="Which of FILE's deltas.")
+@option("--class", "classes", type=int, multiple=True, help="Classes; all with a pattern if none.")
+@option("--method", type=click.Choice(["conservative", "statistical", "optimistic"]),
+        default="optimistic", show_default=True, help="Which search.")  # fmt: skip
+@option("--domain", nargs=2, default=("0", "1"), show_default=True,
+        help="Range that every input lies in.")  # fmt: skip
+@option("--time", "time_s", type=click.FloatRange(min=0, min_open=True), default=30.0,
+        show_default=True, help="Seconds for each question to the verifier.")  # fmt: skip
+@option("--calls", type=click.IntRange(1), default=200, show_default=True,
+        help="Questions for each class.")  # fmt: skip
+@option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
+@data_options
+@json_option
+@quiet_option
+def minimise(
+    file: Path,
+    model: Path,
+    out: Path,
+    delta: str,
+    classes: tuple[int, ...],
+    method: str,
+    domain: tuple[str, str],
+    time_s: float,
+    calls: int,
+    seed: int,
+    inputs: Path,
+    labels: Path | None,
+    divide_by: float,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Make the patterns of FILE as general as they still determine their class.
+
+    Patterns that the verifier does not prove to begin with stay as they are. Recall before
+    and after is that of the samples given; the control counts random subsets of the same
+    size that verify.
+    """
+    from auditor.models.labelled_data import divided, read_labelled
+    from auditor.patterns.pattern_file import read_patterns, write_patterns
+    from auditor.verify.onnx_subject import open_subject
+    from auditor.verify.outcome import Limits
+    from auditor.verify.pattern_trials import PatternVerifier
+    from auditor_cli.pattern_minimise import minimise as minimise_class
+    from auditor_cli.pattern_minimise import with_states
+    from auditor_cli.pattern_output import show_minimised
+
+    output = Output(as_json, quiet)
+    subject = open_subject(model)
+    patterns = read_patterns(file, model_digest=subject.model.digest).patterns
+    data = read_labelled(inputs, labels)
+    samples = divided(data.inputs, divide_by).astype("float32").reshape(len(data.inputs), -1)
+    verifier = PatternVerifier(subject, domain, samples, limits=Limits(time_s=time_s), seed=seed)
+    wanted = patterns.all_class_states(delta, classes)
+    found = [
+        minimise_class(
+            verifier, patterns, delta, label, method, data.labels.tolist(),  # type: ignore[arg-type]
+            max_calls=calls, seed=seed,
+        )
+        for label in wanted
+    ]  # fmt: skip
+    write_patterns(out, with_states(patterns, delta, found))
+    show_minimised(found, output)
+    return 0

@@ -1,0 +1,151 @@
+"""Minimal patterns with the verifier as the judge, and what smaller patterns gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.patterns.dominant import Delta, States
+from auditor.patterns.minimal import (
+    Judgement,
+    MinimalSearch,
+    Oracle,
+    Pattern,
+    State,
+    coarsen,
+    coarsen_by_chance,
+    plain_states,
+    prune_by_witnesses,
+    random_subsets_that_hold,
+    states_of,
+)
+from auditor.patterns.pattern_set import PatternSet
+from auditor.verdicts import Verdict
+from auditor.verify.pattern_trials import PatternVerifier
+
+Method = Literal["conservative", "statistical", "optimistic"]
+CONTROL_DRAWS = 10
+
+
+class Minimised(NamedTuple):
+    """One class's pattern before and after.
+
+    Attributes:
+        label: The class.
+        before: The mined pattern.
+        after: What is left of it, or None where it does not verify to begin with.
+        verdict: The verdict on the mined pattern.
+        calls: Questions put to the verifier.
+        unsettled: States kept because the verifier gave up without them.
+        control: Of `CONTROL_DRAWS` random subsets of the same size, those that verify.
+        recall: Share of the class's samples that follow, before and after.
+    """
+
+    label: int
+    before: Pattern
+    after: Pattern | None
+    verdict: Verdict
+    calls: int
+    unsettled: int
+    control: int
+    recall: tuple[float, float]
+
+
+def minimise(
+    verifier: PatternVerifier,
+    patterns: PatternSet,
+    delta: Delta,
+    label: int,
+    method: Method,
+    labels: Sequence[int],
+    *,
+    max_calls: int,
+    seed: int = 0,
+) -> Minimised:
+    """Make one class's pattern as general as the verifier allows.
+
+    Args:
+        verifier: Puts patterns to the test; its samples also measure recall.
+        patterns: Mined patterns.
+        delta: One of theirs.
+        label: The class.
+        method: Which search.
+        labels: Labels of the verifier's samples.
+        max_calls: After so many questions everything left counts as needed.
+        seed: Seed of random choices.
+    """
+    whole = states_of(patterns.class_states(label, delta))
+    search = MinimalSearch(_oracle(verifier, label, whole), max_calls)
+    first = search.judge(whole)
+    if first.verdict is not Verdict.HOLDS:
+        recall = _recall(verifier, label, whole, labels)
+        return Minimised(label, whole, None, first.verdict, search.calls, 0, 0, (recall, recall))
+    if method == "conservative":
+        smaller = coarsen(search, whole, _least_telling_first(patterns, delta, label, whole))
+    elif method == "statistical":
+        smaller = coarsen_by_chance(search, whole, guess=max(1, len(whole) // 4), seed=seed)
+    else:
+        smaller = prune_by_witnesses(search, whole)
+    calls = search.calls
+    search.max_calls += CONTROL_DRAWS
+    control = random_subsets_that_hold(search, whole, len(smaller), CONTROL_DRAWS, seed)
+    recalls = (_recall(verifier, label, part, labels) for part in (whole, smaller))
+    return Minimised(
+        label, whole, smaller, first.verdict, calls, len(search.unsettled), control,
+        (next(recalls), next(recalls)),
+    )  # fmt: skip
+
+
+def with_states(patterns: PatternSet, delta: Delta, found: Sequence[Minimised]) -> PatternSet:
+    """The patterns of one delta with smaller states for some classes."""
+    position = patterns.index_of(delta)
+    smaller = {each.label: plain_states(each.after) for each in found if each.after is not None}
+    layers = []
+    for layer in patterns.layers:
+        active, inactive = (side[position : position + 1].copy() for side in layer.states)
+        for label, states in smaller.items():
+            sides = states.get(layer.name, ((), ()))
+            for array, neurons in zip((active, inactive), sides, strict=True):
+                array[0, label] = False
+                array[0, label, list(neurons)] = True
+        layers.append(replace(layer, states=States(active, inactive)))
+    return replace(patterns, deltas=(patterns.deltas[position],), layers=tuple(layers))
+
+
+def _oracle(verifier: PatternVerifier, label: int, whole: Pattern) -> Oracle:
+    everything = plain_states(whole)
+
+    def judge(pattern: Pattern) -> Judgement:
+        trial = verifier.one_class(label, plain_states(pattern))
+        if trial.witness is None:
+            return Judgement(trial.verdict)
+        missed = verifier.contradicted(everything, trial.witness.inputs)
+        return Judgement(trial.verdict, frozenset(State(*each) for each in missed))
+
+    return judge
+
+
+def _least_telling_first(
+    patterns: PatternSet, delta: Delta, label: int, whole: Pattern
+) -> list[State]:
+    """States in the order in which to drop them: first those that other classes share."""
+    position = patterns.index_of(delta)
+    shared: dict[State, int] = {}
+    for layer in patterns.layers:
+        for active, side in zip((True, False), layer.states, strict=True):
+            counts: NDArray[Any] = side[position].sum(axis=0)
+            for neuron in np.flatnonzero(side[position, label]).tolist():
+                shared[State(layer.name, neuron, active)] = int(counts[neuron])
+    return sorted(whole, key=lambda state: (-shared[state], str(state)))
+
+
+def _recall(
+    verifier: PatternVerifier, label: int, pattern: Pattern, labels: Sequence[int]
+) -> float:
+    members = sum(each == label for each in labels)
+    followers = verifier.followers({label: plain_states(pattern)}, labels)
+    return len(followers) / members if members else float("nan")
