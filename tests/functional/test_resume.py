@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a plan of six checks that take a moment each, all of them violated."""
     checks = "".join(
         f"  - check: AUD202\n    id: radius-{radius}\n"
-        f"    params: {{inputs: {DEMO / 'digits_test.npz'}, radius: {radius}, count: 9}}\n"
+        f"    params: {{inputs: {DEMO / 'digits_test.npz'}, radius: {radius}, count: 25}}\n"
         for radius in RADII
     )
     plan = f"version: 1\nname: six\nsubjects:\n  - path: {DEMO / 'digits.onnx'}\nchecks:\n{checks}"
