@@ -190,8 +190,8 @@ def prune_by_witnesses(
     """Keep a smallest-looking set of states that every witness contradicts; then `coarsen`.
 
     Each witness must contradict some state that is kept, or it would follow the pattern.
-    A greedy hitting set of these demands is verified; its witness adds a demand. Where the
-    verifier gives up, the states that most witnesses contradict are added.
+    A greedy hitting set of these demands is verified; its witness adds a demand, and twice as
+    many of the states that most witnesses contradict are added as before.
 
     Args:
         search: Where calls are made and counted.
@@ -206,21 +206,21 @@ def prune_by_witnesses(
     demands = [frozenset(attack) & pattern for attack in attacks]
     if not all(demands):
         raise ConfigurationError("an attack follows the pattern, which therefore does not hold")
-    chosen = hitting_set(demands)
+    padding = 0
     while not search.is_spent:
+        hitting = hitting_set(demands)
+        weight = {s: sum(s in demand for demand in demands) for s in pattern - hitting}
+        best = sorted(weight, key=lambda state: (-weight[state], str(state)))
+        chosen = hitting | frozenset(best[:padding])
         judged = search.judge(chosen)
         if judged.verdict is Verdict.HOLDS:
             return coarsen(search, chosen)
+        if padding >= len(best):
+            break
         if judged.contradicted is not None:
             demands.append(judged.contradicted & pattern)
-            chosen = hitting_set(demands)
-            continue
-        left = pattern - chosen
-        if not left:
-            break
-        weight = {state: sum(state in demand for demand in demands) for state in left}
-        best = sorted(left, key=lambda state: (-weight[state], str(state)))
-        chosen |= frozenset(best[: max(1, len(chosen))])
+        # One demand at a time would take as many calls as there are states.
+        padding = max(1, 2 * padding)
     return coarsen(search, pattern)
 
 

@@ -131,16 +131,30 @@ class PatternVerifier:
 
     def contradicted(
         self, states: LayerStates, inputs: NDArray[np.float32]
-    ) -> list[tuple[int | str, int, bool]]:
-        """States (layer, neuron, whether active) of a pattern that an input, [inputs], misses."""
-        before = self.network.preactivations(inputs[None].astype(np.float64))
-        missed = []
+    ) -> tuple[list[tuple[int | str, int, bool]], NDArray[np.bool_]]:
+        """Which states of a pattern inputs, [samples, inputs], do not show.
+
+        Returns:
+            The states (layer, neuron, whether active), and whether each input misses each of
+            them, [samples, states].
+        """
+        before = self.network.preactivations(inputs.astype(np.float64))
+        names: list[tuple[int | str, int, bool]] = []
+        missed = [np.zeros((len(inputs), 0), dtype=bool)]
         for layer, sides in states.items():
-            values = before[find_layer(layer, self.network.relu_layers).index][0]
+            values = before[find_layer(layer, self.network.relu_layers).index]
             for active, neurons in zip((True, False), sides, strict=True):
-                sign = 1.0 if active else -1.0
-                missed += [(layer, n, active) for n in neurons if sign * values[n] < 0]
-        return missed
+                names += [(layer, neuron, active) for neuron in neurons]
+                chosen = values[:, list(neurons)]
+                missed.append(chosen < 0 if active else chosen > 0)
+        return names, np.concatenate(missed, axis=1)
+
+    def classes_of(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The class that the network gives inputs, [samples, inputs]."""
+        classes: NDArray[np.int64] = (
+            self.network.evaluate(inputs.astype(np.float64)).argmax(axis=1).astype(np.int64)
+        )
+        return classes
 
     def followers(self, patterns: Mapping[int, LayerStates], labels: Sequence[int]) -> list[int]:
         """Numbers of the samples that follow the pattern of their label."""

@@ -15,6 +15,7 @@ from auditor.patterns.minimal import (
     MinimalSearch,
     Oracle,
     Pattern,
+    PlainStates,
     State,
     coarsen,
     coarsen_by_chance,
@@ -29,6 +30,7 @@ from auditor.verify.pattern_trials import PatternVerifier
 
 Method = Literal["conservative", "statistical", "optimistic"]
 CONTROL_DRAWS = 10
+MAX_ATTACKS = 2_000
 
 
 class Minimised(NamedTuple):
@@ -89,7 +91,7 @@ def minimise(
     elif method == "statistical":
         smaller = coarsen_by_chance(search, whole, guess=max(1, len(whole) // 4), seed=seed)
     else:
-        smaller = prune_by_witnesses(search, whole)
+        smaller = prune_by_witnesses(search, whole, _attacks(verifier, label, whole))
     calls = search.calls
     search.max_calls += CONTROL_DRAWS
     control = random_subsets_that_hold(search, whole, len(smaller), CONTROL_DRAWS, seed)
@@ -123,10 +125,26 @@ def _oracle(verifier: PatternVerifier, label: int, whole: Pattern) -> Oracle:
         trial = verifier.one_class(label, plain_states(pattern))
         if trial.witness is None:
             return Judgement(trial.verdict)
-        missed = verifier.contradicted(everything, trial.witness.inputs)
-        return Judgement(trial.verdict, frozenset(State(*each) for each in missed))
+        (missed,) = _contradicted(verifier, everything, trial.witness.inputs[None])
+        return Judgement(trial.verdict, missed)
 
     return judge
+
+
+def _attacks(verifier: PatternVerifier, label: int, whole: Pattern) -> list[Pattern]:
+    """What samples that the model gives other classes contradict of a pattern."""
+    others = verifier.samples[verifier.classes_of(verifier.samples) != label]
+    found = _contradicted(verifier, plain_states(whole), others[:MAX_ATTACKS])
+    # What follows the whole pattern breaks it, and the verifier has said that nothing does.
+    return [each for each in found if each]
+
+
+def _contradicted(
+    verifier: PatternVerifier, states: PlainStates, inputs: NDArray[np.float32]
+) -> list[Pattern]:
+    names, missed = verifier.contradicted(states, inputs)
+    known = [State(*name) for name in names]
+    return [frozenset(known[k] for k in np.flatnonzero(row)) for row in missed]
 
 
 def _least_telling_first(
