@@ -144,6 +144,33 @@ class CurveEvidence(Record):
     description: str = ""
 
 
+class HeatMapEvidence(Record):
+    """A grid of numbers on one scale, `None` where there is nothing to measure.
+
+    `lower` and `upper` are the ends of the scale, not of the values.
+    """
+
+    kind: Literal["heat_map"] = "heat_map"
+    title: str
+    row_label: str
+    column_label: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    lower: float = 0.0
+    upper: float = 1.0
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _values_fill_the_grid(self) -> Self:
+        shape = {len(row) for row in self.values}
+        if len(self.values) != len(self.rows) or shape - {len(self.columns)}:
+            raise ValueError(f"the values do not fill {len(self.rows)}x{len(self.columns)} cells")
+        if not self.lower < self.upper:
+            raise ValueError(f"a scale from {self.lower} to {self.upper}")
+        return self
+
+
 class GrayImage(Record):
     """A small grey-scale picture; pixels row by row in [0, 1], 0 is black."""
 
@@ -207,7 +234,13 @@ class BlobEvidence(Record):
 
 
 Evidence = Annotated[
-    TextEvidence | TableEvidence | CurveEvidence | ImageEvidence | WitnessEvidence | BlobEvidence,
+    TextEvidence
+    | TableEvidence
+    | CurveEvidence
+    | HeatMapEvidence
+    | ImageEvidence
+    | WitnessEvidence
+    | BlobEvidence,
     Field(discriminator="kind"),
 ]
 

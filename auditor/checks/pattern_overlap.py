@@ -19,9 +19,10 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.patterns.pattern_file import PatternFile, read_patterns
-from auditor.verify.evidence import check_image_shape, pictured_witness
-from auditor.verify.onnx_subject import OnnxSubject, open_subject
+from auditor.verify.evidence import check_image_shape
+from auditor.verify.onnx_subject import open_subject
 from auditor.verify.outcome import Limits
+from auditor.verify.pattern_evidence import pattern_witness
 from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
 
 SHOWN_PAIRS = 200
@@ -73,7 +74,12 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         seed=context.seed,
     )
     trials = verifier.pairs(states, context.progress)
-    return _answer(params, opened, found, trials)
+    findings = tuple(
+        _finding(params, trial, pattern_witness(trial, verifier, states, params.image_shape))
+        for trial in trials
+        if trial.verdict is Verdict.VIOLATED
+    )
+    return _answer(params, found, trials, findings)
 
 
 def _standing(trial: PatternTrial) -> str:
@@ -83,12 +89,11 @@ def _standing(trial: PatternTrial) -> str:
 
 
 def _answer(
-    params: Params, opened: OnnxSubject, found: PatternFile, trials: list[PatternTrial]
+    params: Params, found: PatternFile, trials: list[PatternTrial], findings: tuple[Finding, ...]
 ) -> Answer:
-    broken = [trial for trial in trials if trial.verdict is Verdict.VIOLATED]
     still_open = [trial for trial in trials if trial.verdict.is_open]
     verdict, reason = Verdict.HOLDS, ""
-    if broken:
+    if findings:
         verdict = Verdict.VIOLATED
     elif not trials:
         verdict, reason = Verdict.SKIPPED, "fewer than two classes have a pattern"
@@ -99,14 +104,14 @@ def _answer(
             f"{len(still_open)} pairs undecided, for example {first} and {second}: "
             f"{still_open[0].reason}"
         )
-    disjoint = len(trials) - len(broken) - len(still_open)
+    disjoint = len(trials) - len(findings) - len(still_open)
     return Answer(
         verdict=verdict,
         summary=f"{disjoint} of {len(trials)} pairs of patterns cannot both be followed, "
-        f"{len(broken)} can; {len(still_open)} open",
+        f"{len(findings)} can; {len(still_open)} open",
         reason=reason,
         metrics=_metrics(params, found, trials),
-        findings=tuple(_finding(params, opened, trial) for trial in broken),
+        findings=findings,
         evidence=(_table(trials),),
         facts={
             "patterns": f"delta {params.delta}, mined from samples that count as "
@@ -151,12 +156,8 @@ def _table(trials: list[PatternTrial]) -> TableEvidence:
     )
 
 
-def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Finding:
+def _finding(params: Params, trial: PatternTrial, evidence: tuple[Evidence, ...]) -> Finding:
     first, second = trial.labels
-    evidence: tuple[Evidence, ...] = ()
-    if trial.prop is not None and trial.witness is not None:
-        caption = f"follows {first} and {second}, read as {trial.read_as}"
-        evidence = pictured_witness(trial.prop, trial.witness, opened, params.image_shape, caption)
     return Finding(
         title=f"An input follows the patterns of class {first} and of class {second}",
         severity=params.severity,

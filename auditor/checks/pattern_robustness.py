@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -11,8 +11,8 @@ from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.findings import (
     Answer,
     Control,
-    Evidence,
     Finding,
+    HeatMapEvidence,
     Location,
     Metric,
     Severity,
@@ -21,9 +21,10 @@ from auditor.findings import (
 )
 from auditor.intervals import share_metric
 from auditor.patterns.pattern_file import PatternFile, read_patterns
-from auditor.verify.evidence import check_image_shape, pictured_witness
-from auditor.verify.onnx_subject import OnnxSubject, open_subject
+from auditor.verify.evidence import check_image_shape
+from auditor.verify.onnx_subject import open_subject
 from auditor.verify.outcome import Limits
+from auditor.verify.pattern_evidence import Patterns, follower_gallery, pattern_witness
 from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
 
 
@@ -54,6 +55,16 @@ class Params(CheckParams):
     """Height and width, for models whose input is a grey-scale picture in [0, 1]."""
 
 
+class _Question(NamedTuple):
+    """What is asked: patterns of a file at one delta, put to the verifier, and its samples."""
+
+    params: Params
+    found: PatternFile
+    states: Patterns
+    verifier: PatternVerifier
+    labels: list[int]
+
+
 def prepare(subject: Subject, params: Params) -> None:
     """Find out before the run whether model, patterns and samples fit each other."""
     opened = open_subject(subject.path)
@@ -77,24 +88,17 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         time_limit_s=context.time_limit_s,
         seed=context.seed,
     )
+    question = _Question(params, found, states, verifier, samples.labels.tolist())
     if params.radius is None:
         trials = verifier.classes(states, context.progress)
-        return _answer(params, opened, found, trials, _class_metrics(params, found, trials))
-    return _run_around(params, params.radius, opened, found, verifier, context)
+        return _answer(question, trials, _class_metrics(question, trials))
+    return _run_around(question, params.radius, context)
 
 
-def _run_around(
-    params: Params,
-    radius: float,
-    opened: OnnxSubject,
-    found: PatternFile,
-    verifier: PatternVerifier,
-    context: CheckContext,
-) -> Answer:
+def _run_around(question: _Question, radius: float, context: CheckContext) -> Answer:
     """The same within a radius of samples, and the control without patterns."""
-    labels = opened.samples(params.inputs).labels.tolist()
-    states = found.patterns.all_class_states(params.delta, params.classes)
-    chosen = verifier.followers(states, labels)[: params.count]
+    params, labels, verifier = question.params, question.labels, question.verifier
+    chosen = verifier.followers(question.states, labels)[: params.count]
     if not chosen:
         return Answer(
             verdict=Verdict.SKIPPED,
@@ -104,26 +108,21 @@ def _run_around(
     trials, plain = [], []
     for number, sample in enumerate(chosen):
         label = labels[sample]
-        trials.append(verifier.around(label, states[label], sample, str(radius)))
+        trials.append(verifier.around(label, question.states[label], sample, str(radius)))
         plain.append(verifier.around(label, {}, sample, str(radius)))
         context.progress((number + 1) / len(chosen), f"sample {sample}")
-    answer = _answer(params, opened, found, trials, _sample_metrics(trials))
     without = Control(
         name="without patterns",
         question="How many of the same samples keep their class within the same radius when every "
         "input in it is meant?",
         metrics=_sample_metrics(plain),
     )
+    answer = _answer(question, trials, _sample_metrics(trials))
     return answer.model_copy(update={"controls": (without,)})
 
 
-def _answer(
-    params: Params,
-    opened: OnnxSubject,
-    found: PatternFile,
-    trials: list[PatternTrial],
-    metrics: tuple[Metric, ...],
-) -> Answer:
+def _answer(question: _Question, trials: list[PatternTrial], metrics: tuple[Metric, ...]) -> Answer:
+    params = question.params
     held = _of(trials, Verdict.HOLDS)
     broken = _of(trials, Verdict.VIOLATED)
     still_open = [trial for trial in trials if trial.verdict.is_open]
@@ -141,11 +140,17 @@ def _answer(
         f"not for {len(broken)}; {len(still_open)} open",
         reason=reason,
         metrics=metrics,
-        findings=tuple(_finding(params, opened, trial) for trial in broken),
-        evidence=(_table(params, found, trials),),
+        findings=tuple(_finding(question, trial) for trial in broken),
+        evidence=(
+            _table(question, trials),
+            _fixed_shares(question),
+            *follower_gallery(
+                question.verifier, question.states, question.labels, params.image_shape
+            ),
+        ),
         facts={
             "patterns": f"delta {params.delta}, mined from samples that count as "
-            f"{found.patterns.members}",
+            f"{question.found.patterns.members}",
             "domain": f"[{params.domain[0]:g}, {params.domain[1]:g}] for every input",
             "semantics": "real arithmetic, bounds rounded outward; a neuron at exactly zero "
             "follows either state",
@@ -157,11 +162,9 @@ def _of(trials: list[PatternTrial], verdict: Verdict) -> list[PatternTrial]:
     return [trial for trial in trials if trial.verdict is verdict]
 
 
-def _class_metrics(
-    params: Params, found: PatternFile, trials: list[PatternTrial]
-) -> tuple[Metric, ...]:
-    patterns = found.patterns
-    at = patterns.index_of(params.delta)
+def _class_metrics(question: _Question, trials: list[PatternTrial]) -> tuple[Metric, ...]:
+    found, patterns = question.found, question.found.patterns
+    at = patterns.index_of(question.params.delta)
     labels = [trial.labels[0] for trial in trials]
     fixed = patterns.fixed[at, labels].mean() / patterns.num_neurons
     counts = {
@@ -199,8 +202,8 @@ def _name(trial: PatternTrial) -> str:
     return f"class {trial.labels[0]}" if trial.sample is None else f"sample {trial.sample}"
 
 
-def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> TableEvidence:
-    patterns = found.patterns
+def _table(question: _Question, trials: list[PatternTrial]) -> TableEvidence:
+    params, found, patterns = question.params, question.found, question.found.patterns
     at = patterns.index_of(params.delta)
     rows = []
     for trial in trials:
@@ -227,12 +230,29 @@ def _table(params: Params, found: PatternFile, trials: list[PatternTrial]) -> Ta
     )  # fmt: skip
 
 
-def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Finding:
-    label = trial.labels[0]
-    evidence: tuple[Evidence, ...] = ()
-    if trial.prop is not None and trial.witness is not None:
-        caption = f"follows the pattern of {label}, read as {trial.read_as}"
-        evidence = pictured_witness(trial.prop, trial.witness, opened, params.image_shape, caption)
+def _fixed_shares(question: _Question) -> HeatMapEvidence:
+    """The picture of the patterns: layers as rows, classes as columns."""
+    patterns, delta = question.found.patterns, question.params.delta
+    shares = patterns.fixed_shares[:, patterns.index_of(delta)]
+    return HeatMapEvidence(
+        title=f"Share of neurons that each pattern fixes, delta {delta}",
+        row_label="layer",
+        column_label="class",
+        rows=tuple(layer.name for layer in patterns.layers),
+        columns=tuple(str(label) for label in range(patterns.num_classes)),
+        values=tuple(
+            tuple(
+                round(float(share), 4) if total else None
+                for share, total in zip(layer, patterns.totals, strict=True)
+            )
+            for layer in shares
+        ),
+        description="A class without samples has no pattern.",
+    )
+
+
+def _finding(question: _Question, trial: PatternTrial) -> Finding:
+    params, label = question.params, trial.labels[0]
     near = "" if trial.sample is None else f" within {params.radius:g} of sample {trial.sample}"
     place = f"pattern-class-{label}"
     return Finding(
@@ -246,7 +266,7 @@ def _finding(params: Params, opened: OnnxSubject, trial: PatternTrial) -> Findin
         location=Location(
             property_id=place, sample=None if trial.sample is None else str(trial.sample)
         ),
-        evidence=evidence,
+        evidence=pattern_witness(trial, question.verifier, question.states, params.image_shape),
     )
 
 

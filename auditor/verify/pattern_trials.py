@@ -156,12 +156,17 @@ class PatternVerifier:
         )
         return classes
 
+    def distance(self, states: LayerStates, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """How many states of a pattern inputs, [samples, inputs], contradict, [samples]."""
+        blocks = [block.missed for block in self._blocks(Pattern.of(states), inputs)]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
+
     def followers(self, patterns: Mapping[int, LayerStates], labels: Sequence[int]) -> list[int]:
         """Numbers of the samples that follow the pattern of their label."""
         found = []
         for label, states in patterns.items():
-            missed = np.concatenate([block.missed for block in self._missed(Pattern.of(states))])
-            found += np.flatnonzero((missed == 0) & (np.asarray(labels) == label)).tolist()
+            follows = self.distance(states, self.samples) == 0
+            found += np.flatnonzero(follows & (np.asarray(labels) == label)).tolist()
         return sorted(found)
 
     def pairs(
@@ -220,7 +225,7 @@ class PatternVerifier:
     def _nearest(self, states: LayerStates, label: int) -> NDArray[np.float32] | None:
         """The sample that follows the pattern with the least margin of its class."""
         best, found = np.inf, None
-        for block in self._missed(Pattern.of(states)):
+        for block in self._blocks(Pattern.of(states), self.samples):
             others = np.delete(block.outputs, label, axis=1).max(axis=1)
             margin = np.where(block.missed == 0, block.outputs[:, label] - others, np.inf)
             index = int(margin.argmin())
@@ -231,17 +236,17 @@ class PatternVerifier:
     def _least_contradicted(self, pattern: Pattern | None) -> NDArray[np.float32] | None:
         """The sample that contradicts fewest neurons."""
         best, found = np.inf, None
-        for block in self._missed(pattern):
+        for block in self._blocks(pattern, self.samples):
             index = int(block.missed.argmin())
             if block.missed[index] < best:
                 best, found = float(block.missed[index]), block.samples[index]
         return found
 
-    def _missed(self, pattern: Pattern | None) -> Iterator[Block]:
-        """Batches of samples with how many neurons each of them contradicts."""
+    def _blocks(self, pattern: Pattern | None, inputs: NDArray[np.float32]) -> Iterator[Block]:
+        """Batches of inputs with how many neurons each of them contradicts."""
         phases: Sequence[Int8] = phases_of(pattern, self.network)
-        for start in range(0, len(self.samples), BATCH):
-            samples = self.samples[start : start + BATCH]
+        for start in range(0, len(inputs), BATCH):
+            samples = inputs[start : start + BATCH]
             values = self.network.preactivations(samples.astype(np.float64))
             missed = np.zeros(len(samples), dtype=np.int64)
             for value, phase in zip(values, phases, strict=True):

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from auditor.findings import AuditReport, TableEvidence, Verdict
 from auditor_reports import number_text
 from auditor_reports.curve_chart import lay_out_curve
+from auditor_reports.heat_map import lay_out_heat_map
 from auditor_reports.interval_chart import lay_out_interval, shared_axes
 from auditor_reports.page import Page, arrange
 from auditor_reports.png import data_uri
@@ -143,6 +144,7 @@ def _environment(limits: Limits) -> Environment:
         status_words=STATUS_WORDS,
         verdict_words=_VERDICT_WORDS,
         lay_out_curve=lay_out_curve,
+        lay_out_heat_map=lay_out_heat_map,
         numeric_columns=_numeric_columns,
         lay_out_interval=lay_out_interval,
         shared_axes=shared_axes,

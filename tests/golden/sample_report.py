@@ -25,6 +25,7 @@ from auditor.findings import (
     GateDecision,
     GateRow,
     GrayImage,
+    HeatMapEvidence,
     ImageEvidence,
     Interval,
     Location,
@@ -457,6 +458,18 @@ def _pattern_results() -> list[CheckResult]:
                 "of -0.02.",
                 metrics=(Metric(name="classes proved", value=8, unit="of 10", better="higher"),),
                 evidence=(
+                    HeatMapEvidence(
+                        title="Share of neurons that each pattern fixes",
+                        row_label="layer",
+                        column_label="class",
+                        rows=("relu_1", "relu_2"),
+                        columns=tuple(map(str, range(10))),
+                        values=(
+                            tuple(round(0.9 - 0.07 * k, 2) for k in range(10)),
+                            (*(round(0.11 * k, 2) for k in range(9)), None),
+                        ),
+                        description="Class 9 has no sample that counts in relu_2.",
+                    ),
                     ImageEvidence(
                         title="Mean input that follows each pattern",
                         images=tuple(

@@ -14,7 +14,14 @@ import pytest
 
 from auditor.checks import pattern_overlap, pattern_robustness
 from auditor.errors import ConfigurationError, PatternMismatch
-from auditor.findings import Answer, TableEvidence, Verdict, WitnessEvidence
+from auditor.findings import (
+    Answer,
+    HeatMapEvidence,
+    ImageEvidence,
+    TableEvidence,
+    Verdict,
+    WitnessEvidence,
+)
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.evaluate import evaluate_patterns
 from auditor.patterns.mine import mine_patterns
@@ -96,6 +103,43 @@ def test_the_domain_is_part_of_the_question(tmp_path: Path) -> None:
     answer = classes(tmp_path, ambiguous(), domain=[0.5, 0.5], classes=[0])
     assert answer.verdict is Verdict.VIOLATED
     assert witness_of(answer).inputs == (0.5, 0.5)
+
+
+def pictures(answer: Answer) -> dict[str, ImageEvidence]:
+    return {e.title: e for e in answer.evidence if isinstance(e, ImageEvidence)}
+
+
+def test_the_report_draws_which_neurons_are_fixed(tmp_path: Path) -> None:
+    """All four neurons by both patterns; the second class without samples has none."""
+    answer = classes(tmp_path, separated())
+    (drawn,) = (e for e in answer.evidence if isinstance(e, HeatMapEvidence))
+    assert drawn.values == ((1.0, 1.0),)
+    assert drawn.columns == ("0", "1")
+    assert not pictures(answer)  # no image_shape
+
+
+def test_the_gallery_shows_who_follows_and_who_does_not(tmp_path: Path) -> None:
+    """Samples given after mining: the first contradicts all four neurons, the second none."""
+    fields = write(tmp_path, separated())
+    np.savez(
+        tmp_path / "samples.npz", inputs=array([[0.1, 0.9], [0.9, 0.1]]), labels=np.array([0, 0])
+    )
+    check = pattern_robustness.CHECK
+    params = check.params.model_validate({**fields, "image_shape": [1, 2]})
+    found = pictures(check.run(make_subject(tmp_path / "model.onnx"), params, make_context()))
+    follow, stray = (found["Samples that follow their pattern"], found["Samples that do not"])
+    assert [image.caption for image in follow.images] == ["sample 1 of class 0, distance 0"]
+    assert [image.caption for image in stray.images] == ["sample 0 of class 0, distance 4"]
+    assert stray.images[0].pixels == (0.1, 0.9)
+    assert follow.description == "1 of 2 samples follow the pattern of their label."
+
+
+def test_a_witness_is_pictured_with_its_distance(tmp_path: Path) -> None:
+    answer = classes(tmp_path, ambiguous(), image_shape=[1, 2], classes=[0, 1])
+    (picture,) = (e for e in answer.findings[0].evidence if isinstance(e, ImageEvidence))
+    assert picture.images[0].caption == (
+        "follows the pattern of 0 (distance 0), read as 1, whose pattern is at distance 0"
+    )
 
 
 def test_a_pattern_that_no_input_of_the_domain_follows_is_no_pass(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor_reports.heat_map import SHADES
+
 STYLE = (Path(__file__).parents[3] / "reports/auditor_reports/templates/style.css").read_text()
 SURFACES = ("canvas", "paper", "sunken")
 VERDICTS = ("holds", "violated", "unknown", "skipped", "error")
@@ -42,6 +44,7 @@ TEXT_PAIRS = [
     *((verdict, surface) for verdict in VERDICTS for surface in SURFACES),
     *((verdict, f"{verdict}-tint") for verdict in VERDICTS),
     *(("ink", f"{verdict}-tint") for verdict in VERDICTS),
+    *(("ink", f"heat-{shade}") for shade in range(1, SHADES)),
     ("paper", "violated"),  # the tag of a critical finding
     ("paper", "ink"),  # a pressed button
 ]
