@@ -21,7 +21,6 @@ from auditor.verify.bounds import (
     BoundedNetwork,
     LayerBounds,
     ReluRelaxation,
-    one_hot,
     relaxation_of,
     with_phases,
 )
@@ -98,24 +97,7 @@ class CaseTree:
         self.root_bound = 0.0
         self.stuck = 0
         self.found = False
-        self.nodes = self._within_pattern(self._root())
-
-    def _within_pattern(self, nodes: Nodes) -> Nodes:
-        """The root with its box shrunk to where the first layer can follow the pattern."""
-        width = self.owner.hidden[0]
-        fixed = torch.nonzero(nodes.phases[0, :width]).ravel()
-        if not len(fixed):
-            return nodes
-        sign = nodes.phases[0, fixed].to(nodes.lower.dtype)
-        (term,) = self.net.terms[0]
-        weight = term.map.pull_back(one_hot(fixed, self.net.biases[0]))
-        error = self.net.factor * self.net.magnitudes[0][fixed] + self.net.floor
-        constant = -sign * self.net.biases[0][fixed] - error
-        for coefficients, offset in zip(-sign[:, None] * weight, constant, strict=True):
-            boxes = nodes.lower, nodes.upper
-            nodes.lower, nodes.upper = contract_boxes(boxes, coefficients[None], offset[None])
-        self._tighten_first_layer(nodes)
-        return nodes
+        self.nodes = self._root()
 
     def _root(self) -> Nodes:
         box, upper = self.owner.box

@@ -7,12 +7,19 @@ contraction in `box_kernel`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import torch
 from torch import Tensor
 
+from auditor.verify.bounds import BoundedNetwork, one_hot
+from auditor.verify.network.graph import INPUT
 from auditor.verify.rounding import UNIT_ROUNDOFF
 
 Boxes = tuple[Tensor, Tensor]
+# Rows of the inputs' coefficients that are held at a time.
+NEURONS: Final = 512
 
 
 def contract_boxes(boxes: Boxes, coefficients: Tensor, constant: Tensor) -> Boxes:
@@ -37,3 +44,28 @@ def contract_boxes(boxes: Boxes, coefficients: Tensor, constant: Tensor) -> Boxe
         torch.where(coefficients < 0, torch.fmax(low, limit - slack), low),
         torch.where(coefficients > 0, torch.fmin(high, limit + slack), high),
     )
+
+
+def contract_to_phases(net: BoundedNetwork, phases: Sequence[Tensor], box: Boxes) -> Boxes:
+    """A box without parts where layers that read the inputs alone cannot show their phases.
+
+    Args:
+        net: The network, over a box that contains this one.
+        phases: What is asked of each layer's neurons, [1, neurons]: 1, -1, or 0 for nothing.
+        box: Lower and upper ends, [1, inputs] each.
+
+    Returns:
+        Lower and upper ends; lower > upper somewhere where no input shows them.
+    """
+    for layer, (terms, asked) in enumerate(zip(net.terms, phases, strict=False)):
+        fixed = torch.nonzero(asked[0]).ravel()
+        if not len(fixed) or [term.source for term in terms] != [INPUT]:
+            continue
+        error = net.factor * net.magnitudes[layer] + net.floor
+        for some in torch.split(fixed, NEURONS):
+            sign = asked[0, some].to(box[0].dtype)
+            rows = -sign[:, None] * terms[0].map.pull_back(one_hot(some, net.biases[layer]))
+            constant = -sign * net.biases[layer][some] - error[some]
+            for row, offset in zip(rows, constant, strict=True):
+                box = contract_boxes(box, row[None], offset[None])
+    return box

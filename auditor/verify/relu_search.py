@@ -25,6 +25,7 @@ from auditor.verify.bounds import (
     with_phases,
 )
 from auditor.verify.case_tree import CaseTree
+from auditor.verify.contraction import contract_to_phases
 from auditor.verify.live_neurons import Kept, live_neurons, restricted
 from auditor.verify.network import Network
 from auditor.verify.network.linear_map import DenseMap
@@ -148,6 +149,8 @@ class ReluSearch:
             semantics=self.problem.semantics,
             slack=self.slack,
         )
+        if self.problem.has_pattern:
+            self.box = contract_to_phases(net, self.asked, self.box)
         bounds = self._hidden_bounds(net, deadline)
         self.kept = live_neurons(net, bounds, self.asked)
         widths, places = list(self.hidden), []

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.verify.contraction import contract_boxes
+from auditor.verify.bounds import BoundedNetwork
+from auditor.verify.contraction import contract_boxes, contract_to_phases
+from auditor.verify.network.from_onnx import graph_from_onnx
+from tests.models.marked_digits import MARKS, PIXELS, trained_network
+from tests.models.random_graphs import random_model
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -53,3 +58,51 @@ def test_no_satisfying_point_is_lost(seed: int) -> None:
     )
     assert (kept >= new_low.numpy()).all()
     assert (kept <= new_high.numpy()).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000))
+def test_inputs_that_show_the_phases_stay(seed: int) -> None:
+    """Phases are taken from one point of the box; whoever shares them is not lost."""
+    random = np.random.default_rng(seed)
+    network = graph_from_onnx(random_model(seed))
+    low = random.normal(size=network.num_inputs)
+    high = low + random.uniform(0.1, 2.0, network.num_inputs)
+    points = random.uniform(low, high, (200, network.num_inputs))
+    before = network.preactivations(points)
+    signs = [np.sign(value).astype(np.int8) if layer.relu else np.zeros((200, 0), np.int8)
+             for value, layer in zip(before, network.layers, strict=True)]  # fmt: skip
+    chosen = [
+        np.where(random.random(sign.shape[1]) < 0.3, sign[0], 0).astype(np.int8) for sign in signs
+    ]
+    shares = np.ones(200, bool)
+    for sign, phase in zip(signs, chosen, strict=True):
+        shares &= (sign * phase >= 0).all(axis=1)
+    new_low, new_high = contract_to_phases(
+        BoundedNetwork.over_box(network, low, high),
+        [torch.from_numpy(phase)[None] for phase in chosen],
+        (torch.from_numpy(low)[None], torch.from_numpy(high)[None]),
+    )
+    assert shares[0]
+    assert (points[shares] >= new_low.numpy()).all()
+    assert (points[shares] <= new_high.numpy()).all()
+
+
+def test_every_layer_that_reads_the_inputs_counts() -> None:
+    """`marked` and `visible` are not the first layer: mark 3 above 1/2, mark 4 below 2/5."""
+    proto, _ = trained_network("dense")
+    network = graph_from_onnx(proto)
+    phases = [torch.zeros((1, layer.num_outputs if layer.relu else 0), dtype=torch.int8)
+              for layer in network.layers]  # fmt: skip
+    names = [layer.name for layer in network.layers]
+    phases[names.index("marked")][0, 3] = 1
+    phases[names.index("visible")][0, 4] = -1
+    low, high = np.zeros(PIXELS), np.ones(PIXELS)
+    new_low, new_high = contract_to_phases(
+        BoundedNetwork.over_box(network, low, high), phases,
+        (torch.from_numpy(low)[None], torch.from_numpy(high)[None]),
+    )  # fmt: skip
+    assert new_low[0, MARKS][3].item() == pytest.approx(0.5, abs=1e-6)
+    assert new_high[0, MARKS][4].item() == pytest.approx(0.4, abs=1e-6)
+    assert new_low.sum() == pytest.approx(0.5, abs=1e-6)
+    assert new_high.sum() == pytest.approx(PIXELS - 0.6, abs=1e-6)
