@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from auditor.errors import ConfigurationError
 from auditor.findings import Answer, BlobRef, CheckCard
@@ -21,6 +21,16 @@ from auditor.findings import Answer, BlobRef, CheckCard
 CODE = re.compile(r"AUD\d{3}")
 
 P = TypeVar("P", bound="CheckParams")
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if not ends[0] <= ends[1]:
+        raise ValueError(f"a range from {ends[0]:g} to {ends[1]:g}; give its lower end first")
+    return ends
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""Lower and upper end of a range of numbers."""
 
 
 class CheckParams(BaseModel):

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.check import Check, CheckContext, CheckParams, Range, Subject
 from auditor.findings import (
     Answer,
     Control,
@@ -47,7 +47,7 @@ class Params(CheckParams):
     """The radius at which the verdict is given."""
     radii: tuple[float, ...] = ()
     """Further radii, for the curve of certified share against radius."""
-    clip: tuple[float, float] | None = None
+    clip: Range | None = None
     """Range every input stays in, for example [0, 1] for pictures."""
     count: int = Field(default=50, ge=1)
     """How many samples, from the first on."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from auditor.check import Check, CheckContext, CheckParams, Subject
+from auditor.check import Check, CheckContext, CheckParams, Range, Subject
 from auditor.findings import (
     Answer,
     Evidence,
@@ -37,7 +37,7 @@ class Params(CheckParams):
     """Which of the file's deltas."""
     inputs: Path
     """Samples, a .npz with `inputs` and `labels`: the search for a witness begins at them."""
-    domain: tuple[float, float] = (0.0, 1.0)
+    domain: Range = (0.0, 1.0)
     """Range that every input lies in."""
     classes: tuple[int, ...] = ()
     """Classes whose pairs are asked about; all that have a pattern if empty."""

@@ -136,6 +136,11 @@ class CaseTree:
         self._remember(self.nodes, improved.multipliers)
         return False
 
+    @property
+    def open_cases(self) -> list[int]:
+        """The case's number, unless it is refuted."""
+        return [self.case] if len(self.nodes) else []
+
     def search(
         self,
         limits: Limits,

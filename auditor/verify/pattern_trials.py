@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import ConfigurationError
 from auditor.findings import Verdict
 from auditor.verify.network.chain import Float64
 from auditor.verify.onnx_subject import OnnxSubject
@@ -91,6 +92,9 @@ class PatternVerifier:
         limits: Limits of one question.
         time_limit_s: Wall-clock seconds for all questions; later ones stay `unknown`.
         seed: Seed of the falsifier.
+
+    Raises:
+        ConfigurationError: The domain's ends are no numbers, or in the wrong order.
     """
 
     def __init__(
@@ -104,7 +108,11 @@ class PatternVerifier:
         seed: int = 0,
     ) -> None:
         self.subject, self.network = subject, subject.network
-        self.domain = exact_number(domain[0]), exact_number(domain[1])
+        self.domain = _number(domain[0], "domain"), _number(domain[1], "domain")
+        if self.domain[0] > self.domain[1]:
+            raise ConfigurationError(
+                f"a domain from {domain[0]} to {domain[1]}; give its lower end first"
+            )
         self.samples = samples
         self.limits, self.seed = limits or Limits(), seed
         self.deadline = time.monotonic() + time_limit_s
@@ -124,9 +132,16 @@ class PatternVerifier:
         return self._class_trial(label, states, self._whole_domain(), None)
 
     def around(self, label: int, states: LayerStates, sample: int, radius: str) -> PatternTrial:
-        """The same within a radius (L-infinity) of one of the samples."""
+        """The same within a radius (L-infinity, as written) of one of the samples.
+
+        Raises:
+            ConfigurationError: The radius is no number, or negative.
+        """
         center = tuple(Fraction(float(value)) for value in self.samples[sample])
-        box = box_around(center, exact_number(radius), self.domain)
+        exact = _number(radius, "radius")
+        if exact < 0:
+            raise ConfigurationError(f"radius {radius}; give one of at least 0")
+        box = box_around(center, exact, self.domain)
         return self._class_trial(label, states, box, sample)
 
     def contradicted(
@@ -253,3 +268,10 @@ class PatternVerifier:
                 if phase.any():
                     missed += (value * phase < 0).sum(axis=1)
             yield Block(samples, values[-1], missed)
+
+
+def _number(text: str, what: str) -> Fraction:
+    try:
+        return exact_number(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: {error}") from None

@@ -83,6 +83,11 @@ class ReluSearch:
             self.trees = sorted(open_trees, key=lambda each: -each.root_bound)
         return not self.trees
 
+    @property
+    def open_cases(self) -> set[int]:
+        """Numbers of the cases that are not refuted."""
+        return {case for tree in self.trees for case in tree.open_cases}
+
     def run(
         self,
         limits: Limits,

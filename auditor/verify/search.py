@@ -13,7 +13,7 @@ is reproducible; the clock only ever turns an answer into `unknown`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -49,6 +49,7 @@ Progress = Callable[[float, str], None]
 FIRST_EVALUATIONS = 6_000
 FIRST_BOXES = 1_000
 FIRST_NODES = 64
+REGION_SHARE = 0.4  # of the time that is left, for linear programs in a pattern's regions
 FEW_INPUTS = 12
 FEW_RELUS = 1_000
 # Networks so small that Z3 is asked about the whole of what ReLU splitting left open.
@@ -213,8 +214,10 @@ class _Run:
                     return True
         return False
 
-    def _falsify_regions(self, problem: Problem, falsifier: Falsifier) -> bool:
-        """Look for a witness in the linear regions of a pattern; True when one counts."""
+    def _falsify_regions(
+        self, problem: Problem, falsifier: Falsifier, cases: Collection[int]
+    ) -> bool:
+        """Look in the linear regions of a pattern for a witness of cases; True when one counts."""
         pattern = self.prop.pattern
         start = falsifier.closest[1] if falsifier.closest is not None else None
         if pattern is not None and pattern.example is not None:
@@ -227,10 +230,12 @@ class _Run:
         search = RegionSearch(problem)
         if not search.is_affordable or len(start) != len(problem.lower):
             return False
+        now = time.monotonic()
+        deadline = now + REGION_SHARE * (self.deadline - now)
         with self._timed("regions"):
             nearest = np.argsort(problem.violation(start[None])[0], kind="stable").tolist()
-            for case in nearest:
-                if self._accept(problem, search.descend(case, start, self.deadline)):
+            for case in filter(cases.__contains__, nearest):
+                if self._accept(problem, search.descend(case, start, deadline)):
                     return True
                 if self._is_disproved():
                     return True
@@ -255,16 +260,17 @@ class _Run:
             return self._decide_whole_with_z3(problem, share)
         # Only splits of signs and of a chain's inputs can be certified.
         free = proof is None or _has_curves(problem)
-        if self._falsify_regions(problem, falsifier):
-            return "a witness was found"
         suited = self.engine == "auto" and free and _suits_input_search(problem)
+        if not (self.engine == "inputs" or suited):
+            # The compiler of its kernel is heavy to load, and many witnesses are found before.
+            from auditor.verify.box_search import fits_box_search
+
+            if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
+                return self._search_relus(problem, falsifier, share, proof)
+        if self._falsify_regions(problem, falsifier, range(len(problem.cases))):
+            return "a witness was found"
         if self.engine == "inputs" or suited:
             return self._search_inputs(problem, falsifier, share)
-        # The compiler of its kernel is heavy to load, and many witnesses are found before.
-        from auditor.verify.box_search import fits_box_search
-
-        if self.engine == "relus" or (self.engine == "auto" and not fits_box_search(problem)):
-            return self._search_relus(problem, falsifier, share, proof)
         # The first box search on a machine compiles its kernel, which takes a while.
         self.progress(0.0, "preparing the search")
         search = self._box_search(problem, share, proof)
@@ -320,6 +326,9 @@ class _Run:
             first = min(self.statistics.boxes + FIRST_NODES, self.limits.max_boxes)
             stopped = self._branch_on_relus(problem, search, first)
         if stopped and first < self.limits.max_boxes and not self.judge.is_over:
+            # Linear programs cost more than the bounds of many nodes, so these come first.
+            if self._falsify_regions(problem, falsifier, search.open_cases):
+                return "a witness was found"
             # A point of a wide network costs far more than one of a small network.
             if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
                 return "a witness was found"

@@ -100,6 +100,12 @@ class SharedTree:
         self.stuck = 0
         self.found = False
 
+    @property
+    def open_cases(self) -> list[int]:
+        """Numbers of the cases that some waiting node leaves open."""
+        is_open = self.nodes.is_open.any(dim=0).tolist()
+        return [case for case, left in zip(self.cases, is_open, strict=True) if left]
+
     def search(
         self,
         limits: Limits,

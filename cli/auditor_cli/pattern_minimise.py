@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -26,11 +26,18 @@ from auditor.patterns.minimal import (
 )
 from auditor.patterns.pattern_set import PatternSet
 from auditor.verdicts import Verdict
-from auditor.verify.pattern_trials import PatternVerifier
+from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
 
 Method = Literal["conservative", "statistical", "optimistic"]
 CONTROL_DRAWS = 10
 MAX_ATTACKS = 2_000
+
+
+class Ball(NamedTuple):
+    """Inputs within a radius (L-infinity, as written) of the first samples."""
+
+    radius: str
+    samples: int
 
 
 class Minimised(NamedTuple):
@@ -40,11 +47,11 @@ class Minimised(NamedTuple):
         label: The class.
         before: The mined pattern.
         after: What is left of it, or None where it does not verify to begin with.
-        verdict: The verdict on the mined pattern.
-        calls: Questions put to the verifier.
+        verdict: The verdict on the mined pattern; skipped where no sample follows it.
+        calls: Patterns that the verifier judged.
         unsettled: States kept because the verifier gave up without them.
         control: Of `CONTROL_DRAWS` random subsets of the same size, those that verify.
-        recall: Share of the class's samples that follow, before and after.
+        recall: Share of the class's samples that follow, before and after; None without samples.
     """
 
     label: int
@@ -54,7 +61,7 @@ class Minimised(NamedTuple):
     calls: int
     unsettled: int
     control: int
-    recall: tuple[float, float]
+    recall: tuple[float | None, float | None]
 
 
 def minimise(
@@ -67,6 +74,7 @@ def minimise(
     *,
     max_calls: int,
     seed: int = 0,
+    ball: Ball | None = None,
 ) -> Minimised:
     """Make one class's pattern as general as the verifier allows.
 
@@ -77,27 +85,34 @@ def minimise(
         label: The class.
         method: Which search.
         labels: Labels of the verifier's samples.
-        max_calls: After so many questions everything left counts as needed.
+        max_calls: After so many judgements everything left counts as needed.
         seed: Seed of random choices.
+        ball: Ask only of inputs near samples that follow the mined pattern; None for all.
     """
     whole = states_of(patterns.class_states(label, delta))
-    search = MinimalSearch(_oracle(verifier, label, whole), max_calls)
-    first = search.judge(whole)
-    if first.verdict is not Verdict.HOLDS:
+    centers: list[int] = []
+    if ball is not None:
+        centers = verifier.followers({label: plain_states(whole)}, labels)[: ball.samples]
+    ask = _Inquiry(verifier, label, "" if ball is None else ball.radius, centers)
+    search = MinimalSearch(_oracle(ask, whole), max_calls)
+    nothing_to_ask = ball is not None and not centers
+    verdict = Verdict.SKIPPED if nothing_to_ask else search.judge(whole).verdict
+    if verdict is not Verdict.HOLDS:
         recall = _recall(verifier, label, whole, labels)
-        return Minimised(label, whole, None, first.verdict, search.calls, 0, 0, (recall, recall))
+        return Minimised(label, whole, None, verdict, search.calls, 0, 0, (recall, recall))
     if method == "conservative":
         smaller = coarsen(search, whole, _least_telling_first(patterns, delta, label, whole))
     elif method == "statistical":
         smaller = coarsen_by_chance(search, whole, guess=max(1, len(whole) // 4), seed=seed)
     else:
-        smaller = prune_by_witnesses(search, whole, _attacks(verifier, label, whole))
+        attacks = _attacks(verifier, label, whole) if ball is None else []
+        smaller = prune_by_witnesses(search, whole, attacks)
     calls = search.calls
     search.max_calls += CONTROL_DRAWS
     control = random_subsets_that_hold(search, whole, len(smaller), CONTROL_DRAWS, seed)
     recalls = (_recall(verifier, label, part, labels) for part in (whole, smaller))
     return Minimised(
-        label, whole, smaller, first.verdict, calls, len(search.unsettled), control,
+        label, whole, smaller, verdict, calls, len(search.unsettled), control,
         (next(recalls), next(recalls)),
     )  # fmt: skip
 
@@ -118,15 +133,33 @@ def with_states(patterns: PatternSet, delta: Delta, found: Sequence[Minimised]) 
     return replace(patterns, deltas=(patterns.deltas[position],), layers=tuple(layers))
 
 
-def _oracle(verifier: PatternVerifier, label: int, whole: Pattern) -> Oracle:
+class _Inquiry(NamedTuple):
+    """The question about a pattern: of all inputs, or of those within a radius of samples."""
+
+    verifier: PatternVerifier
+    label: int
+    radius: str
+    centers: Sequence[int]
+
+    def trials(self, states: PlainStates) -> Iterator[PatternTrial]:
+        """One trial after the other."""
+        if not self.radius:
+            yield self.verifier.one_class(self.label, states)
+        for sample in self.centers:
+            yield self.verifier.around(self.label, states, sample, self.radius)
+
+
+def _oracle(ask: _Inquiry, whole: Pattern) -> Oracle:
     everything = plain_states(whole)
 
     def judge(pattern: Pattern) -> Judgement:
-        trial = verifier.one_class(label, plain_states(pattern))
-        if trial.witness is None:
-            return Judgement(trial.verdict)
-        (missed,) = _contradicted(verifier, everything, trial.witness.inputs[None])
-        return Judgement(trial.verdict, missed)
+        for trial in ask.trials(plain_states(pattern)):
+            if trial.witness is not None:
+                (missed,) = _contradicted(ask.verifier, everything, trial.witness.inputs[None])
+                return Judgement(trial.verdict, missed)
+            if trial.verdict is not Verdict.HOLDS:
+                return Judgement(trial.verdict)
+        return Judgement(Verdict.HOLDS)
 
     return judge
 
@@ -163,7 +196,7 @@ def _least_telling_first(
 
 def _recall(
     verifier: PatternVerifier, label: int, pattern: Pattern, labels: Sequence[int]
-) -> float:
+) -> float | None:
     members = sum(each == label for each in labels)
     followers = verifier.followers({label: plain_states(pattern)}, labels)
-    return len(followers) / members if members else float("nan")
+    return len(followers) / members if members else None

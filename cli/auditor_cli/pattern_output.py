@@ -199,16 +199,17 @@ def show_minimised(found: Sequence[Minimised], output: Output) -> None:
         rows.append(
             (str(each.label), str(each.verdict), str(len(each.before)), size, str(each.calls),
              str(each.unsettled), control,
-             f"{each.recall[0]:.3f}", f"{each.recall[1]:.3f}")
+             *("-" if recall is None else f"{recall:.3f}" for recall in each.recall))
         )  # fmt: skip
         output.record({
             "class": each.label, "verdict": str(each.verdict), "states_before": len(each.before),
-            "states_after": None if each.after is None else len(each.after), "calls": each.calls,
+            "states_after": None if each.after is None else len(each.after),
+            "judged": each.calls,
             "unsettled": each.unsettled, "random_subsets_that_hold": each.control,
             "random_subsets": CONTROL_DRAWS, "recall_before": each.recall[0],
             "recall_after": each.recall[1],
         })  # fmt: skip
     output.table(
-        ("class", "mined pattern", "states", "minimal", "questions", "unsettled",
+        ("class", "mined pattern", "states", "minimal", "judged", "unsettled",
          "random subsets that hold", "recall before", "after"), rows,
     )  # fmt: skip

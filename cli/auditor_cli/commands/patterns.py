@@ -174,10 +174,17 @@ def monitor(
         default="optimistic", show_default=True, help="Which search.")  # fmt: skip
 @option("--domain", nargs=2, default=("0", "1"), show_default=True,
         help="Range that every input lies in.")  # fmt: skip
+@option(
+    "--radius",
+    default="",
+    help="Ask only of inputs within this distance (L-infinity) of samples that follow.",
+)
+@option("--count", type=click.IntRange(1), default=5, show_default=True,
+        help="With --radius: how many samples of each class.")  # fmt: skip
 @option("--time", "time_s", type=click.FloatRange(min=0, min_open=True), default=30.0,
         show_default=True, help="Seconds for each question to the verifier.")  # fmt: skip
 @option("--calls", type=click.IntRange(1), default=200, show_default=True,
-        help="Questions for each class.")  # fmt: skip
+        help="Patterns to be judged for each class.")  # fmt: skip
 @option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
 @data_options
 @json_option
@@ -190,6 +197,8 @@ def minimise(
     classes: tuple[int, ...],
     method: str,
     domain: tuple[str, str],
+    radius: str,
+    count: int,
     time_s: float,
     calls: int,
     seed: int,
@@ -210,8 +219,8 @@ def minimise(
     from auditor.verify.onnx_subject import open_subject
     from auditor.verify.outcome import Limits
     from auditor.verify.pattern_trials import PatternVerifier
+    from auditor_cli.pattern_minimise import Ball, with_states
     from auditor_cli.pattern_minimise import minimise as minimise_class
-    from auditor_cli.pattern_minimise import with_states
     from auditor_cli.pattern_output import show_minimised
 
     output = Output(as_json, quiet)
@@ -224,7 +233,7 @@ def minimise(
     found = [
         minimise_class(
             verifier, patterns, delta, label, method, data.labels.tolist(),  # type: ignore[arg-type]
-            max_calls=calls, seed=seed,
+            max_calls=calls, seed=seed, ball=Ball(radius, count) if radius else None,
         )
         for label in wanted
     ]  # fmt: skip
