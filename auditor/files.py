@@ -16,6 +16,16 @@ _WRONG_PLACE = {
 }  # fmt: skip
 
 
+def refuse_existing(target: Path, what: str) -> None:
+    """Refuse to write over a file, or over a link to one; `what` says what would be written.
+
+    Raises:
+        OutputNotWritable: There is something at the path.
+    """
+    if target.exists() or target.is_symlink():
+        raise OutputNotWritable(target, f"it exists, and {what} is a new file")
+
+
 def write_atomically(target: Path, content: bytes) -> None:
     """Write a file, and its folder if need be, so that a reader sees all of it or the old one.
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from auditor.activations.capture import CaptureOptions
 from auditor.activations.layers import activation_layers, choose_layers
 from auditor.activations.onnx_capture import exposed_graph
-from auditor.errors import OutputNotWritable, UnsupportedModel
-from auditor.files import write_atomically
+from auditor.errors import UnsupportedModel
+from auditor.files import refuse_existing, write_atomically
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.probes import probe_inputs
 from auditor.patterns.evaluate import capture_for
@@ -45,20 +45,10 @@ def write_monitored(monitor: Monitor, model: OnnxModel, path: Path) -> OnnxModel
         OutputNotWritable: There is a file already, or the place cannot be written.
         PatternMismatch, UnsupportedModel: As for `append_monitor`.
     """
-    refuse_existing(path)
+    refuse_existing(path, "a monitored model")
     monitored = append_monitor(monitor, model)
     write_atomically(path, monitored.proto.SerializeToString(deterministic=True))
     return replace(monitored, path=path)
-
-
-def refuse_existing(path: Path) -> None:
-    """Refuse to write over a file, or over a link to one.
-
-    Raises:
-        OutputNotWritable: There is something at the path.
-    """
-    if path.exists() or path.is_symlink():
-        raise OutputNotWritable(path, "it exists, and a monitored model is a new file")
 
 
 def append_monitor(monitor: Monitor, model: OnnxModel) -> OnnxModel:

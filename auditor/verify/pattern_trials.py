@@ -5,6 +5,7 @@ Source: Geng et al. 2023, 2210.16114 (there: NAPRP, NAPARP, non-ambiguity).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +95,8 @@ class PatternVerifier:
         seed: Seed of the falsifier.
 
     Raises:
-        ConfigurationError: The domain's ends are no numbers, or in the wrong order.
+        ConfigurationError: The domain's ends are no numbers, or in the wrong order; or samples
+            are not of the model's size.
     """
 
     def __init__(
@@ -112,6 +114,11 @@ class PatternVerifier:
         if self.domain[0] > self.domain[1]:
             raise ConfigurationError(
                 f"a domain from {domain[0]} to {domain[1]}; give its lower end first"
+            )
+        if samples.ndim != 2 or samples.shape[1] != self.network.num_inputs:
+            raise ConfigurationError(
+                f"samples of {math.prod(samples.shape[1:])} values; the model takes "
+                f"{self.network.num_inputs}"
             )
         self.samples = samples
         self.limits, self.seed = limits or Limits(), seed

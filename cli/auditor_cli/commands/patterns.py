@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from auditor.errors import ConfigurationError
+from auditor.files import refuse_existing
 from auditor_cli.options import FILE, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.pattern_options import data_options, run_options
@@ -142,14 +143,14 @@ def monitor(
     from auditor.models.labelled_data import divided, read_labelled
     from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.monitor import fit_thresholds, make_monitor, read_quantile
-    from auditor.patterns.monitor_graph import refuse_existing, write_monitored
+    from auditor.patterns.monitor_graph import write_monitored
     from auditor.patterns.pattern_file import read_patterns
     from auditor_cli.pattern_output import show_monitor
 
     output = Output(as_json, quiet)
     if labels and not inputs:
         raise ConfigurationError("--labels without --inputs; give the samples they are of")
-    refuse_existing(out)
+    refuse_existing(out, "a monitored model")
     share = read_quantile(quantile)
     opened = OnnxModel.open(model)
     made = make_monitor(read_patterns(file, model_digest=opened.digest).patterns, delta)
@@ -167,7 +168,7 @@ def monitor(
 @click.argument("file", type=FILE)
 @click.argument("model", type=FILE)
 @option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
-        help="The pattern file to write.")  # fmt: skip
+        help="The pattern file to write, one that does not exist.")  # fmt: skip
 @option("--delta", default="0.95", show_default=True, help="Which of FILE's deltas.")
 @option("--class", "classes", type=int, multiple=True, help="Classes; all with a pattern if none.")
 @option("--method", type=click.Choice(["conservative", "statistical", "optimistic"]),
@@ -224,6 +225,7 @@ def minimise(
     from auditor_cli.pattern_output import show_minimised
 
     output = Output(as_json, quiet)
+    refuse_existing(out, "a minimised pattern file")
     subject = open_subject(model)
     patterns = read_patterns(file, model_digest=subject.model.digest).patterns
     data = read_labelled(inputs, labels)
