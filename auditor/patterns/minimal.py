@@ -150,7 +150,12 @@ def coarsen(search: MinimalSearch, pattern: Pattern, order: Sequence[State] = ()
 
 
 def coarsen_by_chance(
-    search: MinimalSearch, pattern: Pattern, *, guess: int, seed: int = 0
+    search: MinimalSearch,
+    pattern: Pattern,
+    order: Sequence[State] = (),
+    *,
+    guess: int,
+    seed: int = 0,
 ) -> Pattern:
     """Keep each state with a probability, as long as the rest holds; then `coarsen`.
 
@@ -160,6 +165,7 @@ def coarsen_by_chance(
     Args:
         search: Where calls are made and counted.
         pattern: A pattern that holds.
+        order: As for `coarsen`.
         guess: Guess of the minimal size, at least 1.
         seed: Seed of the draws.
 
@@ -181,11 +187,14 @@ def coarsen_by_chance(
             failures += 1
         if failures > 3 + math.log(len(pattern) + 1):
             size, failures = 2 * size, 0
-    return coarsen(search, pattern)
+    return coarsen(search, pattern, order)
 
 
 def prune_by_witnesses(
-    search: MinimalSearch, pattern: Pattern, attacks: Iterable[Pattern] = ()
+    search: MinimalSearch,
+    pattern: Pattern,
+    order: Sequence[State] = (),
+    attacks: Iterable[Pattern] = (),
 ) -> Pattern:
     """Keep a smallest-looking set of states that every witness contradicts; then `coarsen`.
 
@@ -196,6 +205,7 @@ def prune_by_witnesses(
     Args:
         search: Where calls are made and counted.
         pattern: A pattern that holds.
+        order: As for `coarsen`.
         attacks: For inputs known to break the property, the states of the pattern that they
             contradict.
 
@@ -214,14 +224,14 @@ def prune_by_witnesses(
         chosen = hitting | frozenset(best[:padding])
         judged = search.judge(chosen)
         if judged.verdict is Verdict.HOLDS:
-            return coarsen(search, chosen)
+            return coarsen(search, chosen, order)
         if padding >= len(best):
             break
         if judged.contradicted is not None:
             demands.append(judged.contradicted & pattern)
         # One demand at a time would take as many calls as there are states.
         padding = max(1, 2 * padding)
-    return coarsen(search, pattern)
+    return coarsen(search, pattern, order)
 
 
 def hitting_set(demands: Sequence[Pattern]) -> Pattern:

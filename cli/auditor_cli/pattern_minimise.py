@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,13 +101,14 @@ def minimise(
     if verdict is not Verdict.HOLDS:
         recall = _recall(verifier, label, whole, labels)
         return Minimised(label, whole, None, verdict, search.calls, 0, 0, (recall, recall))
+    order = _dearest_first(verifier, whole, verifier.samples[np.equal(labels, label)])
     if method == "conservative":
-        smaller = coarsen(search, whole, _least_telling_first(patterns, delta, label, whole))
+        smaller = coarsen(search, whole, order)
     elif method == "statistical":
-        smaller = coarsen_by_chance(search, whole, guess=max(1, len(whole) // 4), seed=seed)
+        smaller = coarsen_by_chance(search, whole, order, guess=max(1, len(whole) // 4), seed=seed)
     else:
         attacks = _attacks(verifier, label, whole) if ball is None else []
-        smaller = prune_by_witnesses(search, whole, attacks)
+        smaller = prune_by_witnesses(search, whole, order, attacks)
     calls = search.calls
     search.max_calls += CONTROL_DRAWS
     control = random_subsets_that_hold(search, whole, len(smaller), CONTROL_DRAWS, seed)
@@ -180,18 +182,13 @@ def _contradicted(
     return [frozenset(known[k] for k in np.flatnonzero(row)) for row in missed]
 
 
-def _least_telling_first(
-    patterns: PatternSet, delta: Delta, label: int, whole: Pattern
+def _dearest_first(
+    verifier: PatternVerifier, whole: Pattern, members: NDArray[np.float32]
 ) -> list[State]:
-    """States in the order in which to drop them: first those that other classes share."""
-    position = patterns.index_of(delta)
-    shared: dict[State, int] = {}
-    for layer in patterns.layers:
-        for active, side in zip((True, False), layer.states, strict=True):
-            counts: NDArray[Any] = side[position].sum(axis=0)
-            for neuron in np.flatnonzero(side[position, label]).tolist():
-                shared[State(layer.name, neuron, active)] = int(counts[neuron])
-    return sorted(whole, key=lambda state: (-shared[state], str(state)))
+    """States in the order in which to drop them: first those that cost most recall."""
+    cost = Counter(state for missed in _contradicted(verifier, plain_states(whole), members)
+                   for state in missed)  # fmt: skip
+    return sorted(whole, key=lambda state: (-cost[state], str(state)))
 
 
 def _recall(
