@@ -153,10 +153,10 @@ def plot(records: list[dict[str, Any]], deltas: list[str]) -> str:
         for value in (0.005, 0.02, 0.1, 0.5)
     )
     names = "".join(
-        f'<text x="70" y="{44 + 16 * number}" fill="{colour}">{name}</text>'
+        f'<text x="205" y="{290 + 16 * number}" fill="{colour}">{name}</text>'
         for number, (name, colour) in enumerate(COLOURS.items())
     )
-    names += f'<text x="70" y="76" fill="#444">rings: delta {", ".join(deltas)}, outward</text>'
+    names += f'<text x="205" y="322" fill="#444">rings: delta {", ".join(deltas)}, outward</text>'
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 420 410" font-family="sans-serif" '
         'font-size="12" role="img"><title>Largest verified radius without and with the pattern of '
