@@ -168,7 +168,8 @@ class CaseTree:
             splittable = scores.amax(dim=1) > -torch.inf
             for index in torch.nonzero(~refuted & ~splittable).ravel().tolist():
                 leaf = batch.pick(slice(index, index + 1))
-                if self._close_leaf(leaf, is_witness):
+                # A leaf costs a linear program: without time for it it stays open.
+                if time.monotonic() < deadline and self._close_leaf(leaf, is_witness):
                     self._count_refuted(leaf.depth)
                 elif self.found:
                     return "a witness was found"

@@ -133,7 +133,9 @@ class SharedTree:
             is_left = nodes.is_open.any(dim=1)
             splittable = scores.amax(dim=1) > -torch.inf
             for index in torch.nonzero(is_left & ~splittable).ravel().tolist():
-                if not self._close_leaf(nodes, index, relaxations, is_witness):
+                # A leaf costs linear programs: without time for them it stays open.
+                in_time = time.monotonic() < deadline
+                if not (in_time and self._close_leaf(nodes, index, relaxations, is_witness)):
                     self.stuck += 1
                     self.statistics.open_leaves += 1
                 if self.found:
