@@ -7,7 +7,7 @@ import math
 import pytest
 from numba.core import caching
 
-from auditor.verify.compilation import compiled
+from auditor.compilation import compiled
 
 
 def halve(value: float) -> float:

@@ -1,0 +1,143 @@
+"""Compiled searches in one suffix array.
+
+Suffixes are in the order of their bytes, a shorter one before a longer one that begins with
+it. A bisection remembers how much of the query its two ends share with it, so that no byte is
+compared twice in a row (Manber and Myers 1993); it starts inside the bucket of the query's
+first two bytes. Queries must not hold the separator byte.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auditor.compilation import compiled
+
+
+@compiled()
+def shared_length(text, position, query, start, stop, known):  # type: ignore[no-untyped-def]
+    """How many bytes of query[start:stop] stand at a position, `known` of them for certain."""
+    length = known
+    while (
+        start + length < stop
+        and position + length < len(text)
+        and text[position + length] == query[start + length]
+    ):
+        length += 1
+    return length
+
+
+@compiled()
+def bucket_of(buckets, query, start):  # type: ignore[no-untyped-def]
+    """Ranks [low, high) of suffixes that begin with the query's first two bytes."""
+    key = np.int64(query[start]) * 256 + np.int64(query[start + 1])
+    return buckets[key], buckets[key + 1]
+
+
+@compiled()
+def longest_match(text, suffixes, buckets, query, start, stop):  # type: ignore[no-untyped-def]
+    """Length of the longest prefix of query[start:stop] in the text, and a rank that shows it."""
+    if start >= stop:
+        return 0, 0
+    if start + 1 == stop:
+        low, high = _of_byte(buckets, query[start])
+        return (1, low) if low < high else (0, 0)
+    low, high = bucket_of(buckets, query, start)
+    if low == high:
+        low, high = _of_byte(buckets, query[start])
+        return (1, low) if low < high else (0, 0)
+    best, rank = 2, low
+    below, above = 2, 2
+    while low < high:
+        middle = (low + high) // 2
+        position = np.int64(suffixes[middle])
+        length = shared_length(text, position, query, start, stop, min(below, above))
+        if length > best:
+            best, rank = length, middle
+        if start + length == stop:
+            return length, middle
+        if position + length == len(text) or text[position + length] < query[start + length]:
+            low, below = middle + 1, length
+        else:
+            high, above = middle, length
+    return best, rank
+
+
+@compiled()
+def _of_byte(buckets, byte):  # type: ignore[no-untyped-def]
+    """Ranks [low, high) of suffixes that begin with a byte and have a second one."""
+    return buckets[np.int64(byte) * 256], buckets[np.int64(byte) * 256 + 256]
+
+
+@compiled()
+def interval(text, suffixes, buckets, query, start, stop):  # type: ignore[no-untyped-def]
+    """Ranks [low, high) of the suffixes that begin with query[start:stop], at least one byte."""
+    if start + 1 == stop:
+        return _of_byte(buckets, query[start])
+    first, last = bucket_of(buckets, query, start)
+    low = _bisect(text, suffixes, query, start, stop, first, last, False)
+    return low, _bisect(text, suffixes, query, start, stop, low, last, True)
+
+
+@compiled()
+def _bisect(text, suffixes, query, start, stop, low, high, after):  # type: ignore[no-untyped-def]
+    """The first rank whose suffix is not before the query, or is after all that begin with it."""
+    below, above = 2, 2
+    while low < high:
+        middle = (low + high) // 2
+        position = np.int64(suffixes[middle])
+        length = shared_length(text, position, query, start, stop, min(below, above))
+        if start + length == stop:
+            goes_right = after
+        else:
+            ends = position + length == len(text)
+            goes_right = ends or text[position + length] < query[start + length]
+        if goes_right:
+            low, below = middle + 1, length
+        else:
+            high, above = middle, length
+    return low
+
+
+@compiled()
+def longest_matches(text, suffixes, buckets, query, positions, lengths, ranks):  # type: ignore[no-untyped-def]
+    """`longest_match` from each of some positions to the end of the query, into two arrays."""
+    for number in range(len(positions)):
+        found = longest_match(text, suffixes, buckets, query, positions[number], len(query))
+        lengths[number], ranks[number] = found
+
+
+@compiled()
+def first_disorder(text, suffixes, ranks):  # type: ignore[no-untyped-def]
+    """The first rank whose suffix is not before the next one's, or -1; in linear time.
+
+    Args:
+        text: The text.
+        suffixes: A permutation of its positions.
+        ranks: Its inverse, one longer: -1 for the empty suffix.
+
+    A suffix is before another if its first byte is smaller, or equal and the rest is before the
+    other's rest. Where the ranks of all rests are right, so is the order (Burkhardt and
+    Kärkkäinen 2003).
+    """
+    for rank in range(len(suffixes) - 1):
+        one, other = np.int64(suffixes[rank]), np.int64(suffixes[rank + 1])
+        if text[one] > text[other]:
+            return rank
+        if text[one] == text[other] and ranks[one + 1] > ranks[other + 1]:
+            return rank
+    return -1
+
+
+@compiled()
+def invert(suffixes, ranks):  # type: ignore[no-untyped-def]
+    """Write the rank of each position; False if an entry is no position, or stands twice."""
+    count = len(suffixes)
+    for index in range(count):
+        ranks[index] = -2
+    for rank in range(count):
+        position = np.int64(suffixes[rank])
+        if position < 0 or position >= count or ranks[position] != -2:
+            return False
+        ranks[position] = rank
+    ranks[count] = -1
+    return True
