@@ -362,12 +362,13 @@ def merge_shards(
     Raises:
         As `add_to_index`.
     """
-    manifest = read_manifest(folder)
     refuse_too_little_memory(shard_bytes)
-    small = [each for each in manifest.shards if 2 * each.symbols <= shard_bytes]
-    if len(small) < 2:
-        return manifest
+    read_manifest(folder)  # a folder without an index gets no lock
     with _only_writer(folder):
+        manifest = read_manifest(folder)
+        small = [each for each in manifest.shards if 2 * each.symbols <= shard_bytes]
+        if len(small) < 2:
+            return manifest
         state = _State("", [])
         shards = open_shards(folder, manifest.model_copy(update={"shards": tuple(small)}))
         documents = (document for shard in shards for document in shard.contents())
