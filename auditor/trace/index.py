@@ -46,6 +46,7 @@ from auditor.trace.shard import (
     digest_of,
     record_of,
     sort_shard,
+    sorted_tokens,
 )
 
 SHARDS: Final = "shards"
@@ -348,6 +349,8 @@ def verify_index(folder: Path, progress: Progress = lambda text: None) -> Manife
             raise RefusedInput(f"{shard.folder}: suffixes {at} and {at + 1} are out of order")
         if (np.diff(shard.buckets) != count_pairs(shard.text)).any() or shard.buckets[0]:
             raise RefusedInput(f"{shard.folder}: its buckets are not those of its text")
+        if not np.array_equal(sorted_tokens(shard.text), shard.tokens):
+            raise RefusedInput(f"{shard.folder}: its tokens are not those of its text")
         progress(f"shard {shard.record.name}: {shard.record.symbols} suffixes in order")
     return manifest
 

@@ -56,6 +56,8 @@ class Manifest(_Record):
     """Version of the format."""
     mode: Literal["bytes"] = "bytes"
     """What a symbol is."""
+    normaliser: Literal["ascii-lower-words-1"] = "ascii-lower-words-1"
+    """By which rules tokens are counted."""
     shards: tuple[ShardRecord, ...]
     """In the order in which they were added."""
     empty_documents: int = Field(default=0, ge=0)

@@ -19,6 +19,7 @@ from auditor.trace.index import open_shards
 from auditor.trace.manifest import Manifest, read_manifest
 from auditor.trace.shard import DocumentRecord, Shard, storable
 from auditor.trace.suffix_kernel import interval, longest_matches
+from auditor.trace.surprisal import UnigramCounts
 
 Int64 = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -166,6 +167,15 @@ class TraceIndex:
             reached = stop
             found.append(Span(int(start), stop, self.count(text[start:stop])))
         return found
+
+    def unigrams(self) -> UnigramCounts:
+        """How often each token stands in the index."""
+        hashes = [shard.tokens[:, 0] for shard in self.shards]
+        return UnigramCounts(
+            count=lambda token: sum(shard.count_token(token) for shard in self.shards),
+            total=sum(int(shard.tokens[:, 3].sum()) for shard in self.shards),
+            types=len(np.unique(np.concatenate(hashes))),
+        )
 
     def _intervals(self, query: Bytes) -> list[tuple[int, int]]:
         """The ranks of each shard whose suffixes begin with the query."""

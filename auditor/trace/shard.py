@@ -7,6 +7,7 @@
 | `buckets.i64` | first rank of each pair of bytes, 65,537 entries |
 | `starts.i64` | where each document begins, and the end of the last one |
 | `documents.jsonl` | one line for each document: identifier, source, place, label, is_text |
+| `tokens.i64` | each token: hash, first position, length, count; by hash, then position |
 """
 
 from __future__ import annotations
@@ -26,21 +27,25 @@ from numpy.typing import NDArray
 from auditor.errors import ConfigurationError, RefusedInput
 from auditor.trace.corpus import Document
 from auditor.trace.manifest import SEPARATOR, ShardRecord, StoredFile
+from auditor.trace.tokens import KIND, LOWER, count_tokens, hash_of
 
 TEXT: Final = "text.u8"
 SUFFIXES: Final = "suffixes.i32"
 BUCKETS: Final = "buckets.i64"
 STARTS: Final = "starts.i64"
 DOCUMENTS: Final = "documents.jsonl"
-FILES: Final = (TEXT, SUFFIXES, BUCKETS, STARTS, DOCUMENTS)
+TOKENS: Final = "tokens.i64"
+FILES: Final = (TEXT, SUFFIXES, BUCKETS, STARTS, DOCUMENTS, TOKENS)
 PADDING: Final = 2
 MAX_SYMBOLS: Final = 2**31 - 1
 # The text, its suffixes as 32-bit numbers; measured, see docs/benchmarks.md.
 PEAK_BYTES_PER_SYMBOL: Final = 5.0
 _PIECE: Final = 2**24
+_FIRST_SLOTS: Final = 2**16
 
 Bytes = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
+_NOTHING: Final[Int64] = np.zeros(0, dtype=np.int64)
 
 
 def storable(content: bytes) -> bytes:
@@ -115,16 +120,24 @@ def sort_shard(folder: Path) -> dict[str, str]:
     buckets = np.zeros(65_537, dtype="<i8")
     np.cumsum(count_pairs(text), out=buckets[1:])
     buckets.tofile(folder / BUCKETS)
-    # Neither sorting nor hashing holds the interpreter's lock.
+    # Neither sorting nor counting nor hashing holds the interpreter's lock.
     with ThreadPoolExecutor(max_workers=1) as thread:
+        written = thread.submit(lambda: sorted_tokens(text).tofile(folder / TOKENS))
         others = {name: thread.submit(digest_of, folder / name)
-                  for name in (TEXT, BUCKETS, STARTS, DOCUMENTS)}  # fmt: skip
+                  for name in FILES if name != SUFFIXES}  # fmt: skip
         suffixes = divsufsort(text).astype("<i4", copy=False)
         sorted_digest = thread.submit(lambda: hashlib.sha256(suffixes).hexdigest())
         # Written from memory: assigning into a memory-mapped file doubles the peak.
         suffixes.tofile(folder / SUFFIXES)
+        written.result()
         digests = {name: future.result() for name, future in others.items()}
         return {**digests, SUFFIXES: f"sha256:{sorted_digest.result()}"}
+
+
+def sorted_tokens(text: Bytes) -> Int64:
+    """Every token of a text: hash, first position, length, count; [types, 4], by hash."""
+    found: Int64 = count_tokens(text, KIND, LOWER, _FIRST_SLOTS)
+    return found[np.lexsort((found[:, 1], found[:, 0]))].astype("<i8", copy=False)
 
 
 def count_pairs(text: Bytes) -> Int64:
@@ -204,6 +217,8 @@ class Shard:
         for name, size in sizes.items():
             if name not in record.files or record.files[name].size != size:
                 raise RefusedInput(f"{folder / name} does not fit its shard; build the index anew")
+        if TOKENS not in record.files or record.files[TOKENS].size % 32:
+            raise RefusedInput(f"{folder / TOKENS} does not fit its shard; build the index anew")
 
     @cached_property
     def text(self) -> Bytes:
@@ -238,6 +253,27 @@ class Shard:
                 "documents; build the index anew"
             )
         return lines, np.concatenate([[0], ends])
+
+    @cached_property
+    def tokens(self) -> Int64:
+        """Hash, first position, length and count of each token, [types, 4], by hash."""
+        flat: Int64 = np.array(self._mapped(TOKENS, "<i8")) if self._token_bytes else _NOTHING
+        return flat.reshape(-1, 4)
+
+    @property
+    def _token_bytes(self) -> int:
+        return self.record.files[TOKENS].size
+
+    def count_token(self, token: bytes) -> int:
+        """How often a token, in lower case, stands in the text."""
+        hashes, value = self.tokens[:, 0], hash_of(token)
+        for row in range(int(np.searchsorted(hashes, value)), len(hashes)):
+            key, position, length, count = self.tokens[row].tolist()
+            if key != value:
+                break
+            if bytes(self.text[position : position + length]).lower() == token:
+                return int(count)
+        return 0
 
     def document(self, number: int) -> DocumentRecord:
         """The record of one document."""

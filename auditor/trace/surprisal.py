@@ -9,9 +9,8 @@ independent tokens would hold: `ln E = ln N - BCI`.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,50 +18,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError
+from auditor.trace.tokens import tokens_of
 
 UNSEEN: Final = 1e-9
 """Probability of a token that the training text does not hold, in the published score."""
 
-_TOKEN: Final = re.compile(r"\w+|[^\w\s]")
-
-Smoother = Callable[[str], float]
+Smoother = Callable[[bytes], float]
 """The probability of a token, above 0."""
-
-
-def tokens_of(text: str) -> list[str]:
-    """Lower-case words and single punctuation marks, the units that are counted."""
-    return _TOKEN.findall(text.lower())
 
 
 @dataclass(frozen=True)
 class UnigramCounts:
-    """How often each token stands in a text.
+    """How often tokens stand in a training text; see `auditor.trace.tokens`.
 
     Attributes:
-        counts: By token.
-        total: Their sum.
+        count: Of one token.
+        total: Of all tokens together.
+        types: How many different ones there are.
     """
 
-    counts: Mapping[str, int]
+    count: Callable[[bytes], int]
     total: int
+    types: int
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> UnigramCounts:
-        """Count the tokens of texts.
+    def of(cls, texts: Iterable[bytes]) -> UnigramCounts:
+        """Count the tokens of texts."""
+        counts: Counter[bytes] = Counter()
+        for text in texts:
+            counts.update(tokens_of(text))
+        return cls(lambda token: counts.get(token, 0), counts.total(), len(counts))
+
+    def __post_init__(self) -> None:
+        """Refuse a text without tokens, which gives no probabilities.
 
         Raises:
             ConfigurationError: There is no token.
         """
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(tokens_of(text))
-        if not counts:
+        if not self.total:
             raise ConfigurationError("no token to count; give text with words")
-        return cls(counts, counts.total())
 
     def published(self) -> Smoother:
         """The share of the tokens, and `UNSEEN` for a token that was never seen."""
-        return lambda token: self.counts.get(token, 0) / self.total or UNSEEN
+        return lambda token: self.count(token) / self.total or UNSEEN
 
     def add_k(self, k: float = 1.0) -> Smoother:
         """Counts with k added to each, that of one unknown token included.
@@ -72,14 +70,14 @@ class UnigramCounts:
         """
         if not k > 0:
             raise ConfigurationError(f"k {k}; give a number above 0")
-        whole = self.total + k * (len(self.counts) + 1)
-        return lambda token: (self.counts.get(token, 0) + k) / whole
+        whole = self.total + k * (self.types + 1)
+        return lambda token: (self.count(token) + k) / whole
 
     def witten_bell(self) -> Smoother:
         """New tokens together get the share of tokens that were new when first seen."""
-        kinds = len(self.counts)
+        kinds = self.types
         whole = self.total + kinds
-        return lambda token: (self.counts.get(token, 0) or kinds) / whole
+        return lambda token: (self.count(token) or kinds) / whole
 
 
 @dataclass(frozen=True)
@@ -114,13 +112,13 @@ class SurprisalScorer:
         ConfigurationError: A probability is not in (0, 1].
     """
 
-    def __init__(self, tokens: Sequence[str], probability: Smoother) -> None:
+    def __init__(self, tokens: Sequence[bytes], probability: Smoother) -> None:
         self.tokens = list(tokens)
         values: list[float] = []
         for token in self.tokens:
             share = probability(token)
             if not 0 < share <= 1:
-                raise ConfigurationError(f"probability {share} of the token '{token[:40]}'")
+                raise ConfigurationError(f"probability {share} of the token {token[:40]!r}")
             values.append(-math.log(share))
         self.values: NDArray[np.float64] = np.array(values, dtype=np.float64)
         self._sums = np.concatenate([[0.0], np.cumsum(self.values)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,11 @@ def test_spans_of_a_text_are_shown(folder: Path) -> None:
     assert (span["text"], span["start"], span["count"], span["documents"]) == (
         "quick brown fox jumps over", 10, 1, ["a.txt"]
     )  # fmt: skip
+    # Of 17 tokens two are `quick` and two `brown`; `fox`, `jumps` and `over` stand once.
+    assert span["bci"] == pytest.approx(-2 * math.log(2 / 17) - 3 * math.log(1 / 17))
+    assert span["log10_e_value"] == pytest.approx(
+        math.log10(17) - float(span["bci"]) / math.log(10)  # type: ignore[arg-type]
+    )
 
 
 def test_adding_and_merging_keep_what_was_there(folder: Path) -> None:

@@ -209,34 +209,41 @@ def find(folder: Path, text: str, most: int, as_json: bool) -> int:
 def text(folder: Path, file: Path, least: int, most: int, as_json: bool) -> int:
     """Show the longest spans of a text FILE that stand in INDEX word for word.
 
-    A match is no proof that a model learned the text there.
+    A match is no proof that a model learned the text there. The surprisal is the Belief Conflict
+    Index as published: it grows with the length of a span and knows no policy. E is how often
+    chance explains the span, if words were independent.
     """
     from auditor.trace.matches import TraceIndex
+    from auditor.trace.surprisal import SurprisalScorer
+    from auditor.trace.tokens import tokens_of
 
     output = Output(as_json)
     if not file.is_file():
         raise ConfigurationError(f"text not found: {file}; give a file")
     content = file.read_bytes()
     asked = TraceIndex(folder)
+    unigrams = asked.unigrams()
     rows = []
     for span in asked.spans(content, least):
-        shown = content[span.start : span.stop].decode("utf-8", "replace")
-        places = asked.find(content[span.start : span.stop], most).occurrences
+        inside = content[span.start : span.stop]
+        shown = inside.decode("utf-8", "replace")
+        places = asked.find(inside, most).occurrences
+        score = SurprisalScorer(tokens_of(inside), unigrams.published()).span()
+        chance = score.log10_e_value(unigrams.total)
         sources = ", ".join(each.document.identifier for each in places)
-        rows.append(
-            (
-                str(span.start),
-                str(span.stop - span.start),
-                str(span.count),
-                _cell(shown),
-                _cell(sources),
-            )
-        )
+        rows.append((
+            str(span.start), str(span.stop - span.start), str(span.count), f"{score.bci:.1f}",
+            f"{chance:.1f}", _cell(shown), _cell(sources),
+        ))  # fmt: skip
         output.record({
             "kind": "span", "start": span.start, "stop": span.stop, "count": span.count,
-            "text": shown, "documents": [each.document.identifier for each in places],
+            "tokens": score.tokens, "bci": score.bci, "density": score.density, "kl": score.kl,
+            "log10_e_value": chance, "text": shown,
+            "documents": [each.document.identifier for each in places],
         })  # fmt: skip
-    output.table(("byte", "length", "count", "text", "documents"), rows)
+    output.table(
+        ("byte", "length", "count", "surprisal (BCI)", "log10 E", "text", "documents"), rows
+    )
     return 0
 
 

@@ -31,6 +31,7 @@ from auditor.trace.index import (
 from auditor.trace.manifest import MANIFEST, read_manifest
 from auditor.trace.matches import TraceIndex
 from auditor.trace.shard import sort_shard
+from auditor.trace.surprisal import UnigramCounts
 
 SORT = "auditor.trace.index.sort_shard"
 
@@ -202,7 +203,8 @@ def test_a_corpus_that_changed_is_read_anew(
 
 
 @pytest.mark.parametrize(
-    "name", ["text.u8", "suffixes.i32", "buckets.i64", "starts.i64", "documents.jsonl"]
+    "name",
+    ["text.u8", "suffixes.i32", "buckets.i64", "starts.i64", "documents.jsonl", "tokens.i64"],
 )
 def test_every_changed_byte_is_noticed(built: Path, name: str) -> None:
     path = built / "shards/000000" / name
@@ -295,6 +297,18 @@ def test_shards_beyond_the_memory_are_refused_before_anything_is_read(
         build_index([corpus(tmp_path, b"a")], tmp_path / "idx", shard_bytes=2**30)
     assert not (tmp_path / "idx").exists()
     assert needed_memory(2**30) > 5 * 2**30
+
+
+def test_tokens_are_counted_over_all_shards(tmp_path: Path) -> None:
+    source = corpus(tmp_path, *ANIMALS, b"The CAT, the end")
+    build_index([source], tmp_path / "idx", shard_bytes=24)
+    index = TraceIndex(tmp_path / "idx")
+    assert len(index.manifest.shards) > 1
+    found = index.unigrams()
+    expected = UnigramCounts.of([*ANIMALS, b"The CAT, the end"])
+    assert (found.total, found.types) == (expected.total, expected.types)
+    for token in (b"the", b"cat", b",", b"bird", b"zebra"):
+        assert found.count(token) == expected.count(token)
 
 
 def test_a_query_longer_than_any_document_has_no_match(built: Path) -> None:
