@@ -42,7 +42,6 @@ from auditor.trace.shard import (
     PEAK_BYTES_PER_SYMBOL,
     Shard,
     ShardWriter,
-    count_pairs,
     digest_of,
     record_of,
     sort_shard,
@@ -334,7 +333,7 @@ def verify_index(folder: Path, progress: Progress = lambda text: None) -> Manife
     Raises:
         RefusedInput: The first thing that is wrong.
     """
-    from auditor.trace.suffix_kernel import first_disorder, invert
+    from auditor.trace.suffix_kernel import count_pairs, first_disorder, invert
 
     manifest = read_manifest(folder)
     for shard in open_shards(folder, manifest):

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from auditor.errors import ConfigurationError, RefusedInput
 from auditor.trace.corpus import Document
 from auditor.trace.manifest import SEPARATOR, ShardRecord, StoredFile
+from auditor.trace.suffix_kernel import count_pairs
 from auditor.trace.tokens import KIND, LOWER, count_tokens, hash_of
 
 TEXT: Final = "text.u8"
@@ -41,7 +42,7 @@ MAX_SYMBOLS: Final = 2**31 - 1
 # The text, its suffixes as 32-bit numbers; measured, see docs/benchmarks.md.
 PEAK_BYTES_PER_SYMBOL: Final = 5.0
 _PIECE: Final = 2**24
-_FIRST_SLOTS: Final = 2**16
+_FIRST_ROOM: Final = 2**16
 
 Bytes = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
@@ -136,17 +137,8 @@ def sort_shard(folder: Path) -> dict[str, str]:
 
 def sorted_tokens(text: Bytes) -> Int64:
     """Every token of a text: hash, first position, length, count; [types, 4], by hash."""
-    found: Int64 = count_tokens(text, KIND, LOWER, _FIRST_SLOTS)
+    found: Int64 = count_tokens(text, KIND, LOWER, _FIRST_ROOM)
     return found[np.lexsort((found[:, 1], found[:, 0]))].astype("<i8", copy=False)
-
-
-def count_pairs(text: Bytes) -> Int64:
-    """How often each pair of bytes stands in a text, [65,536]."""
-    counts = np.zeros(65_536, dtype=np.int64)
-    for start in range(0, len(text) - 1, _PIECE):
-        piece = text[start : start + _PIECE + 1].astype(np.uint16)
-        counts += np.bincount(piece[:-1] << 8 | piece[1:], minlength=65_536)
-    return counts
 
 
 def record_of(folder: Path, name: str, digests: dict[str, str]) -> ShardRecord:

@@ -107,6 +107,15 @@ def longest_matches(text, suffixes, buckets, query, positions, lengths, ranks): 
 
 
 @compiled()
+def count_pairs(text):  # type: ignore[no-untyped-def]
+    """How often each pair of bytes stands in a text, [65,536]."""
+    counts = np.zeros(65_536, np.int64)
+    for index in range(len(text) - 1):
+        counts[np.int64(text[index]) * 256 + np.int64(text[index + 1])] += 1
+    return counts
+
+
+@compiled()
 def first_disorder(text, suffixes, ranks):  # type: ignore[no-untyped-def]
     """The first rank whose suffix is not before the next one's, or -1; in linear time.
 

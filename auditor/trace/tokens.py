@@ -50,29 +50,41 @@ def _same(text, lower, one, other, length):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _slot(table, mask, text, lower, value, start, length):  # type: ignore[no-untyped-def]
-    """Where a token is in the table, or the free place for it."""
-    at = value & mask
-    while table[at, 3]:
-        known = table[at, 0] == value and table[at, 2] == length
-        if known and _same(text, lower, table[at, 1], start, length):
+def _slot(slots, entries, text, lower, value, start, length):  # type: ignore[no-untyped-def]
+    """The slot that names a token's entry, or the free one for it."""
+    at = value & np.int64(len(slots) - 1)
+    while slots[at] >= 0:
+        entry = entries[slots[at]]
+        if entry[0] == value and entry[2] == length and _same(text, lower, entry[1], start, length):
             break
-        at = (at + 1) & mask
+        at = (at + 1) & np.int64(len(slots) - 1)
     return at
 
 
 @compiled()
-def count_tokens(text, kind, lower, slots):  # type: ignore[no-untyped-def]
-    """Every token of a text once: hash, first position, length, count; [types, 4], unordered.
+def _renumbered(entries, used, count):  # type: ignore[no-untyped-def]
+    """Slots, a power of two of them, that name entries which all differ."""
+    slots = np.full(count, -1, np.int32)
+    for number in range(used):
+        at = entries[number, 0] & np.int64(count - 1)
+        while slots[at] >= 0:
+            at = (at + 1) & np.int64(count - 1)
+        slots[at] = number
+    return slots
+
+
+@compiled()
+def count_tokens(text, kind, lower, room):  # type: ignore[no-untyped-def]
+    """Every token of a text once: hash, first position, length, count; [types, 4], as they come.
 
     Args:
         text: The text, [bytes].
         kind: `KIND`.
         lower: `LOWER`.
-        slots: Places of the table to begin with, a power of two.
+        room: Entries to begin with, a power of two.
     """
-    table = np.zeros((slots, 4), np.int64)
-    used, at = 0, 0
+    entries, used, at = np.zeros((room, 4), np.int64), 0, 0
+    slots = np.full(2 * room, -1, np.int32)
     while at < len(text):
         sort = kind[text[at]]
         if sort == 0:
@@ -84,17 +96,19 @@ def count_tokens(text, kind, lower, slots):  # type: ignore[no-untyped-def]
             value = (value ^ np.uint64(lower[text[at]])) * np.uint64(0x100000001B3)
             at += 1
         key = np.int64(value)
-        place = _slot(table, np.int64(len(table) - 1), text, lower, key, start, at - start)
-        if not table[place, 3]:
-            table[place, 0], table[place, 1], table[place, 2] = key, start, at - start
-            used += 1
-        table[place, 3] += 1
-        if 2 * used > len(table):
-            larger = np.zeros((2 * len(table), 4), np.int64)
-            for old in range(len(table)):
-                if table[old, 3]:
-                    new = _slot(larger, np.int64(len(larger) - 1), text, lower,
-                                table[old, 0], table[old, 1], table[old, 2])  # fmt: skip
-                    larger[new] = table[old]
-            table = larger
-    return table[table[:, 3] > 0]
+        slot = _slot(slots, entries, text, lower, key, start, at - start)
+        if slots[slot] >= 0:
+            entries[slots[slot], 3] += 1
+            continue
+        if used == len(entries):
+            larger = np.zeros((len(entries) + len(entries) // 2 + 1, 4), np.int64)
+            larger[:used] = entries
+            entries = larger
+        if 3 * used > 2 * len(slots):
+            slots = _renumbered(entries, used, 2 * len(slots))
+            slot = _slot(slots, entries, text, lower, key, start, at - start)
+        slots[slot] = used
+        entries[used, 0], entries[used, 1] = key, start
+        entries[used, 2], entries[used, 3] = at - start, 1
+        used += 1
+    return entries[:used]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydivsufsort import divsufsort  # type: ignore[import-untyped]
 
-from auditor.trace.shard import count_pairs
 from auditor.trace.suffix_kernel import (
+    count_pairs,
     first_disorder,
     interval,
     invert,

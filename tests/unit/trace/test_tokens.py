@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from auditor.trace.tokens import KIND, LOWER, count_tokens, hash_of, tokens_of
 
 
-def counted(text: bytes, slots: int = 4) -> dict[bytes, int]:
+def counted(text: bytes, room: int = 4) -> dict[bytes, int]:
     """What the compiled counter says, each entry's hash and bytes checked."""
     array = np.frombuffer(text, dtype=np.uint8)
     found = {}
-    for value, position, length, count in count_tokens(array, KIND, LOWER, slots).tolist():
+    for value, position, length, count in count_tokens(array, KIND, LOWER, room).tolist():
         token = text[position : position + length].lower()
         assert hash_of(token) == value
         assert token not in found
@@ -38,7 +38,7 @@ def test_separators_and_control_characters_are_of_no_token() -> None:
 @example(b"")
 @example(b"A" * 50 + b" " + b"a" * 50)
 def test_the_compiled_counter_counts_every_token(text: bytes) -> None:
-    """Also while its table grows from four places."""
+    """Also while its room grows from four entries."""
     assert counted(text) == dict(Counter(tokens_of(text)))
 
 
