@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
+from auditor.verify import shared_tree
+from auditor.verify.leaf_duals import bound_leaf
 from auditor.verify.outcome import Limits, Statistics
 from auditor.verify.problem import problems_of
 from auditor.verify.property import Pattern, UnsafeRow
@@ -53,3 +56,35 @@ def test_hidden_bounds_use_the_pattern() -> None:
     assert (float(low[0, 0]), float(high[0, 0])) == pytest.approx((0.0, 3.0))
     assert float(search.bounds[1][0][0, 0]) >= -2.01
     assert float(search.bounds[1][1][0, 1]) <= 0.51
+
+
+def test_no_leaf_is_looked_at_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps beyond the deadline at the first leaf; the others stay open."""
+    network = random_chain(16, (4, 5, 3, 1))
+    lower, upper = [-1.0] * 4, [1.0] * 4
+    (problem,) = problems_of(network, output_at_least(network, lower, upper, 0))
+    minimum = minimum_by_phases(network, problem.lower, problem.upper)
+    prop = output_at_least(network, lower, upper, minimum - 1e-9)
+    leaves: list[float] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        leaves.append(clock())
+        return bound_leaf(*arguments, **options)
+
+    def clock() -> float:
+        return 100.0 if leaves and jumps else 0.0
+
+    monkeypatch.setattr(shared_tree, "bound_leaf", counted)
+    monkeypatch.setattr("time.monotonic", clock)
+    found = {}
+    for jumps in (False, True):
+        leaves.clear()
+        (problem,) = problems_of(network, prop)
+        search = ReluSearch(problem, 1.0)
+        search.bound_roots(Statistics(), 10.0)
+        stopped = search.run(Limits(), 10.0, lambda point: False, lambda share, text: None)
+        found[jumps] = len(leaves), stopped
+    assert found[False][0] > 100
+    assert found[False][1] == ""
+    assert found[True][0] == 1
+    assert found[True][1] != ""
