@@ -18,9 +18,10 @@ from auditor.errors import ConfigurationError
 from auditor.trace.index import open_shards
 from auditor.trace.manifest import Manifest, read_manifest
 from auditor.trace.shard import DocumentRecord, Shard, storable
-from auditor.trace.suffix_kernel import interval, longest_matches
+from auditor.trace.suffix_kernel import add_counts, interval, longest_matches
 from auditor.trace.surprisal import UnigramCounts
 
+Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 CONTEXT: Final = 40
@@ -166,6 +167,44 @@ class TraceIndex:
                 continue
             reached = stop
             found.append(Span(int(start), stop, self.count(text[start:stop])))
+        return found
+
+    def log_probabilities(self, text: bytes, order: int = 12, backoff: float = 0.4) -> Float64:
+        """How likely the index finds each byte of a text, given the bytes before it.
+
+        Of the contexts of at most `order` - 1 bytes the longest that the index holds gives the
+        share of its occurrences that the byte follows. Where it never does, the context loses its
+        first byte and the share is multiplied by `backoff` (Brants et al. 2007, "stupid backoff":
+        the shares are scores, which need not sum to 1). A byte that the index does not hold at
+        all counts as standing there once.
+
+        Args:
+            text: The text.
+            order: Bytes of the longest n-gram, the byte itself included.
+            backoff: In (0, 1].
+
+        Returns:
+            Natural logarithms, [bytes].
+
+        Raises:
+            ConfigurationError: An order below 1, or a back-off outside of (0, 1].
+        """
+        if order < 1 or not 0 < backoff <= 1:
+            raise ConfigurationError(
+                f"order {order} and back-off {backoff}; give at least 1, and a number in (0, 1]"
+            )
+        query = np.frombuffer(storable(text), dtype=np.uint8)
+        counts = np.zeros((order + 1, len(query) + 1), dtype=np.int64)
+        for shard in self.shards:
+            add_counts(shard.text, shard.suffixes, shard.buckets, query, counts)
+        counts[0] = sum(shard.num_bytes for shard in self.shards)
+        found = np.empty(len(query), dtype=np.float64)
+        for place in range(len(query)):
+            known = int(np.flatnonzero(counts[:order, place])[-1])
+            seen = int(np.flatnonzero(counts[1:, place + 1])[-1]) if counts[1, place + 1] else -1
+            used = min(known, max(seen, 0))
+            share = max(1, counts[used + 1, place + 1]) / counts[used, place]
+            found[place] = np.log(share) + (known - used) * np.log(backoff)
         return found
 
     def unigrams(self) -> UnigramCounts:

@@ -212,6 +212,11 @@ class Shard:
         if TOKENS not in record.files or record.files[TOKENS].size % 32:
             raise RefusedInput(f"{folder / TOKENS} does not fit its shard; build the index anew")
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all documents, without separators."""
+        return self.record.symbols - self.record.documents - PADDING
+
     @cached_property
     def text(self) -> Bytes:
         """The bytes, [symbols]."""

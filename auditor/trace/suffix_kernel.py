@@ -107,6 +107,26 @@ def longest_matches(text, suffixes, buckets, query, positions, lengths, ranks): 
 
 
 @compiled()
+def add_counts(text, suffixes, buckets, query, counts):  # type: ignore[no-untyped-def]
+    """Add how often the last 1, 2, ... bytes before each place of a query stand in the text.
+
+    Args:
+        text: The text.
+        suffixes: Its sorted suffixes.
+        buckets: First rank of each pair of bytes.
+        query: The query, [bytes].
+        counts: For a length k and a place i the occurrences of query[i - k:i] are added to
+            counts[k, i], [lengths from 0, bytes + 1]; row 0 is left alone.
+    """
+    for stop in range(1, len(query) + 1):
+        for length in range(1, min(len(counts) - 1, stop) + 1):
+            low, high = interval(text, suffixes, buckets, query, stop - length, stop)
+            if low == high:
+                break
+            counts[length, stop] += high - low
+
+
+@compiled()
 def count_pairs(text):  # type: ignore[no-untyped-def]
     """How often each pair of bytes stands in a text, [65,536]."""
     counts = np.zeros(65_536, np.int64)

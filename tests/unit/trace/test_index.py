@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -309,6 +310,48 @@ def test_tokens_are_counted_over_all_shards(tmp_path: Path) -> None:
     assert (found.total, found.types) == (expected.total, expected.types)
     for token in (b"the", b"cat", b",", b"bird", b"zebra"):
         assert found.count(token) == expected.count(token)
+
+
+def naive_log_probabilities(texts: list[bytes], query: bytes, order: int) -> list[float]:
+    """The same from counts of every n-gram of the documents."""
+    counts = Counter(
+        text[at : at + size]
+        for text in texts
+        for size in range(1, order + 1)
+        for at in range(len(text) - size + 1)
+    )
+    counts[b""] = sum(map(len, texts))
+    found = []
+    for place in range(len(query)):
+        contexts = [query[start:place] for start in range(max(0, place - order + 1), place + 1)]
+        context = next(each for each in contexts if counts[each])
+        factor = 1.0
+        while context and not counts[context + query[place : place + 1]]:
+            context, factor = context[1:], factor * 0.4
+        count = max(1, counts[context + query[place : place + 1]])
+        found.append(math.log(factor * count / counts[context]))
+    return found
+
+
+@pytest.mark.parametrize("order", [1, 3, 8])
+@pytest.mark.parametrize("shard_bytes", [10_000, 24])
+def test_probabilities_back_off_to_contexts_that_are_known(
+    tmp_path: Path, order: int, shard_bytes: int
+) -> None:
+    """`cat sat` is known, `a cow` only in part, and `Q` not at all."""
+    build_index([corpus(tmp_path, *ANIMALS)], tmp_path / "idx", shard_bytes=shard_bytes)
+    index = TraceIndex(tmp_path / "idx")
+    query = b"the cat sat, a cow Q the bird"
+    expected = naive_log_probabilities(list(ANIMALS), query, order)
+    assert index.log_probabilities(query, order).tolist() == pytest.approx(expected)
+
+
+def test_wrong_orders_are_refused(built: Path) -> None:
+    index = TraceIndex(built)
+    assert index.log_probabilities(b"").tolist() == []
+    for wrong in ({"order": 0}, {"backoff": 0.0}, {"backoff": 1.5}):
+        with pytest.raises(ConfigurationError, match="give at least 1, and a number in"):
+            index.log_probabilities(b"cat", **wrong)
 
 
 def test_a_query_longer_than_any_document_has_no_match(built: Path) -> None:
