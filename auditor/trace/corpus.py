@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from auditor.errors import (
     AuditorError,
@@ -29,6 +29,7 @@ from auditor.errors import (
     OperationFailed,
     Place,
 )
+from auditor.trace.parquet_rows import DamagedTable, read_rows
 
 # The usual package `zstandard` takes a file that ends within a frame for a whole one.
 if sys.version_info >= (3, 14):
@@ -42,7 +43,6 @@ MAX_DOCUMENT_BYTES: Final = 2**31 - 2**20
 CHUNK_BYTES: Final = 2**20
 """Bytes taken from a stream at once; a limit is overshot by no more than this."""
 
-_PARQUET_ROWS: Final = 1024
 _PACKINGS: Final = (".gz", ".zst")
 _RECORDS: Final = (".jsonl", ".ndjson")
 _PARQUET: Final = ".parquet"
@@ -144,7 +144,7 @@ def read_documents(file: CorpusFile, options: CorpusOptions) -> Iterator[Documen
         if name.endswith(_PARQUET):
             if packing:
                 raise InvalidText(str(file.path), f"Parquet within {packing}; unpack it")
-            yield from _read_parquet(file, raw, options)
+            yield from _read_table(file, raw, options)
         elif name.endswith(_RECORDS):
             yield from _read_records(file, _unpack(raw, packing), options)
         else:
@@ -249,7 +249,7 @@ def _refuse_change(path: Path, raw: IO[bytes], before: list[tuple[int, int, int]
 def _name_damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (EOFError, zlib.error, zstd.ZstdError) as error:
+    except (EOFError, zlib.error, zstd.ZstdError, DamagedTable) as error:
         raise _damaged(path, error) from error
     except OSError as error:
         if error.errno is None:  # gzip and Parquet readers say so of what they cannot decode
@@ -391,87 +391,11 @@ def _as_document(
     )
 
 
-# Parquet. Its package takes long to import and has no types, hence the imports within.
-
-
-def _read_parquet(file: CorpusFile, raw: IO[bytes], options: CorpusOptions) -> Iterator[Document]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
-
-    try:
-        table = parquet.ParquetFile(raw, buffer_size=CHUNK_BYTES, page_checksum_verification=True)
-        columns = _choose_columns(file.path, table.schema_arrow, options)
-        batches = table.iter_batches(
-            batch_size=_rows_at_once(table.metadata),
-            columns=columns,
-            use_threads=False,
-        )
-        first = 0
-        for batch in batches:
-            yield from _read_batch(file, first, batch, options)
-            first += batch.num_rows
-    except (ArrowException, UnicodeDecodeError) as error:  # the latter of names in its footer
-        raise _damaged(file.path, error) from error
-
-
-def _choose_columns(path: Path, schema: Any, options: CorpusOptions) -> list[str]:
-    names, wanted = schema.names, options.text_field
-    others = [name for name in (options.id_field, options.label_field) if name in names]
-    columns = list(dict.fromkeys([wanted, *others]))
-    for name in columns:
-        if names.count(name) != 1:
-            raise InvalidText(
-                str(path), f"no one column '{name}'; there are {names[:10]}; name one"
-            )
-        kind = schema.field(name).type
-        if not _fits(kind, text=name == wanted):
-            raise InvalidText(
-                str(path), f"column '{name}' is of type {kind}; give strings, or name another"
-            )
-    return columns
-
-
-def _fits(kind: Any, *, text: bool) -> bool:
-    """Whether a column is of strings or null; for names, any type that has a short form."""
-    from pyarrow import types
-
-    value = kind.value_type if types.is_dictionary(kind) else kind
-    strings = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
-    numbers = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
-    accepted = strings if text else (*strings, *numbers, types.is_temporal)
-    return any(accepts(value) for accepts in accepted)
-
-
-def _rows_at_once(metadata: Any) -> int:
-    """Rows of a batch, so few that each may hold the largest value of the file.
-
-    A row group keeps a value once and repeats it for a few bits a row: without this limit
-    a small file would fill any memory. Sizes by column would be closer, but reading them
-    from a damaged file ends the process (pyarrow 26).
-    """
-    groups = range(metadata.num_row_groups)
-    largest = max([1, *(metadata.row_group(group).total_byte_size for group in groups)])
-    return max(1, min(_PARQUET_ROWS, MAX_DOCUMENT_BYTES // int(largest)))
-
-
-def _read_batch(
-    file: CorpusFile, first: int, batch: Any, options: CorpusOptions
-) -> Iterator[Document]:
-    columns = [
-        _column_bytes(batch, name)
-        for name in (options.text_field, options.id_field, options.label_field)
-    ]
-    for row, (text, identifier, label) in enumerate(zip(*columns, strict=True), start=first):
+def _read_table(file: CorpusFile, raw: IO[bytes], options: CorpusOptions) -> Iterator[Document]:
+    fields = (options.text_field, options.id_field, options.label_field)
+    rows = read_rows(file.path, raw, fields, MAX_DOCUMENT_BYTES, CHUNK_BYTES)
+    for number, (text, *names) in enumerate(rows):
         if len(text) > MAX_DOCUMENT_BYTES:
-            raise _too_long(f"{file.path}, row {row}")
-        names = [name.decode(errors="backslashreplace") for name in (identifier, label)]
-        yield _as_document(file, row, text, *names)
-
-
-def _column_bytes(batch: Any, name: str) -> Iterator[bytes]:
-    """One value a row, as UTF-8 that may be invalid; null and a missing column are empty."""
-    import pyarrow as pa
-
-    if name not in batch.schema.names:
-        return itertools.repeat(b"", batch.num_rows)
-    column = batch.column(name).cast(pa.large_string()).cast(pa.large_binary())
-    return (value.as_py() or b"" for value in column)
+            raise _too_long(f"{file.path}, row {number}")
+        identifier, label = (name.decode(errors="backslashreplace") for name in names)
+        yield _as_document(file, number, text, identifier, label)
