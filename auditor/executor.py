@@ -8,6 +8,7 @@ processes on this machine that are killed when they pass a limit or lose their p
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Any, Literal, Protocol
 
 import psutil
@@ -114,12 +116,19 @@ class LocalExecutor:
         self._queue.append(unit)
 
     def as_completed(self) -> Iterator[Outcome]:
-        """Outcomes as units end."""
-        while self._queue or self._cancelled or any(w.unit for w in self._running):
-            while self._cancelled:
-                yield self._cancelled.pop()
-            self._start_queued()
-            yield from self._collect()
+        """Outcomes as units end.
+
+        Raises:
+            KeyboardInterrupt: Interrupted, even if that was lost where Python drops exceptions.
+        """
+        with _noted_interrupts() as interrupts:
+            while self._queue or self._cancelled or any(w.unit for w in self._running):
+                if interrupts:
+                    raise KeyboardInterrupt
+                while self._cancelled:
+                    yield self._cancelled.pop()
+                self._start_queued()
+                yield from self._collect()
 
     def cancel(self, unit_id: str) -> None:
         """Drop a queued unit or kill the worker that runs it."""
@@ -235,6 +244,30 @@ class LocalExecutor:
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """A list that holds every SIGINT of this block, which is raised as usual besides.
+
+    Python prints and forgets an interrupt that arrives while it runs a destructor or a
+    callback of a weak reference.
+    """
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _exit_text(code: int | None) -> str:

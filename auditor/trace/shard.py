@@ -117,7 +117,8 @@ def sort_shard(folder: Path) -> dict[str, str]:
     """
     from pydivsufsort import divsufsort  # type: ignore[import-untyped]  # only building needs it
 
-    text = np.fromfile(folder / TEXT, dtype=np.uint8)
+    # Copy on write, since the sorter refuses arrays that cannot be written.
+    text = np.memmap(folder / TEXT, dtype=np.uint8, mode="c")
     buckets = np.zeros(65_537, dtype="<i8")
     np.cumsum(count_pairs(text), out=buckets[1:])
     buckets.tofile(folder / BUCKETS)

@@ -149,3 +149,23 @@ def test_workers_use_the_threads_they_are_given() -> None:
     assert run(executor, WorkUnit("t", threads, None))["t"].value == "3"
     executor.close()
     assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_raised_all_the_same(executor: LocalExecutor) -> None:
+    """In a destructor the exception is printed and forgotten; the unit would run for long."""
+
+    class Interrupted:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def drop(unit: str, share: float, text: str) -> None:
+        Interrupted()
+
+    executor.on_progress = drop
+    before = signal.getsignal(signal.SIGINT)
+    executor.submit(WorkUnit("a", report, 1, reports_progress=True))
+    executor.submit(WorkUnit("b", sleep, 60))
+    with pytest.raises(KeyboardInterrupt):
+        list(executor.as_completed())
+    assert signal.getsignal(signal.SIGINT) is before
