@@ -43,6 +43,11 @@ def committed(folder: Path) -> Counter[str]:
     return Counter(e["body"]["id"] for e in entries if e["kind"] == "result")
 
 
+def heed_interrupts() -> None:
+    """Shells start what runs in the background with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_and_stop(folder: Path, after: int, how: signal.Signals) -> int:
     """Start the demo, send a signal once `after` results are committed; its exit code."""
     process = subprocess.Popen(
@@ -51,6 +56,7 @@ def start_and_stop(folder: Path, after: int, how: signal.Signals) -> int:
         env=clean_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + WAIT_S
     while committed(folder).total() < after:

@@ -163,9 +163,12 @@ def test_an_interrupt_that_python_drops_is_raised_all_the_same(executor: LocalEx
         Interrupted()
 
     executor.on_progress = drop
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     executor.submit(WorkUnit("a", report, 1, reports_progress=True))
     executor.submit(WorkUnit("b", sleep, 60))
-    with pytest.raises(KeyboardInterrupt):
-        list(executor.as_completed())
-    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(executor.as_completed())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
