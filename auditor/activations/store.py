@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auditor.activations.capture import Batch, Capture, Granularity, Inputs, Point
 from auditor.errors import ConfigurationError, FileMissing, InvalidText
-from auditor.files import write_atomically
+from auditor.files import plain_digest, write_atomically
 
 Array = NDArray[Any]
 MANIFEST: Final = "manifest.json"
@@ -130,7 +130,7 @@ class ActivationStore:
             path = self.folder / shard_name(number, index)
             if not path.is_file():
                 raise InvalidText(str(path), "the shard is missing; store them anew")
-            if check and _file_digest(path) != shard.digest:
+            if check and plain_digest(path) != shard.digest:
                 raise InvalidText(str(path), "the shard has changed since it was written")
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -215,8 +215,3 @@ def _npy_bytes(array: Array) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

@@ -27,7 +27,7 @@ from auditor.errors import (
     OutputNotWritable,
     RefusedInput,
 )
-from auditor.files import write_atomically
+from auditor.files import plain_digest, write_atomically
 from auditor.trace.corpus import (
     CorpusFile,
     CorpusOptions,
@@ -42,7 +42,6 @@ from auditor.trace.shard import (
     PEAK_BYTES_PER_SYMBOL,
     Shard,
     ShardWriter,
-    digest_of,
     record_of,
     sort_shard,
     sorted_tokens,
@@ -338,7 +337,7 @@ def verify_index(folder: Path, progress: Progress = lambda text: None) -> Manife
     manifest = read_manifest(folder)
     for shard in open_shards(folder, manifest):
         for name, stored in shard.record.files.items():
-            if digest_of(shard.folder / name) != stored.digest:
+            if plain_digest(shard.folder / name) != stored.digest:
                 raise RefusedInput(f"{shard.folder / name} is damaged; build the index anew")
         ranks = np.empty(shard.record.symbols + 1, dtype=np.int32)
         if not invert(shard.suffixes, ranks):

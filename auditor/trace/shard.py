@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError, RefusedInput
+from auditor.files import plain_digest
 from auditor.trace.corpus import Document
 from auditor.trace.manifest import SEPARATOR, ShardRecord, StoredFile
 from auditor.trace.suffix_kernel import count_pairs
@@ -41,7 +42,6 @@ PADDING: Final = 2
 MAX_SYMBOLS: Final = 2**31 - 1
 # The text, its suffixes as 32-bit numbers; measured, see docs/benchmarks.md.
 PEAK_BYTES_PER_SYMBOL: Final = 5.0
-_PIECE: Final = 2**24
 _FIRST_ROOM: Final = 2**16
 
 Bytes = NDArray[np.uint8]
@@ -125,7 +125,7 @@ def sort_shard(folder: Path) -> dict[str, str]:
     # Neither sorting nor counting nor hashing holds the interpreter's lock.
     with ThreadPoolExecutor(max_workers=1) as thread:
         written = thread.submit(lambda: sorted_tokens(text).tofile(folder / TOKENS))
-        others = {name: thread.submit(digest_of, folder / name)
+        others = {name: thread.submit(plain_digest, folder / name)
                   for name in FILES if name != SUFFIXES}  # fmt: skip
         suffixes = divsufsort(text).astype("<i4", copy=False)
         sorted_digest = thread.submit(lambda: hashlib.sha256(suffixes).hexdigest())
@@ -151,15 +151,6 @@ def record_of(folder: Path, name: str, digests: dict[str, str]) -> ShardRecord:
         documents=sizes[STARTS] // 8 - 1,
         files={each: StoredFile(size=sizes[each], digest=digests[each]) for each in FILES},
     )
-
-
-def digest_of(path: Path) -> str:
-    """`sha256:<hex>` of a file, read piece by piece."""
-    state = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            state.update(piece)
-    return f"sha256:{state.hexdigest()}"
 
 
 @dataclass(frozen=True)

@@ -77,17 +77,10 @@ def build(
 
     Interrupted, the same command goes on behind the last finished shard.
     """
-    from auditor.trace.corpus import CorpusOptions
     from auditor.trace.index import build_index
 
-    output = Output(as_json, quiet)
-    _say_memory(shard_mb, output)
-    reading = CorpusOptions(text_field=text_field, id_field=id_field, label_field=label_field)
-    result = build_index(
-        corpus, out, options=reading, shard_bytes=shard_mb << 20, progress=output.log
-    )
-    _show_built(result, out, output)
-    return 0
+    fields = (text_field, id_field, label_field)
+    return _run(build_index, corpus, out, fields, shard_mb, Output(as_json, quiet))
 
 
 @index.command(name="add")
@@ -107,17 +100,10 @@ def add(
     quiet: bool,
 ) -> int:
     """Add text to INDEX as new shards; what is there is not written again."""
-    from auditor.trace.corpus import CorpusOptions
     from auditor.trace.index import add_to_index
 
-    output = Output(as_json, quiet)
-    _say_memory(shard_mb, output)
-    reading = CorpusOptions(text_field=text_field, id_field=id_field, label_field=label_field)
-    result = add_to_index(
-        corpus, folder, options=reading, shard_bytes=shard_mb << 20, progress=output.log
-    )
-    _show_built(result, folder, output)
-    return 0
+    fields = (text_field, id_field, label_field)
+    return _run(add_to_index, corpus, folder, fields, shard_mb, Output(as_json, quiet))
 
 
 @index.command(name="info")
@@ -249,6 +235,24 @@ def text(folder: Path, file: Path, least: int, most: int, as_json: bool) -> int:
 
 def _cell(text: str) -> str:
     return escape(one_line(text))
+
+
+def _run(
+    make: Callable[..., BuildResult],
+    corpus: tuple[Path, ...],
+    folder: Path,
+    fields: tuple[str, str, str],
+    shard_mb: int,
+    output: Output,
+) -> int:
+    """Build an index or add to one, and show what became of it."""
+    from auditor.trace.corpus import CorpusOptions
+
+    _say_memory(shard_mb, output)
+    reading = CorpusOptions(*fields)
+    result = make(corpus, folder, options=reading, shard_bytes=shard_mb << 20, progress=output.log)
+    _show_built(result, folder, output)
+    return 0
 
 
 def _say_memory(shard_mb: int, output: Output) -> None:
