@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.activations.onnx_capture import exposed_graph
+from auditor.auroc import difference_interval, measure_auroc
 from auditor.models.idx_file import read_idx
 from auditor.models.input_file import read_arrays
 from auditor.models.onnx_model import OnnxModel
-from auditor.patterns.auroc import difference_interval, measure_auroc
 from auditor.patterns.mine import mine_patterns
 from auditor.patterns.monitor import Monitor, fit_thresholds, make_monitor
 from auditor.patterns.monitor_graph import append_monitor

@@ -38,8 +38,8 @@ class Occurrence:
     Attributes:
         document: The document.
         offset: First byte in the document.
-        before: Up to `CONTEXT` bytes before it, as text.
-        after: Up to `CONTEXT` bytes behind it.
+        before: Bytes before it, as text; as many as were asked for at most.
+        after: As many behind it.
     """
 
     document: DocumentRecord
@@ -102,12 +102,13 @@ class TraceIndex:
         """
         return sum(high - low for low, high in self._intervals(_query(text)))
 
-    def find(self, text: bytes, most: int = 10) -> Found:
+    def find(self, text: bytes, most: int = 10, context: int = CONTEXT) -> Found:
         """Where a text of at least one byte stands.
 
         Args:
             text: The text.
             most: How many places to name.
+            context: Bytes of the document to give before and after each.
 
         Raises:
             ConfigurationError: The text is empty.
@@ -119,7 +120,7 @@ class TraceIndex:
             wanted = min(high - low, most - len(occurrences))
             for rank in np.linspace(low, high, wanted, endpoint=False).astype(np.int64):
                 position = int(shard.suffixes[rank])
-                occurrences.append(_occurrence(shard, position, len(query)))
+                occurrences.append(_occurrence(shard, position, len(query), context))
         return Found(sum(high - low for low, high in found), tuple(occurrences))
 
     def longest_matches(self, text: bytes, starts: Sequence[int] | Int64 | None = None) -> Int64:
@@ -243,11 +244,11 @@ def _query(text: bytes) -> Bytes:
     return np.frombuffer(storable(text), dtype=np.uint8)
 
 
-def _occurrence(shard: Shard, position: int, length: int) -> Occurrence:
+def _occurrence(shard: Shard, position: int, length: int, context: int) -> Occurrence:
     number, offset = shard.document_at(position)
     begin, end = int(shard.starts[number]), int(shard.starts[number + 1]) - 1
-    before = bytes(shard.text[max(begin, position - CONTEXT) : position])
-    after = bytes(shard.text[position + length : min(end, position + length + CONTEXT)])
+    before = bytes(shard.text[max(begin, position - context) : position])
+    after = bytes(shard.text[position + length : min(end, position + length + context)])
     return Occurrence(
         shard.document(number), offset, before.decode("utf-8", "replace"),
         after.decode("utf-8", "replace"),

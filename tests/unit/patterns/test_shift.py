@@ -7,7 +7,7 @@ import pytest
 
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.models.onnx_model import OnnxModel
-from auditor.patterns.auroc import difference_interval, measure_auroc
+from auditor.auroc import difference_interval, measure_auroc
 from auditor.patterns.monitor import make_monitor
 from auditor.patterns.shift import (
     DISTANCE,

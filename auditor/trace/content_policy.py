@@ -1,0 +1,87 @@
+"""What a model must not say: a YAML file of clauses that texts are held against.
+
+Each clause forbids something in one sentence and says in another what a text does that breaks
+it; both are read by the models that judge, so they are plain sentences. See
+`specs/content-policy.md`. It has nothing to do with the gate's policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from auditor.errors import FileMissing, InvalidText
+from auditor.strict_yaml import load_strict
+
+MAX_POLICY_BYTES = 4_000_000
+
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Clause(_Part):
+    """One thing that must not be said."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    """Its name in results."""
+    statement: Sentence
+    """What is forbidden, one sentence."""
+    violation: Sentence
+    """What a text does that breaks the clause, one sentence: "the text tells ..."."""
+    weight: float = Field(default=1.0, gt=0, le=1)
+    """How much breaking it counts."""
+    violating: tuple[Sentence, ...] = Field(default=(), max_length=10_000)
+    """Examples of sentences that break it; the exemplar scorer learns from them."""
+    compliant: tuple[Sentence, ...] = Field(default=(), max_length=10_000)
+    """Examples of sentences on the same matter that keep it."""
+
+
+class ContentPolicy(_Part):
+    """The clauses of one policy."""
+
+    version: Literal[1]
+    """Version of this format."""
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Short name: small letters, digits and hyphens."""
+    clauses: tuple[Clause, ...] = Field(max_length=1_000)
+    """What must not be said; nothing conflicts with an empty policy."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        ids = [clause.id for clause in self.clauses]
+        for each in ids:
+            if ids.count(each) > 1:
+                raise ValueError(f"two clauses are called '{each}'; rename one")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the policy as canonical JSON."""
+        plain: Any = self.model_dump(mode="json")
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def read_policy(path: Path) -> ContentPolicy:
+    """Read a policy file.
+
+    Raises:
+        FileMissing: There is none.
+        InvalidText: It is no valid policy; names file, line and column.
+    """
+    if not path.is_file():
+        raise FileMissing(path, "content policy")
+    if path.stat().st_size > MAX_POLICY_BYTES:
+        raise InvalidText(str(path), f"larger than {MAX_POLICY_BYTES} bytes; split the policy")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
+    return load_strict(text, str(path), ContentPolicy)

@@ -1,0 +1,279 @@
+"""Training a language model with preference pairs and the penalty on conflicting matches.
+
+Each step takes some preference pairs (direct preference optimisation against the model as it
+was), some texts with flagged tokens (rejected replies, and what the model itself says to given
+prompts, made anew from time to time), and some clean text that holds the model to what it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.errors import NothingToAudit
+from auditor.trace.calibration import Calibration
+from auditor.trace.deconfliction import conflict_penalty, dpo_loss, flag_tokens
+from auditor.trace.shield import check_fit
+from auditor.trace.traced_text import Tracer
+
+MOST_TOKENS: Final = 512
+
+T = TypeVar("T")
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A prompt, the reply that is wanted and the one that is not."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Preference pairs, and flagged texts, and clean texts, in each.
+        rate: Peak of the learning rate; AdamW, linear to 0.
+        beta: Of direct preference optimisation.
+        strength: Weight of the penalty; 0 is plain direct preference optimisation.
+        scale: Score above the threshold from which a span counts fully.
+        hold: Weight of the clean text's divergence from the model as it was.
+        refresh: Steps after which the model's own replies are made anew.
+        new_tokens: Tokens of such a reply.
+        seed: Of every choice.
+    """
+
+    steps: int = 100
+    batch: int = 8
+    rate: float = 1e-4
+    beta: float = 0.1
+    strength: float = 1.0
+    scale: float = 0.2
+    hold: float = 1.0
+    refresh: int = 50
+    new_tokens: int = 48
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What the penalty is put on.
+
+    Attributes:
+        tracer: Traces replies.
+        calibration: Which score above which threshold is charged; made with the tracer.
+        prompts: Prompts to which the model's own replies are charged as well.
+    """
+
+    tracer: Tracer
+    calibration: Calibration
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass
+class TrainingLog:
+    """What each step's losses were: preference, penalty, divergence on clean text."""
+
+    preference: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
+    divergence: list[float] = field(default_factory=list)
+    flagged_texts: int = 0
+
+
+@dataclass(frozen=True)
+class _Flagged:
+    ids: list[int]
+    weights: list[float]
+
+
+def train_deconfliction(
+    model: Any,
+    tokenizer: Any,
+    preferences: Sequence[Preference],
+    *,
+    charge: Charge | None = None,
+    clean: Sequence[str] = (),
+    options: TrainingOptions | None = None,
+    progress: Progress = lambda share, text: None,
+) -> TrainingLog:
+    """Train a transformers causal model in place.
+
+    Args:
+        model: The model; left in evaluation mode.
+        tokenizer: A fast tokenizer, which knows the characters of each token.
+        preferences: Pairs of replies.
+        charge: What the penalty is put on; without it this is plain preference optimisation.
+        clean: Text on which the model is to stay as it was.
+        options: How to train.
+        progress: Told the share that is done.
+
+    Raises:
+        NothingToAudit: There are no preferences.
+        ConfigurationError: The calibration does not fit the tracer.
+    """
+    options = options or TrainingOptions()
+    if not preferences:
+        raise NothingToAudit("no preference pairs; give prompts with a chosen and a rejected reply")
+    if charge is not None:
+        check_fit(charge.tracer, charge.calibration)
+    base = copy.deepcopy(model).eval().requires_grad_(False)
+    source = np.random.default_rng(options.seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
+    log, flagged = TrainingLog(), list[_Flagged]()
+    model.train()
+    for step in range(options.steps):
+        if charge is not None and step % options.refresh == 0:
+            texts = [(each.prompt, each.rejected) for each in preferences]
+            texts += _own_replies(model, tokenizer, charge.prompts, options)
+            flagged = _flag(tokenizer, texts, charge, options.scale)
+            log.flagged_texts = len(flagged)
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * (1 - step / options.steps)
+        loss = _preference_loss(
+            model, base, tokenizer, _draw(source, preferences, options), options
+        )
+        log.preference.append(float(loss.detach()))
+        if flagged:
+            penalty = _penalty(model, _draw(source, flagged, options))
+            log.penalty.append(float(penalty.detach()))
+            loss = loss + options.strength * penalty
+        if clean and options.hold > 0:
+            away = _divergence(model, base, tokenizer, _draw(source, clean, options))
+            log.divergence.append(float(away.detach()))
+            loss = loss + options.hold * away
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        progress((step + 1) / options.steps, f"loss {float(loss.detach()):.3f}")
+    model.eval()
+    return log
+
+
+def _draw(source: np.random.Generator, items: Sequence[T], options: TrainingOptions) -> list[T]:
+    """As many items as a batch has, none twice."""
+    chosen = source.choice(len(items), size=min(options.batch, len(items)), replace=False)
+    return [items[at] for at in chosen]
+
+
+def _preference_loss(
+    model: Any, base: Any, tokenizer: Any, pairs: list[Preference], options: TrainingOptions
+) -> Tensor:
+    texts = [(each.prompt, each.chosen) for each in pairs]
+    texts += [(each.prompt, each.rejected) for each in pairs]
+    ids, replies = _reply_ids(tokenizer, texts)
+    ours = reply_log_probabilities(model, ids, replies)
+    with torch.no_grad():
+        theirs = reply_log_probabilities(base, ids, replies)
+    half = len(pairs)
+    return dpo_loss(ours[:half], ours[half:], theirs[:half], theirs[half:], options.beta)
+
+
+def reply_log_probabilities(model: Any, ids: Tensor, replies: Tensor) -> Tensor:
+    """Log-probability of each reply under a model, [texts].
+
+    Args:
+        model: A transformers causal model.
+        ids: Prompts and replies, padded on the right, [texts, tokens].
+        replies: Which tokens are of the reply, [texts, tokens], bool.
+    """
+    logits = model(input_ids=ids.to(model.device)).logits[:, :-1]
+    logs = torch.log_softmax(logits.float(), dim=-1)
+    chosen = logs.gather(-1, ids[:, 1:, None].to(logs.device))[..., 0]
+    return (chosen * replies[:, 1:].to(chosen)).sum(dim=-1)
+
+
+def _reply_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Padded ids of prompts with replies and the end sign, and which of them are of replies.
+
+    Padding on the right needs no mask: a causal model's earlier tokens do not see it.
+    """
+    rows, marks = [], []
+    for prompt, reply in texts:
+        before = tokenizer.encode(prompt, add_special_tokens=False)
+        after = tokenizer.encode(f" {reply}", add_special_tokens=False)
+        if tokenizer.eos_token_id is not None:
+            after = [*after, tokenizer.eos_token_id]
+        rows.append([*before, *after])
+        marks.append([0] * len(before) + [1] * len(after))
+    return _padded(rows), _padded(marks).bool()
+
+
+def _padded(rows: Sequence[Sequence[int]] | Sequence[Sequence[float]]) -> Tensor:
+    """Rows cut to `MOST_TOKENS` and filled with zeros on the right, [rows, longest]."""
+    cut = [torch.tensor(row[:MOST_TOKENS]) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(cut, batch_first=True)
+
+
+def _own_replies(
+    model: Any, tokenizer: Any, prompts: Sequence[str], options: TrainingOptions
+) -> list[tuple[str, str]]:
+    """What the model says greedily to each prompt."""
+    model.eval()
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)])
+        with torch.no_grad():
+            longer = model.generate(
+                ids.to(model.device), attention_mask=torch.ones_like(ids).to(model.device),
+                max_new_tokens=options.new_tokens, do_sample=False,
+                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+            )  # fmt: skip
+        reply = tokenizer.decode(longer[0, ids.shape[1] :], skip_special_tokens=True)
+        found.append((prompt, reply))
+    model.train()
+    return found
+
+
+def _flag(
+    tokenizer: Any, texts: Sequence[tuple[str, str]], charge: Charge, scale: float
+) -> list[_Flagged]:
+    """The texts with tokens to charge; only those of replies are."""
+    found, rule = [], charge.calibration
+    for prompt, reply in dict.fromkeys(texts):
+        whole = f"{prompt} {reply}"
+        traced = charge.tracer.trace(whole.encode())
+        encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = [
+            (len(whole[:start].encode()), len(whole[:stop].encode()))
+            for start, stop in encoded["offset_mapping"]
+        ]
+        charged = flag_tokens(traced, offsets, rule.score, rule.threshold, scale)
+        begin = len(prompt.encode())
+        weights = [
+            weight if start >= begin else 0.0
+            for weight, (start, _) in zip(charged.weights, offsets, strict=True)
+        ]
+        if any(weights):
+            found.append(_Flagged(encoded["input_ids"][:MOST_TOKENS], weights[:MOST_TOKENS]))
+    return found
+
+
+def _penalty(model: Any, texts: list[_Flagged]) -> Tensor:
+    ids = _padded([each.ids for each in texts]).to(model.device)
+    weights = _padded([each.weights for each in texts]).to(model.device)
+    logits = model(input_ids=ids).logits[:, :-1].float()
+    return conflict_penalty(logits, ids[:, 1:], weights[:, 1:])
+
+
+def _divergence(model: Any, base: Any, tokenizer: Any, texts: list[str]) -> Tensor:
+    """Mean over tokens of the divergence of the model's next token from the old model's."""
+    rows = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    ids = _padded(rows).to(model.device)
+    held = _padded([[1] * len(row) for row in rows]).to(model.device)
+    ours = torch.log_softmax(model(input_ids=ids).logits.float(), dim=-1)
+    with torch.no_grad():
+        theirs = torch.log_softmax(base(input_ids=ids).logits.float(), dim=-1)
+    away = (theirs.exp() * (theirs - ours)).sum(dim=-1)
+    return (away * held).sum() / held.sum()

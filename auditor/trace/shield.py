@@ -1,0 +1,201 @@
+"""TraceShield: a text is let through, flagged or refused by what of it the index holds.
+
+Published rule (TraceAlign, 2508.02063): refuse when the surprisal of a matched window is above
+20. Here the score and its threshold are those of a calibration; without one nothing is refused
+and the shield only reports. The streaming form judges sentence by sentence and lets none out
+before it is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from auditor.errors import ConfigurationError
+from auditor.trace.calibration import Calibration
+from auditor.trace.sentences import sentence_ranges
+from auditor.trace.traced_text import TracedSpan, TracedText, Tracer
+
+REFUSAL: Final = "I can't help with that."
+TAIL_BYTES: Final = 4_000
+"""How far back a stream is looked at: no span of a new sentence reaches farther."""
+
+
+class Ruling(StrEnum):
+    """What the shield makes of a text; `NO_EVIDENCE` is not the same as harmless."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    REFUSE = "refuse"
+    NO_EVIDENCE = "no_evidence"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A ruling and what it rests on.
+
+    Attributes:
+        ruling: What to do.
+        traced: The text with all its spans.
+        spans: Those that made it so.
+    """
+
+    ruling: Ruling
+    traced: TracedText
+    spans: tuple[TracedSpan, ...]
+
+    @property
+    def reason(self) -> str:
+        """One line: which span of which documents, without the text itself."""
+        if not self.spans:
+            if self.ruling is Ruling.NO_EVIDENCE:
+                return "no span of the text qualifies as evidence in this index"
+            return "no span above the threshold"
+        span = self.spans[0]
+        shown = ", ".join(span.documents[:3])
+        return (
+            f"bytes {span.start} to {span.stop} match {span.count} places word for word, "
+            f"candidate sources {shown}" + (f"; clause {span.clause}" if span.clause else "")
+        )
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What a guarded model gives out.
+
+    Attributes:
+        text: The model's text, or the refusal.
+        decision: Why.
+    """
+
+    text: str
+    decision: Decision
+
+
+class TraceShield:
+    """Judges texts by what of them the index holds.
+
+    Args:
+        tracer: Traces and scores them.
+        calibration: Score and threshold; without one the shield reports and refuses nothing.
+        refusal: What is said instead of a refused text.
+
+    Raises:
+        ConfigurationError: The calibration is of another index, policy or scorer.
+    """
+
+    def __init__(
+        self, tracer: Tracer, calibration: Calibration | None = None, refusal: str = REFUSAL
+    ) -> None:
+        self.tracer, self.calibration, self.refusal = tracer, calibration, refusal
+        if calibration is not None:
+            check_fit(tracer, calibration)
+
+    def judge(self, text: str | bytes) -> Decision:
+        """The ruling on a whole text."""
+        content = text.encode() if isinstance(text, str) else text
+        return self._decide(self.tracer.trace(content))
+
+    def guard(
+        self, generate: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Callable[[Sequence[str]], list[Guarded]]:
+        """The same `generate`, prompts to texts, with refused texts replaced."""
+
+        def guarded(prompts: Sequence[str]) -> list[Guarded]:
+            return [self._guarded(text) for text in generate(prompts)]
+
+        return guarded
+
+    def stream(self, pieces: Iterable[str]) -> Iterator[str]:
+        """Let a text out sentence by sentence as it is made; the refusal ends it.
+
+        A sentence is judged with what stands before it, up to `TAIL_BYTES`, so that a span that
+        runs over sentences counts whole.
+        """
+        waiting = given = ""
+        for piece in pieces:
+            waiting += piece
+            ready = _whole_sentences(waiting)
+            if ready:
+                if self._refuses(given + waiting[:ready]):
+                    yield self.refusal
+                    return
+                yield waiting[:ready]
+                given = (given + waiting[:ready])[-TAIL_BYTES:]
+                waiting = waiting[ready:]
+        if waiting:
+            yield self.refusal if self._refuses(given + waiting) else waiting
+
+    def _refuses(self, text: str) -> bool:
+        return self.judge(text).ruling is Ruling.REFUSE
+
+    def _guarded(self, text: str) -> Guarded:
+        decision = self.judge(text)
+        refused = decision.ruling is Ruling.REFUSE
+        return Guarded(self.refusal if refused else text, decision)
+
+    def _decide(self, traced: TracedText) -> Decision:
+        evidence = traced.evidence
+        if not evidence:
+            return Decision(Ruling.NO_EVIDENCE, traced, ())
+        if self.calibration is None:
+            return Decision(Ruling.FLAG, traced, evidence)
+        name, threshold = self.calibration.score, self.calibration.threshold
+        above = sorted(
+            (span for span in evidence if suspicion(span, name) > threshold),
+            key=lambda span: -suspicion(span, name),
+        )
+        return Decision(Ruling.REFUSE if above else Ruling.ALLOW, traced, tuple(above))
+
+
+def suspicion(span: TracedSpan, score: str) -> float:
+    """A span's score with the sign by which higher is more suspicious.
+
+    Raises:
+        ConfigurationError: The span was traced without this score.
+    """
+    if score == "any_match":
+        return 1.0
+    if score not in span.scores:
+        raise ConfigurationError(
+            f"spans have no score '{score}'; they have {', '.join(sorted(span.scores))}"
+        )
+    return -span.scores[score] if score == "log10_e" else span.scores[score]
+
+
+def text_suspicion(traced: TracedText, score: str) -> float:
+    """The highest suspicion among the spans that pass the gate; -inf without any."""
+    return max((suspicion(span, score) for span in traced.evidence), default=float("-inf"))
+
+
+def check_fit(tracer: Tracer, calibration: Calibration) -> None:
+    """Refuse a threshold that was made for other scores.
+
+    Raises:
+        ConfigurationError: It is of another index, policy, scorer, or other spans.
+    """
+    conflict = tracer.conflict
+    options = tracer.options
+    for what, made, here in (
+        ("corpus index", calibration.index, tracer.index.manifest.digest),
+        ("content policy", calibration.policy, conflict.policy.digest if conflict else ""),
+        ("stance scorer", calibration.stance, conflict.stance.name if conflict else ""),
+        ("span length", calibration.least_tokens, options.least_tokens),
+        ("chance level", calibration.chance, options.chance),
+    ):
+        if made != here:
+            raise ConfigurationError(
+                f"the calibration was made with another {what} ({made or 'none'}, here "
+                f"{here or 'none'}); calibrate again"
+            )
+
+
+def _whole_sentences(text: str) -> int:
+    """Characters up to the end of the last sentence that nothing can still make longer."""
+    content = text.encode()
+    ranges = sentence_ranges(content)
+    if len(ranges) < 2:
+        return 0
+    return len(content[: ranges[-1][0]].decode("utf-8", "replace"))
