@@ -1,0 +1,1 @@
+"""Opening and running causal language models, and judging what they say."""
