@@ -36,12 +36,14 @@ class WeightsFile:
         name: Its name in the folder.
         path: Where it lies, links resolved.
         size: Its bytes.
+        sha256: Hex digest of its bytes.
         tensors: What it holds, in the order of their bytes.
     """
 
     name: str
     path: Path
     size: int
+    sha256: str
     tensors: tuple[StoredTensor, ...]
 
 
@@ -123,7 +125,7 @@ def _read_files(
     if not reader.weights:
         raise FileMissing(path / "model.safetensors", "weights of a transformers model")
     check_weight_files(
-        path, INDEX, reader.index, {file.name: file.tensors for file in reader.weights}
+        path, INDEX, reader.index, {file.name: file.tensors for file in reader.weights}, limits
     )
     return TransformersFolder(
         path=path,
@@ -195,7 +197,9 @@ class _Reader:
         if count != file.size:
             raise self._changed(file)
         self.hashes[file.name] = digest.hexdigest()
-        self.weights.append(WeightsFile(file.name, file.path, file.size, header.tensors))
+        self.weights.append(
+            WeightsFile(file.name, file.path, file.size, digest.hexdigest(), header.tensors)
+        )
 
     def _changed(self, file: FolderFile) -> RefusedModel:
         return RefusedModel(

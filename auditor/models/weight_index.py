@@ -24,7 +24,7 @@ def check_weight_files(
     name: str,
     index: bytes | None,
     weights: Mapping[str, Sequence[StoredTensor]],
-    limits: FolderLimits | None = None,
+    limits: FolderLimits,
 ) -> None:
     """Check that the weights files are the ones that will be loaded, and all of them.
 
@@ -48,7 +48,7 @@ def check_weight_files(
             shown = ", ".join(sorted(set(weights) - {SINGLE})[:3])
             refuse("weights-ambiguous", f"no index names {shown}, and {SINGLE} is loaded alone")
         return
-    named = _weight_map(path, name, index, limits or FolderLimits())
+    named = _weight_map(path, name, index, limits)
     for file in sorted(set(named.values())):
         if "/" in file or "\\" in file or file.startswith("."):
             refuse("index-escape", f"{file[:80]!r} is not a file of the folder itself")
