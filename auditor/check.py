@@ -8,12 +8,14 @@ engine's answer into records; it knows no other check, plan, report or terminal.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from auditor.errors import ConfigurationError
 from auditor.findings import Answer, BlobRef, CheckCard
@@ -33,14 +35,47 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]
 """Lower and upper end of a range of numbers."""
 
 
+class _TakesFolder:
+    """Marks a path that names a folder, also in the parameters' JSON schema."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | {"format": "directory-path"}
+
+
+FolderPath = Annotated[Path, _TakesFolder()]
+"""A folder: a corpus index, or a second model."""
+
+
 class CheckParams(BaseModel):
     """Base of a check's parameters: frozen, unknown keys refused.
 
-    A field of type `Path` names an input file: the plan resolves it against the
-    plan's folder, and its digest becomes part of the result's key.
+    A field of type `Path` names an input file, one of type `FolderPath` a folder; both may
+    be optional. The plan resolves it against the plan's folder, and its digest (of a folder:
+    of the names and contents of its files) becomes part of the result's key.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def path_parameters(model: type[CheckParams]) -> dict[str, Literal["file", "folder"]]:
+    """Which parameters of a check name a file and which a folder."""
+    found: dict[str, Literal["file", "folder"]] = {}
+    for name, field_info in model.model_fields.items():
+        # pydantic moves the marker of a plain FolderPath out of the type.
+        parts = [*field_info.metadata, *_parts_of(field_info.annotation)]
+        if any(isinstance(part, _TakesFolder) for part in parts):
+            found[name] = "folder"
+        elif Path in parts:
+            found[name] = "file"
+    return found
+
+
+def _parts_of(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts_of(part)
 
 
 @dataclass(frozen=True)
@@ -50,8 +85,9 @@ class Subject:
     Attributes:
         name: The plan's name for it.
         path: The file (or folder) on this machine.
-        kind: What it is, for example `onnx`.
-        digest: `sha256:<hex>` of the file's bytes as they were when the run began.
+        kind: `onnx` for a file, `transformers` for a folder.
+        digest: `sha256:<hex>` of its bytes as they were when the run began: of the file, or
+            of the names and contents of the folder's files.
     """
 
     name: str

@@ -115,6 +115,18 @@ class RefusedModel(RefusedInput):
         super().__init__(f"refused {path}{where}: {problem} [{rule}]; {way_out}")
 
 
+class RefusedFolder(RefusedInput):
+    """A folder whose files must not be read; the attributes are those of `RefusedModel`."""
+
+    def __init__(
+        self, path: Path | str, rule: str, problem: str, *, place: str = "", way_out: str
+    ) -> None:
+        self.path, self.rule, self.problem = Path(path), rule, problem
+        self.place, self.way_out = place, way_out
+        where = f" at {place}" if place else ""
+        super().__init__(f"refused {path}{where}: {problem} [{rule}]; {way_out}")
+
+
 class CertificateRejected(RefusedInput):
     """A certificate does not prove what it is shown for; the record counts from 0."""
 

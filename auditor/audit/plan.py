@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from auditor.audit.policy import Policy
 from auditor.errors import FileMissing, InvalidText, UnknownName
+from auditor.models.subject_files import ModelKind
 from auditor.strict_yaml import Document, parse, validate
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -44,11 +45,11 @@ class SubjectSpec(PlanPart):
     """A model to audit, or several by a glob."""
 
     path: str
-    """The model's file, relative to the plan; `*` and `?` match several."""
+    """The model's file or folder, relative to the plan; `*` and `?` match several."""
     name: str | None = None
-    """Name used in reports; the file's name without its ending when left out."""
-    kind: Literal["onnx"] = "onnx"
-    """What the file is."""
+    """Name used in reports; the file's name without its ending, or the folder's, when left out."""
+    kind: ModelKind = "onnx"
+    """What it is: `onnx` is a file, `transformers` a folder with config.json and safetensors."""
 
 
 class Limits(PlanPart):
@@ -223,17 +224,17 @@ def _substitute(document: Document, values: Mapping[str, str]) -> Document:
     return Document(walk(root, ()), document.source, document.places)
 
 
-def expand_subjects(loaded: LoadedPlan) -> Iterator[tuple[str, Path, str]]:
+def expand_subjects(loaded: LoadedPlan) -> Iterator[tuple[str, Path, ModelKind]]:
     """Name, path and kind of each subject, globs expanded in sorted order.
 
     Raises:
-        FileMissing: A path or glob matches no file.
-        InvalidText: Two subjects end up with one name.
+        FileMissing: A path or glob matches nothing.
+        InvalidText: Two subjects end up with one name, or a path does not fit its kind.
     """
     seen: dict[str, Path] = {}
     for number, spec in enumerate(loaded.plan.subjects):
-        for path in _matching_files(loaded.folder, spec.path):
-            name = spec.name or path.name.removesuffix(".gz").removesuffix(".onnx")
+        for path in _matching_paths(loaded, number, spec):
+            name = spec.name or _name_of(path, spec.kind)
             if name in seen:
                 raise InvalidText(
                     f"{loaded.file}: subjects.{number}",
@@ -243,19 +244,43 @@ def expand_subjects(loaded: LoadedPlan) -> Iterator[tuple[str, Path, str]]:
             yield name, path, spec.kind
 
 
-def _matching_files(folder: Path, pattern: str) -> list[Path]:
+def _name_of(path: Path, kind: ModelKind) -> str:
+    if kind == "transformers":
+        return path.resolve().name or "model"
+    return path.name.removesuffix(".gz").removesuffix(".onnx")
+
+
+def _matching_paths(loaded: LoadedPlan, number: int, spec: SubjectSpec) -> list[Path]:
+    """The paths a subject names; of a glob only what fits the subject's kind."""
+    found = _glob(loaded.folder, spec.path)
+    if not found:
+        raise FileMissing(loaded.folder / spec.path, "model")
+    wants_folder = spec.kind == "transformers"
+    fitting = [path for path in found if path.is_dir() == wants_folder]
+    if fitting:
+        return fitting
+    place = loaded.document.place(("subjects", number, "path"))
+    if wants_folder:
+        raise InvalidText(
+            place,
+            f"{found[0]} is no folder, and kind transformers is one; name the folder that holds "
+            "config.json, or write kind: onnx",
+        )
+    raise InvalidText(
+        place,
+        f"{found[0]} is a folder, and kind onnx is a file; write kind: transformers for a "
+        "language model, or name the .onnx file",
+    )
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
     if not any(sign in pattern for sign in "*?["):
         path = folder / pattern
-        if not path.exists():
-            raise FileMissing(path, "model")
-        return [path]
+        return [path] if path.exists() else []
     anchor = Path(pattern)
     base = Path(anchor.anchor) if anchor.is_absolute() else folder
     relative = anchor.relative_to(anchor.anchor) if anchor.is_absolute() else anchor
-    found = sorted(path for path in base.glob(str(relative)) if path.is_file())
-    if not found:
-        raise FileMissing(folder / pattern, "model")
-    return found
+    return sorted(path for path in base.glob(str(relative)) if path.is_dir() or path.is_file())
 
 
 def select_subjects(spec: CheckSpec, names: Sequence[str]) -> list[str]:

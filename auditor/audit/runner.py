@@ -31,7 +31,7 @@ from auditor.audit.units import (
     run_unit,
 )
 from auditor.check import Check, Subject
-from auditor.errors import ConfigurationError, NothingToAudit, RefusedModel
+from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.executor import Executor, LocalExecutor, Outcome, WorkUnit
 from auditor.findings import (
     Answer,
@@ -43,9 +43,8 @@ from auditor.findings import (
     Verdict,
     fingerprint,
 )
-from auditor.models.digest import file_digest
-from auditor.models.preflight import require_openable
 from auditor.models.session import resolve_device
+from auditor.models.subject_files import ModelKind, look_at
 from auditor.registry import all_checks
 
 # A check stops by itself at its limit; the process is killed this much later.
@@ -163,21 +162,15 @@ def _is_wanted(unit: Unit, only: Iterable[str]) -> bool:
     return any(name in names for name in only)
 
 
-def _look_at(folder: Path, name: str, path: Path, kind: str) -> tuple[Subject, SubjectRecord]:
+def _look_at(folder: Path, name: str, path: Path, kind: ModelKind) -> tuple[Subject, SubjectRecord]:
     """A subject and its record; one that must not be opened carries the reason."""
-    facts: dict[str, str] = {}
-    try:
-        require_openable(path)
-        digest = file_digest(path)
-    except RefusedModel as error:
-        facts[REFUSED_FACT] = str(error)
-        digest = file_digest(path) if path.is_file() else "sha256:none"
-    size = path.stat().st_size
+    files = look_at(path, kind)
+    facts = {} if files.refusal is None else {REFUSED_FACT: str(files.refusal)}
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
     record = SubjectRecord(
-        name=name, path=str(shown), kind=kind, digest=digest, size=size, facts=facts
+        name=name, path=str(shown), kind=kind, digest=files.digest, size=files.size, facts=facts
     )
-    return Subject(name=name, path=path.resolve(), kind=kind, digest=digest), record
+    return Subject(name=name, path=path.resolve(), kind=kind, digest=files.digest), record
 
 
 def _prepare(units: Sequence[Unit], executor: Executor) -> list[str]:

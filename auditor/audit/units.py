@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
+from auditor.audit.data_paths import locate_files
 from auditor.audit.environment import numerical_class
 from auditor.audit.ledger import EvidenceFolder
 from auditor.audit.plan import CheckSpec, Limits, LoadedPlan, select_subjects
@@ -24,14 +25,12 @@ from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import (
     AuditorError,
     ConfigurationError,
-    FileMissing,
     InvalidText,
     RefusedInput,
     UnknownName,
     Unsupported,
 )
 from auditor.findings import Answer, Environment, Record, SourceLine, Verdict
-from auditor.models.digest import file_digest
 from auditor.registry import find_check
 from auditor.strict_yaml import Document, validate
 
@@ -98,10 +97,14 @@ def resolve_units(
     Raises:
         InvalidText: A parameter is wrong; names its place in the plan.
         UnknownName: A check code or subject does not exist.
-        FileMissing: A data file does not exist.
+        FileMissing: A data file or folder does not exist.
+        RefusedFolder: A data folder must not be read.
+        ConfigurationError: A check cannot examine its subject, or a path is of another kind.
     """
     units: list[Unit] = []
     seen: set[str] = set()
+    # A corpus index may be large and stand in several checks: it is hashed once.
+    folders: dict[Path, str] = {}
     document = loaded.document
     for number, spec in enumerate(loaded.plan.checks):
         if spec.check not in checks:
@@ -110,7 +113,8 @@ def resolve_units(
         check = checks[spec.check]
         params = validate_params(document, number, check.params)
         line = SourceLine(file=loaded.file, line=loaded.line_of_check(number))
-        for unit in _units_of(loaded, spec, check, params, subjects, environment, line):
+        located = locate_files(params, loaded.folder, spec.check, folders)
+        for unit in _units_of(loaded, spec, check, params, located, subjects, environment, line):
             if unit.record.id in seen:
                 place = document.place(("checks", number))
                 raise InvalidText(
@@ -136,21 +140,19 @@ def _units_of(
     spec: CheckSpec,
     check: Check[Any],
     params: CheckParams,
+    located: tuple[CheckParams, dict[str, str]],
     subjects: Sequence[Subject],
     environment: Environment,
     line: SourceLine,
 ) -> Iterator[Unit]:
     plan = loaded.plan
-    absolute, data_digests = locate_files(params, loaded.folder, spec.check)
+    absolute, data_digests = located
     limits = spec.limits or plan.limits
     names = [subject.name for subject in subjects]
     for name in select_subjects(spec, names):
         subject = subjects[names.index(name)]
         if subject.kind not in check.kinds:
-            raise ConfigurationError(
-                f"{loaded.file}:{line.line}: {check.code} examines {', '.join(check.kinds)} "
-                f"models, '{name}' is {subject.kind}; narrow its 'subjects'"
-            )
+            raise _wrong_kind(check, subject, subjects, line)
         base = spec.id or spec.check
         unit_id = base if len(subjects) == 1 else f"{base}:{name}"
         recorded = params.model_dump(mode="json")
@@ -176,6 +178,21 @@ def _units_of(
         )  # fmt: skip
 
 
+def _wrong_kind(
+    check: Check[Any], subject: Subject, subjects: Sequence[Subject], line: SourceLine
+) -> ConfigurationError:
+    fitting = [other.name for other in subjects if other.kind in check.kinds]
+    way_out = (
+        f"write subjects: [{', '.join(fitting[:5])}{', ...' if len(fitting) > 5 else ''}]"
+        if fitting
+        else "take the check out of the plan"
+    )
+    return ConfigurationError(
+        f"{line.file}:{line.line}: {check.code} examines {' and '.join(check.kinds)} models, "
+        f"'{subject.name}' is {subject.kind}; {way_out}"
+    )
+
+
 def _key(
     unit_id: str,
     check: Check[Any],
@@ -199,26 +216,6 @@ def _key(
         "environment": numerical_class(environment),
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-
-
-def locate_files(
-    params: CheckParams, folder: Path, code: str
-) -> tuple[CheckParams, dict[str, str]]:
-    """Parameters with every `Path` made absolute, and each file's digest by field name.
-
-    Raises:
-        FileMissing: A file does not exist.
-    """
-    found: dict[str, Path] = {}
-    digests: dict[str, str] = {}
-    for name in type(params).model_fields:
-        value = getattr(params, name)
-        if isinstance(value, Path):
-            path = (folder / value).resolve()
-            if not path.is_file():
-                raise FileMissing(folder / value, f"file of {code} ({name})")
-            found[name], digests[name] = path, file_digest(path)
-    return params.model_copy(update=found), digests
 
 
 def prepare_unit(unit: Unit) -> Preparation:

@@ -1,6 +1,8 @@
-"""AUD101: the model file is safe to open, and what it holds are numbers."""
+"""AUD101: the model is safe to open, and what it holds are numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -9,11 +11,17 @@ from auditor.errors import RefusedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, TextEvidence, Verdict
 from auditor.models.onnx_model import NonFinite, OnnxModel
 from auditor.models.preflight import inspect_file
+from auditor.models.transformers_folder import read_folder
 from auditor.models.trial import TrialOutcome, TrialStatus, trial_load
+from auditor.models.weight_numbers import find_nonfinite
 
 _CLEAN = (
     "Nothing in the structure, the data files and the numbers matched a known danger; "
     "the ONNX checker, shape inference and onnxruntime load the model"
+)
+_CLEAN_FOLDER = (
+    "Nothing in the names, links, configuration, weight headers and numbers matched a known "
+    "danger; the model was not loaded"
 )
 _INCONCLUSIVE = (TrialStatus.OUT_OF_TIME, TrialStatus.NOT_RUN)
 
@@ -28,6 +36,39 @@ class Params(CheckParams):
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """Inspect the bytes and look at the numbers of a model, whichever kind it is."""
+    if subject.kind == "transformers":
+        return _run_folder(subject, context)
+    return _run_file(subject, params, context)
+
+
+def _run_folder(subject: Subject, context: CheckContext) -> Answer:
+    """A folder is checked and its numbers are read; no library loads it."""
+    facts = {"format": "transformers"}
+    try:
+        folder = read_folder(subject.path, expected_digest=subject.digest)
+    except RefusedModel as refusal:
+        return _refused(refusal, facts)
+    facts |= {
+        "model_type": folder.model_type,
+        "parameters": str(folder.parameter_count),
+        "types": ", ".join(f"{dtype} x{count}" for dtype, count in folder.dtypes.items()),
+        "files": ", ".join(folder.files),
+    }
+    nonfinite = find_nonfinite(
+        folder, lambda share: context.progress(0.3 + 0.7 * share, "reading the weights")
+    )
+    findings = tuple(_nonfinite_finding(entry) for entry in nonfinite)
+    return Answer(
+        verdict=Verdict.VIOLATED if findings else Verdict.HOLDS,
+        summary="; ".join(finding.title for finding in findings[:3]) or _CLEAN_FOLDER,
+        metrics=_metrics(folder.parameter_count, nonfinite),
+        findings=findings,
+        facts=facts,
+    )
+
+
+def _run_file(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Inspect the bytes, open the model, look at its numbers, load it in a child."""
     inspection = inspect_file(subject.path)
     facts = {"format": str(inspection.format), **inspection.facts}
@@ -50,16 +91,7 @@ def _answer(model: OnnxModel, trial: TrialOutcome, facts: dict[str, str]) -> Ans
     findings = tuple(_nonfinite_finding(entry) for entry in model.nonfinite)
     if trial.status in (TrialStatus.REJECTED, TrialStatus.CRASHED):
         findings += (_trial_finding(trial),)
-    metrics = (
-        Metric(name="parameters", value=model.parameter_count, unit="numbers"),
-        Metric(
-            name="nonfinite_parameters",
-            value=sum(entry.count for entry in model.nonfinite),
-            unit="numbers",
-            sample_size=model.parameter_count,
-            better="lower",
-        ),
-    )
+    metrics = _metrics(model.parameter_count, model.nonfinite)
     limits: tuple[str, ...] = ()
     if trial.status in _INCONCLUSIVE:
         limits = (f"first load: {trial.status} at '{trial.stage}' {trial.problem}".strip(),)
@@ -80,6 +112,19 @@ def _answer(model: OnnxModel, trial: TrialOutcome, facts: dict[str, str]) -> Ans
     )
 
 
+def _metrics(parameters: int, nonfinite: Sequence[NonFinite]) -> tuple[Metric, ...]:
+    return (
+        Metric(name="parameters", value=parameters, unit="numbers"),
+        Metric(
+            name="nonfinite_parameters",
+            value=sum(entry.count for entry in nonfinite),
+            unit="numbers",
+            sample_size=parameters,
+            better="lower",
+        ),
+    )
+
+
 def _facts(model: OnnxModel) -> dict[str, str]:
     return {
         "opset": str(model.opset),
@@ -93,9 +138,9 @@ def _facts(model: OnnxModel) -> dict[str, str]:
 
 def _refused(refusal: RefusedModel, facts: dict[str, str]) -> Answer:
     finding = Finding(
-        title=f"The file must not be opened: {refusal.rule}",
+        title=f"The model must not be opened: {refusal.rule}",
         severity=Severity.CRITICAL,
-        description=f"Rule {refusal.rule}: {refusal.problem}. Nothing of the file was executed.",
+        description=f"Rule {refusal.rule}: {refusal.problem}. Nothing of it was executed.",
         remedy=f"{refusal.way_out[:1].upper()}{refusal.way_out[1:]}.",
         location=Location(file=refusal.path.name, node=refusal.rule),
         evidence=(TextEvidence(title="Where", text=refusal.place),) if refusal.place else (),
@@ -134,20 +179,21 @@ def _trial_finding(trial: TrialOutcome) -> Finding:
 
 CHECK = Check(
     code="AUD101",
-    title="The model file is safe to open",
+    title="The model is safe to open",
     version=1,
-    question="Can the file be opened without running anything, and are all its weights numbers?",
+    question="Can the model be opened without running anything, and are all its weights numbers?",
     method=(
         "A walk over the file's bytes before any library opens them (allow-list of formats, "
         "fields and operator domains; limits in unbounded integers; external data by "
         "descriptor), then the ONNX checker, a scan for NaN and infinity, and a first load in "
-        "a child process."
+        "a child process. For a folder: an allow-list of files, links, configuration keys and "
+        "weight headers, and the scan; no library loads it."
     ),
     pass_does_not_mean=(
         "That the model is harmless or honest: a network may have been trained to misbehave, "
         "and the runtimes that load it may have faults not known here."
     ),
-    kinds=("onnx",),
+    kinds=("onnx", "transformers"),
     params=Params,
     run=run,
     estimate_s=lambda params: 2.0,

@@ -7,31 +7,65 @@ from pathlib import Path
 from pydantic import Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
-from auditor.errors import Unsupported
+from auditor.errors import Unsupported, UnsupportedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, Verdict
 from auditor.models.digest import functional_digest
 from auditor.models.functional_digest import FunctionComparison, compare_functions
 from auditor.models.onnx_model import OnnxModel
+from auditor.models.transformers_folder import read_folder
 
 _FILE = r"sha256:[0-9a-f]{64}"
 _FUNCTION = r"fn1:[0-9a-f]{64}"
+# transformers computes parts of a layer in float32 whatever the weights are, and that rounding
+# is larger than the cells of the functional digest.
+_NO_FUNCTION = UnsupportedModel(
+    "the function of a transformers folder has no digest and is not compared",
+    way_out="give expected_file_digest, or export the model to ONNX and audit that",
+)
 
 
 class Params(CheckParams):
     """Parameters of AUD102."""
 
     expected_file_digest: str | None = Field(default=None, pattern=f"^{_FILE}$")
-    """`sha256:<hex>` that the file must have, data files included."""
+    """`sha256:<hex>` that the file must have, data files included; of a folder, its digest."""
     expected_functional_digest: str | None = Field(default=None, pattern=f"^{_FUNCTION}$")
     """`fn1:<hex>` that the function must have."""
     reference: Path | None = None
-    """A model that must compute the same function within `tolerance`."""
+    """An ONNX model that must compute the same function within `tolerance`."""
     tolerance: float = Field(default=1e-6, ge=0)
     """Largest difference from `reference`, relative to the largest output of each probe."""
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
-    """Compute both digests and compare what there is to compare with."""
+    """Compute the digests and compare what there is to compare with."""
+    if subject.kind == "transformers":
+        return _run_folder(subject, params)
+    return _run_file(subject, params, context)
+
+
+def _run_folder(subject: Subject, params: Params) -> Answer:
+    """Compare the digest of a folder; of its function there is no digest."""
+    folder = read_folder(subject.path, expected_digest=subject.digest)
+    findings: list[Finding] = []
+    compared: list[str] = []
+    if params.expected_file_digest is not None:
+        compared.append("the digest of the folder")
+        if params.expected_file_digest != folder.digest:
+            findings.append(_mismatch("file", params.expected_file_digest, folder.digest))
+    facts = {
+        "file_digest": folder.digest,
+        "functional_digest": "not available",
+        "model_type": folder.model_type,
+        "files": ", ".join(folder.files),
+    }
+    wanted = bool(params.expected_functional_digest or params.reference)
+    missing = str(_NO_FUNCTION) if wanted else ""
+    return _answer(findings, compared, missing, (), facts, open_question=wanted)
+
+
+def _run_file(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """Compute both digests of an ONNX file and compare what there is to compare with."""
     model = OnnxModel.open(subject.path, expected_digest=subject.digest)
     facts = {"file_digest": model.digest}
     findings: list[Finding] = []
@@ -149,13 +183,20 @@ def _other_function(params: Params, comparison: FunctionComparison) -> Finding:
     )
 
 
+def prepare(subject: Subject, params: Params) -> None:
+    """Say before the run what cannot be compared."""
+    if subject.kind == "transformers" and (params.expected_functional_digest or params.reference):
+        raise _NO_FUNCTION
+
+
 CHECK = Check(
     code="AUD102",
     title="The model is the one it is said to be",
     version=1,
     question="Are the file and the function it computes the expected ones?",
     method=(
-        "SHA-256 over the model file and its data files; a digest of the outputs on canonical "
+        "SHA-256 over the model file and its data files, or over the names and contents of a "
+        "folder's files; for ONNX a digest of the outputs on canonical "
         "probes, evaluated in float64 and cut to a grid; on request the largest difference from "
         "a reference model on the same probes."
     ),
@@ -164,8 +205,9 @@ CHECK = Check(
         "public. Only the file digest withstands somebody who wants to deceive. Without an "
         "expectation nothing is compared, digests are only recorded."
     ),
-    kinds=("onnx",),
+    kinds=("onnx", "transformers"),
     params=Params,
     run=run,
     estimate_s=lambda params: 3.0,
+    prepare=prepare,
 )

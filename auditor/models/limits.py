@@ -39,3 +39,34 @@ class Limits:
     rank: int = 32
     name_bytes: int = 16 * 1024
     text_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FolderLimits:
+    """Upper bounds for one model that is a folder.
+
+    Attributes:
+        files: Files that are not hidden.
+        depth: Folders inside folders, the model's own counted.
+        weight_bytes: All weights together; they are hashed and not held in memory.
+        other_bytes: Any other file; the largest are tokenizers.
+        config_bytes: A file whose name ends in `config.json`.
+        header_bytes: The header of a safetensors file.
+        json_values: Values in one JSON text, which bounds the memory it is parsed into.
+        json_depth: Nesting of JSON.
+        tensors: Tensors in one safetensors file.
+        rank: Axes of one tensor.
+        name_characters: A tensor's name.
+    """
+
+    files: int = 10_000
+    depth: int = 4
+    weight_bytes: int = 2**42
+    other_bytes: int = 2**28
+    config_bytes: int = 2**24
+    header_bytes: int = 2**25
+    json_values: int = 2_000_000
+    json_depth: int = 64
+    tensors: int = 500_000
+    rank: int = 32
+    name_characters: int = 1024

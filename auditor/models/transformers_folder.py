@@ -1,110 +1,208 @@
-"""Deciding, before transformers opens a folder, whether it may be opened.
+"""A language model as a folder in the transformers layout, checked before a library opens it.
 
-Weights are safetensors, code comes from installed packages, and every file stands in the
-folder itself. Nothing is executed and no library is asked to guess a format.
+Every file has to be of a kind known here; weights are safetensors and nothing else. Names,
+links and sizes are looked at first, then each file is opened once, and what is checked and
+hashed comes from that one descriptor. `auditor.models.preflight` does this for ONNX files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from auditor.errors import FileChanged, FileMissing, RefusedModel
-from auditor.files import plain_digest
+from auditor.errors import FileChanged, FileMissing, RefusedFolder, RefusedModel
+from auditor.folders import FolderFile, combine_hashes, list_files, open_listed
+from auditor.models.folder_config import read_config, read_model_type
+from auditor.models.folder_roles import Role, check_content, role_of
+from auditor.models.limits import FolderLimits
+from auditor.models.safetensors_header import StoredTensor, read_header
+from auditor.models.weight_index import check_weight_files
 
-MAX_FILES: Final = 10_000
-MAX_JSON_BYTES: Final = 64 * 2**20
-_PICKLED: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
-_CONFIGS: Final = ("config.json", "tokenizer_config.json", "processor_config.json")
+CONFIG: Final = "config.json"
+INDEX: Final = "model.safetensors.index.json"
+_CHUNK: Final = 2**22
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A safetensors file of the model.
+
+    Attributes:
+        name: Its name in the folder.
+        path: Where it lies, links resolved.
+        size: Its bytes.
+        sha256: Hex digest of its bytes.
+        tensors: What it holds, in the order of their bytes.
+    """
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+    tensors: tuple[StoredTensor, ...]
 
 
 @dataclass(frozen=True)
 class TransformersFolder:
-    """A folder that may be opened.
+    """A model folder that may be opened.
 
     Attributes:
         path: The folder.
-        digest: `sha256:<hex>` over the names and digests of all files.
-        size: Bytes of all files together.
+        digest: `sha256:<hex>` of the names and contents of the files that belong to the
+            model, see `auditor.folders.combine_hashes`; documents do not belong to it.
+        size: Bytes of these files.
+        model_type: What config.json says the model is, for example `gpt2`.
+        weights: The weights files, sorted by name.
+        files: Names of all files that belong to the model, sorted.
     """
 
     path: Path
     digest: str
     size: int
+    model_type: str
+    weights: tuple[WeightsFile, ...]
+    files: tuple[str, ...]
+
+    @property
+    def parameter_count(self) -> int:
+        """Stored numbers; weights that share their storage count once."""
+        return sum(tensor.elements for file in self.weights for tensor in file.tensors)
+
+    @property
+    def dtypes(self) -> dict[str, int]:
+        """How many numbers of each type are stored, by the type's name."""
+        counts: Counter[str] = Counter()
+        for file in self.weights:
+            for tensor in file.tensors:
+                counts[tensor.dtype] += tensor.elements
+        return dict(sorted(counts.items()))
 
 
-def read_folder(path: Path, expected_digest: str | None = None) -> TransformersFolder:
-    """The folder with its digest, if it may be opened.
+def read_folder(
+    path: Path, expected_digest: str | None = None, limits: FolderLimits | None = None
+) -> TransformersFolder:
+    """Check a model folder and say what it holds; nothing of it is executed.
+
+    Args:
+        path: The folder.
+        expected_digest: What its digest was earlier; None for no expectation.
+        limits: How much it may ask for.
 
     Raises:
-        FileMissing: There is no such folder, or no config.json in it.
-        RefusedModel: Pickled weights, remote code, or a link out of the folder.
+        FileMissing: There is no such folder, no config.json, or no weights in it.
+        RefusedModel: With the rule, the place and a way out.
         FileChanged: The digest is not the expected one.
     """
-    if not path.is_dir():
-        raise FileMissing(path, "model folder")
-    if not (path / "config.json").is_file():
-        raise FileMissing(path / "config.json", "model configuration")
-    lines, size = [], 0
-    for file in _files(path):
-        name = file.relative_to(path).as_posix()
-        lines.append(f"{plain_digest(file).removeprefix('sha256:')}  {name}\n")
-        size += file.stat().st_size
-    for name in _CONFIGS:
-        if (path / name).is_file():
-            _refuse_remote_code(path / name)
-    digest = f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
-    if expected_digest is not None and digest != expected_digest:
-        raise FileChanged(path, expected_digest, digest)
-    return TransformersFolder(path, digest, size)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Its regular files in the order of their names; anything that cannot be trusted ends it."""
-    root = folder.resolve()
-    files = [file for file in sorted(folder.rglob("*")) if file.is_symlink() or not file.is_dir()]
-    if len(files) > MAX_FILES:
-        raise RefusedModel(
-            folder, "too-many-files", f"{len(files)} files", way_out="give the model's own folder"
-        )
-    for file in files:
-        if not file.resolve().is_relative_to(root):
-            raise RefusedModel(
-                file, "link", "a link that leaves the folder", way_out="copy the file into it"
-            )
-        if not file.is_file():
-            raise RefusedModel(
-                file, "not-a-file", "not a regular file", way_out="remove it from the folder"
-            )
-        if file.suffix.lower() in _PICKLED:
-            raise RefusedModel(
-                file,
-                "pickle-content",
-                "pickled weights, which run code when they are opened",
-                way_out="save the model with safetensors and remove the file",
-            )
-        yield file
-
-
-def _refuse_remote_code(path: Path) -> None:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise RefusedModel(path, "too-large", "a configuration of this size", way_out="shorten it")
+    path, limits = Path(path), limits or FolderLimits()
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        files = list_files(path, hidden=False, max_files=limits.files, max_depth=limits.depth)
+        if CONFIG not in {file.name for file in files}:
+            raise FileMissing(path / CONFIG, "configuration of a transformers model")
+        folder = _read_files(path, files, limits)
+    except RefusedFolder as refusal:
         raise RefusedModel(
-            path, "unreadable", f"no JSON ({type(error).__name__})", way_out="save the model again"
-        ) from None
-    if not isinstance(content, dict):
-        raise RefusedModel(path, "unreadable", "no JSON object", way_out="save the model again")
-    if "auto_map" in content:
-        raise RefusedModel(
-            path,
-            "remote-code",
-            "auto_map asks for code of the folder to be run",
-            way_out="use a model whose class transformers has",
+            path, refusal.rule, refusal.problem, place=refusal.place, way_out=refusal.way_out
+        ) from refusal
+    if expected_digest is not None and folder.digest != expected_digest:
+        raise FileChanged(path, expected_digest, folder.digest)
+    return folder
+
+
+def _read_files(
+    path: Path, files: tuple[FolderFile, ...], limits: FolderLimits
+) -> TransformersFolder:
+    roles = {file.name: role_of(path, file.name) for file in files}
+    _check_sizes(path, files, roles, limits)
+    reader = _Reader(path, limits)
+    for file in files:
+        with open_listed(path, file) as stream:
+            reader.read(file, roles[file.name], stream)
+    if not reader.weights:
+        raise FileMissing(path / "model.safetensors", "weights of a transformers model")
+    check_weight_files(
+        path, INDEX, reader.index, {file.name: file.tensors for file in reader.weights}, limits
+    )
+    return TransformersFolder(
+        path=path,
+        digest=combine_hashes(reader.hashes),
+        size=sum(file.size for file in files if file.name in reader.hashes),
+        model_type=read_model_type(path, CONFIG, reader.config),
+        weights=tuple(reader.weights),
+        files=tuple(sorted(reader.hashes)),
+    )
+
+
+def _check_sizes(
+    path: Path, files: tuple[FolderFile, ...], roles: Mapping[str, Role], limits: FolderLimits
+) -> None:
+    weights = 0
+    for file in files:
+        role = roles[file.name]
+        weights += file.size if role is Role.WEIGHTS else 0
+        size, limit = {
+            Role.WEIGHTS: (weights, limits.weight_bytes),
+            Role.CONFIG: (file.size, limits.config_bytes),
+        }.get(role, (file.size, limits.other_bytes))
+        if size > limit:
+            raise RefusedModel(
+                path, "size-limit", f"{size} bytes of {role}; the limit is {limit}",
+                place=file.name, way_out="check that the file is what it should be",
+            )  # fmt: skip
+
+
+class _Reader:
+    """What has been read of a folder so far; each file is read from one descriptor."""
+
+    def __init__(self, path: Path, limits: FolderLimits) -> None:
+        self.path, self.limits = path, limits
+        self.hashes: dict[str, str] = {}
+        self.weights: list[WeightsFile] = []
+        self.config: dict[str, Any] = {}
+        self.index: bytes | None = None
+
+    def read(self, file: FolderFile, role: Role, stream: BufferedReader) -> None:
+        if role is Role.WEIGHTS:
+            self._read_weights(file, stream)
+            return
+        check_content(self.path, file.name, file.size, stream)
+        if role is Role.DOCUMENT:
+            return
+        content = stream.read(file.size + 1)
+        if len(content) != file.size:
+            raise self._changed(file)
+        self.hashes[file.name] = hashlib.sha256(content).hexdigest()
+        if role is Role.CONFIG:
+            config = read_config(self.path, file.name, content, self.limits)
+            self.config = config if file.name == CONFIG else self.config
+        elif file.name == INDEX:
+            self.index = content
+
+    def _read_weights(self, file: FolderFile, stream: BufferedReader) -> None:
+        try:
+            header = read_header(self.path, file.name, stream, file.size, self.limits)
+        except RefusedModel:
+            # The header decides first: its length may look like the start of another format.
+            stream.seek(0)
+            check_content(self.path, file.name, file.size, stream)
+            raise
+        digest, count = hashlib.sha256(header.raw), len(header.raw)
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            count += len(chunk)
+        if count != file.size:
+            raise self._changed(file)
+        self.hashes[file.name] = digest.hexdigest()
+        self.weights.append(
+            WeightsFile(file.name, file.path, file.size, digest.hexdigest(), header.tensors)
         )
+
+    def _changed(self, file: FolderFile) -> RefusedModel:
+        return RefusedModel(
+            self.path, "changed", "the file changed while it was read", place=file.name,
+            way_out="run again when nothing writes to the folder",
+        )  # fmt: skip

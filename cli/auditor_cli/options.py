@@ -26,6 +26,8 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+# An ONNX file, or a folder in the transformers layout.
+MODEL = click.Path(path_type=Path)
 
 json_option = option("--json", "as_json", is_flag=True, help="Only JSON lines on stdout.")
 quiet_option = option(

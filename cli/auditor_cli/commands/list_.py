@@ -19,14 +19,20 @@ def command(what: str, as_json: bool) -> int:
 
 
 def _checks(output: Output) -> None:
+    from auditor.check import path_parameters
     from auditor.registry import all_checks
 
     rows = []
     for check in all_checks().values():
         params = check.params.model_json_schema()
-        rows.append((check.code, check.title, ", ".join(params.get("properties", {})) or "-"))
-        output.record(check.card().model_dump() | {"parameters": params})
-    output.table(("code", "question", "parameters"), rows)
+        paths = path_parameters(check.params)
+        names = [f"{name} ({paths[name]})" if name in paths else name
+                 for name in check.params.model_fields]  # fmt: skip
+        rows.append((check.code, check.title, " and ".join(check.kinds), ", ".join(names) or "-"))
+        output.record(
+            check.card().model_dump() | {"kinds": check.kinds, "paths": paths, "parameters": params}
+        )
+    output.table(("code", "question", "models", "parameters"), rows)
 
 
 def _fixes(output: Output) -> None:

@@ -1,4 +1,4 @@
-"""`auditor model`: look at a model file; nothing of it is executed."""
+"""`auditor model`: look at a model, a file or a folder; nothing of it is executed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ from pathlib import Path
 
 import rich_click as click
 
-from auditor.errors import RefusedModel
+from auditor.errors import RefusedModel, UnsupportedModel
 from auditor_cli.exit_codes import ExitCode
-from auditor_cli.options import FILE, json_option
+from auditor_cli.options import MODEL, json_option
 from auditor_cli.output import Output
 
 
 @click.group(name="model")
 def command() -> None:
-    """Inspect, digest or scan a model file without executing it."""
+    """Inspect, digest or scan a model (ONNX file or transformers folder) without executing it."""
 
 
 @command.command(name="inspect")
-@click.argument("path", type=FILE)
+@click.argument("path", type=MODEL)
 @json_option
 def inspect(path: Path, as_json: bool) -> int:
-    """Print what an ONNX model is made of."""
+    """Print what a model is made of."""
+    output = Output(as_json)
+    facts = _folder_facts(path) if path.is_dir() else _file_facts(path)
+    output.table(("fact", "value"), list(facts.items()))
+    output.record(facts)
+    return 0
+
+
+def _file_facts(path: Path) -> dict[str, str]:
     from auditor.models.onnx_model import OnnxModel
 
-    output = Output(as_json)
     model = OnnxModel.open(path)
-    facts = {
+    return {
         "digest": model.digest,
         "size": str(model.size),
         "producer": model.producer,
@@ -37,27 +44,44 @@ def inspect(path: Path, as_json: bool) -> int:
         "operators": ", ".join(f"{op} x{n}" for op, n in sorted(model.operators.items())),
         "not finite": "; ".join(str(place) for place in model.nonfinite) or "none",
     }
-    output.table(("fact", "value"), list(facts.items()))
-    output.record(facts)
-    return 0
+
+
+def _folder_facts(path: Path) -> dict[str, str]:
+    from auditor.models.transformers_folder import read_folder
+    from auditor.models.weight_numbers import find_nonfinite
+
+    folder = read_folder(path)
+    return {
+        "digest": folder.digest,
+        "size": str(folder.size),
+        "model type": folder.model_type,
+        "parameters": str(folder.parameter_count),
+        "types": ", ".join(f"{dtype} x{count}" for dtype, count in folder.dtypes.items()),
+        "weights": ", ".join(file.name for file in folder.weights),
+        "files": ", ".join(folder.files),
+        "not finite": "; ".join(str(place) for place in find_nonfinite(folder)) or "none",
+    }
 
 
 @command.command(name="digest")
-@click.argument("path", type=FILE)
+@click.argument("path", type=MODEL)
 @click.option(
     "--functional", is_flag=True, help="Also the digest of the function (runs the model)."
 )
 @json_option
 def digest(path: Path, functional: bool, as_json: bool) -> int:
-    """Print the SHA-256 of the file, and with --functional the digest of its function."""
+    """Print the SHA-256 of a model, and with --functional the digest of its function (ONNX)."""
     from auditor.models.digest import file_digest, functional_digest
-    from auditor.models.onnx_model import OnnxModel
     from auditor.models.preflight import require_openable
 
     output = Output(as_json)
+    if path.is_dir():
+        return _folder_digest(path, functional, output)
     require_openable(path)
     values = {"file": file_digest(path)}
     if functional:
+        from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
+
         values["functional"] = str(functional_digest(OnnxModel.open(path)))
     for name, value in values.items():
         output.data(f"{value}  {name}  {path}")
@@ -65,18 +89,30 @@ def digest(path: Path, functional: bool, as_json: bool) -> int:
     return 0
 
 
+def _folder_digest(path: Path, functional: bool, output: Output) -> int:
+    from auditor.models.transformers_folder import read_folder
+
+    if functional:
+        raise UnsupportedModel(
+            f"{path}: the function of a transformers folder has no digest",
+            way_out="leave out --functional, or export the model to ONNX",
+        )
+    digest = read_folder(path).digest
+    output.data(f"{digest}  folder  {path}")
+    output.record({"folder": digest})
+    return 0
+
+
 @command.command(name="scan")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FILE)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=MODEL)
 @json_option
 def scan(paths: tuple[Path, ...], as_json: bool) -> int:
-    """Say whether files may be opened at all; exits 6 when one is refused."""
-    from auditor.models.preflight import require_openable
-
+    """Say whether files and folders may be opened at all; exits 6 when one is refused."""
     output = Output(as_json)
     code = ExitCode.PASSED
     for path in paths:
         try:
-            inspection = require_openable(path)
+            found = _accepted_format(path)
         except RefusedModel as error:
             output.styled(str(error), "bold red")
             output.record({"path": str(path), "verdict": "refused", "rule": error.rule,
@@ -84,8 +120,17 @@ def scan(paths: tuple[Path, ...], as_json: bool) -> int:
                            "way_out": error.way_out})  # fmt: skip
             code = ExitCode.REFUSED
         else:
-            text = f"{path}: {inspection.format}, nothing in it matched a known danger"
+            text = f"{path}: {found}, nothing in it matched a known danger"
             output.data(text)
             output.record({"path": str(path), "verdict": "accepted",
-                           "format": str(inspection.format)})  # fmt: skip
+                           "format": found})  # fmt: skip
     return code
+
+
+def _accepted_format(path: Path) -> str:
+    from auditor.models.preflight import require_openable
+    from auditor.models.transformers_folder import read_folder
+
+    if path.is_dir():
+        return f"transformers folder ({read_folder(path).model_type})"
+    return str(require_openable(path).format)

@@ -1,0 +1,172 @@
+"""The files of a folder, by rules that nothing outside of it can bend, and their digest.
+
+A link is followed only to a regular file inside the folder, or from a snapshot of the
+Hugging Face cache (`REPOSITORY/snapshots/REVISION`) to `REPOSITORY/blobs`. Files are opened
+by their resolved path without following a link again, and judged on the open descriptor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Final
+
+from auditor.errors import FileMissing, RefusedFolder
+
+MAX_FILES: Final = 100_000
+MAX_DEPTH: Final = 16
+_COPY: Final = "copy the file itself into the folder"
+
+
+@dataclass(frozen=True)
+class FolderFile:
+    """A regular file of a folder.
+
+    Attributes:
+        name: Its path inside the folder, with `/` between the parts.
+        path: Where it lies, links resolved.
+        size: Its bytes when it was listed.
+    """
+
+    name: str
+    path: Path
+    size: int
+
+
+def list_files(
+    folder: Path, *, hidden: bool = True, max_files: int = MAX_FILES, max_depth: int = MAX_DEPTH
+) -> tuple[FolderFile, ...]:
+    """The files of a folder and its sub-folders, sorted by name.
+
+    Args:
+        folder: The folder, which may itself be reached through a link.
+        hidden: Whether files and folders whose name begins with a dot count.
+        max_files: More than this many are refused.
+        max_depth: Folders nested deeper than this are refused.
+
+    Raises:
+        FileMissing: There is no such folder.
+        RefusedFolder: A link that leaves the folder, a link to a folder, a pipe or device, a
+            name with control characters, or more than the limits allow.
+    """
+    if not folder.is_dir():
+        raise FileMissing(folder, "folder")
+    found: list[FolderFile] = []
+    for entry in _walk(folder, folder.resolve(), "", hidden, max_depth):
+        found.append(entry)
+        if len(found) > max_files:
+            raise RefusedFolder(
+                folder,
+                "file-limit",
+                f"more than {max_files} files",
+                way_out="leave only what belongs to it",
+            )
+    return tuple(sorted(found, key=lambda file: file.name))
+
+
+def _walk(folder: Path, root: Path, prefix: str, hidden: bool, depth: int) -> Iterator[FolderFile]:
+    try:
+        with os.scandir(root / prefix) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise RefusedFolder(
+            folder, "unreadable", str(error.strerror), place=prefix, way_out="check its permissions"
+        ) from error
+    for entry in listed:
+        if entry.name.startswith(".") and not hidden:
+            continue
+        name = prefix + entry.name
+        if not name.isprintable():
+            raise RefusedFolder(
+                folder, "control-character", f"a file is called {name!r}", way_out="rename it"
+            )
+        if entry.is_dir(follow_symlinks=False):
+            if depth <= 1:
+                raise RefusedFolder(
+                    folder, "nesting-limit", "folders are nested too deep", place=name,
+                    way_out="leave only what belongs to it",
+                )  # fmt: skip
+            yield from _walk(folder, root, f"{name}/", hidden, depth - 1)
+        else:
+            yield _regular_file(folder, root, name)
+
+
+def _regular_file(folder: Path, root: Path, name: str) -> FolderFile:
+    listed = root / name
+    try:
+        path = listed.resolve(strict=True) if listed.is_symlink() else listed
+        status = path.lstat()
+    except (OSError, RuntimeError) as error:
+        raise RefusedFolder(
+            folder, "broken-link", "a link to nowhere", place=name, way_out=_COPY
+        ) from error
+    if path != listed and not _may_link_to(root, path):
+        raise RefusedFolder(
+            folder, "link-escape", "a link that leaves the folder", place=name, way_out=_COPY
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFolder(
+            folder, "not-a-file", "a pipe, a device, or a link to a folder", place=name,
+            way_out="leave only files and folders there",
+        )  # fmt: skip
+    return FolderFile(name, path, status.st_size)
+
+
+def _may_link_to(root: Path, target: Path) -> bool:
+    in_cache = root.parent.name == "snapshots" and target.parent == root.parent.parent / "blobs"
+    return in_cache or target.is_relative_to(root)
+
+
+def open_listed(folder: Path, file: FolderFile) -> BufferedReader:
+    """A listed file opened for reading.
+
+    Raises:
+        RefusedFolder: It can no longer be opened as what it was when it was listed.
+    """
+    flags = os.O_RDONLY
+    for name in ("O_CLOEXEC", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    try:
+        descriptor = os.open(file.path, flags)
+    except OSError as error:
+        raise RefusedFolder(
+            folder, "unreadable", str(error.strerror), place=file.name,
+            way_out="check the file's permissions",
+        ) from error  # fmt: skip
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+        os.close(descriptor)
+        raise RefusedFolder(
+            folder, "changed", "another file than when it was listed", place=file.name,
+            way_out="run again when nothing writes to the folder",
+        )  # fmt: skip
+    return os.fdopen(descriptor, "rb")
+
+
+def folder_digest(folder: Path) -> str:
+    """`sha256:<hex>` of the names and contents of all files in a folder.
+
+    Raises:
+        FileMissing: There is no such folder.
+        RefusedFolder: See `list_files`.
+    """
+    hashes: dict[str, str] = {}
+    for file in list_files(folder):
+        with open_listed(folder, file) as stream:
+            hashes[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return combine_hashes(hashes)
+
+
+def combine_hashes(hashes: Mapping[str, str]) -> str:
+    """The digest of a folder from the SHA-256 (hex) of each file by its name.
+
+    It is the SHA-256 of one line per file, `<hex>  <name>`, sorted by name: what
+    `sha256sum` prints for the sorted names, through `sha256sum` once more.
+    """
+    lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -1,0 +1,100 @@
+"""What the configuration of a model's folder must not say.
+
+A configuration may name code, other files, or kernels that are fetched from elsewhere, and
+transformers follows some of that even where remote code is switched off (CVE-2026-4372 is
+one). Which keys a model type uses is left to transformers; the ones here are refused for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from auditor.errors import RefusedModel
+from auditor.models.limits import FolderLimits
+from auditor.models.strict_json import read_object, walk_keys
+
+_CODE_KEYS: Final = frozenset({
+    "auto_map", "trust_remote_code", "custom_pipelines", "custom_generate", "_target_",
+})  # fmt: skip
+_ELSEWHERE_KEYS: Final = frozenset({
+    "transformers_weights", "use_kernels", "kernel_config", "gguf_file",
+})  # fmt: skip
+# Written by old versions; it is never opened, and often holds the path of who saved it.
+_HARMLESS_FILE_KEY: Final = "special_tokens_map_file"
+_MODEL_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_IMPLEMENTATION: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
+def is_config(name: str) -> bool:
+    """Whether a file is a configuration: its name ends in `config.json`."""
+    return name.lower().endswith("config.json")
+
+
+def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:
+    """A configuration, checked.
+
+    Args:
+        path: The model, for messages.
+        name: The file in it.
+        content: Its bytes.
+        limits: How many values and how deep.
+
+    Raises:
+        RefusedModel: It is not a strict JSON object, or it names code or other files.
+    """
+    if Path(name).name.lower() == "adapter_config.json":
+        raise RefusedModel(
+            path, "adapter", "an adapter names another model to load", place=name,
+            way_out="merge the adapter into its model and save that",
+        )  # fmt: skip
+    config = read_object(path, name, content, limits)
+    for _, key, value in walk_keys(config):
+        # An empty value asks for nothing.
+        if not value:
+            continue
+        if key in _CODE_KEYS:
+            raise RefusedModel(
+                path, "custom-code", f"the key {key!r} asks for code of its own", place=name,
+                way_out="use a model type that transformers knows, and remove the key",
+            )  # fmt: skip
+        if key in _ELSEWHERE_KEYS or _names_elsewhere(key, value):
+            raise RefusedModel(
+                path, "config-reference", f"the key {key!r} names a file or kernel to load",
+                place=name, way_out="remove the key",
+            )  # fmt: skip
+    return config
+
+
+def _names_elsewhere(key: str, value: Any) -> bool:
+    if key.endswith("_implementation_internal"):
+        return True
+    if key.endswith("_implementation"):
+        return not all(_IMPLEMENTATION.fullmatch(text) for text in _texts(value))
+    if key.endswith("_file") and key != _HARMLESS_FILE_KEY:
+        return any("/" in text or "\\" in text for text in _texts(value))
+    return False
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (child for _, _, child in walk_keys(value) if isinstance(child, str))
+
+
+def read_model_type(path: Path, name: str, config: dict[str, Any]) -> str:
+    """The `model_type` of config.json.
+
+    Raises:
+        RefusedModel: There is none, or it is not a plain word.
+    """
+    found = config.get("model_type")
+    if not isinstance(found, str) or not _MODEL_TYPE.fullmatch(found):
+        raise RefusedModel(
+            path, "malformed", f"model_type {str(found)[:40]!r} is not the name of a model type",
+            place=name, way_out="save the model again with save_pretrained",
+        )  # fmt: skip
+    return found

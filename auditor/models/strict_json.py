@@ -1,0 +1,77 @@
+"""JSON of a model's folder, read more strictly than the libraries that will read it again.
+
+A key that stands twice is refused, because readers differ in which one they take; so are
+NaN and infinity, which are not JSON, and nesting that could exhaust a reader's stack.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from auditor.errors import RefusedModel
+from auditor.models.limits import FolderLimits
+
+_WAY_OUT: Final = "save the model again with save_pretrained"
+_STRUCTURE: Final = (b"{", b"[", b",")
+
+
+def read_object(path: Path, place: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:
+    """The JSON object in a text.
+
+    Args:
+        path: The model, for messages.
+        place: The file in it, for messages.
+        content: The text; its length has been limited.
+        limits: How many values and how deep.
+
+    Raises:
+        RefusedModel: It is not UTF-8, not JSON, not an object, has a key twice, or asks for
+            more than the limits allow.
+    """
+
+    def refuse(rule: str, problem: str) -> RefusedModel:
+        return RefusedModel(path, rule, problem, place=place, way_out=_WAY_OUT)
+
+    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, child in pairs:
+            if key in found:
+                raise refuse("duplicate-field", f"the key {key[:80]!r} stands twice")
+            found[key] = child
+        return found
+
+    def no_constant(text: str) -> None:
+        raise refuse("malformed", f"{text} is not JSON")
+
+    if sum(content.count(sign) for sign in _STRUCTURE) > limits.json_values:
+        raise refuse("field-limit", f"JSON of more than {limits.json_values} values")
+    try:
+        value = json.loads(
+            content.decode(), object_pairs_hook=without_doubles, parse_constant=no_constant
+        )
+    except UnicodeDecodeError as error:
+        raise refuse("invalid-text", f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}") from None
+    except ValueError as error:
+        raise refuse("malformed", f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise refuse("malformed", "not a JSON object")
+    if any(depth > limits.json_depth for depth, _, _ in walk_keys(value)):
+        raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}")
+    return value
+
+
+def walk_keys(value: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
+    """Depth, key and value of every entry at any depth; entries of lists have an empty key."""
+    waiting: list[tuple[int, Any]] = [(1, value)]
+    while waiting:
+        depth, inner = waiting.pop()
+        entries = inner.items() if isinstance(inner, dict) else (("", each) for each in inner)
+        for key, child in entries:
+            yield depth, key, child
+            if isinstance(child, dict | list):
+                waiting.append((depth + 1, child))
