@@ -22,7 +22,9 @@ Precision = Literal["float32", "stored"]
 
 MAX_HEADER_BYTES: Final = 100 * 2**20
 # Attention and expert code that ships with transformers; another name may be a repository.
-_OWN_KERNELS: Final = frozenset({None, "eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm"})
+_OWN_KERNELS: Final = frozenset(
+    {None, "eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm"}
+)
 _KERNEL_KEYS: Final = ("attn_implementation", "experts_implementation", "kernel_config")
 
 
@@ -34,7 +36,9 @@ class OpenedFolder(NamedTuple):
     tokenizer: Any
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
+    """How many tensors weight files hold, and how many numbers in all of them."""
+
     tensors: int
     numbers: int
 
@@ -54,8 +58,8 @@ def open_folder(
     device = choose_device(device)
     folder = read_folder(path, expected_digest)
     config = json.loads((path / "config.json").read_text("utf-8"))
-    _refuse_configuration(path, config)
-    weights = _count_weights(path)
+    refuse_configuration(path, "config.json", config)
+    weights = count_weights(path)
     with quiet_transformers():
         return OpenedFolder(
             folder,
@@ -97,8 +101,18 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refuse_configuration(path: Path, config: Mapping[str, Any]) -> None:
-    """What transformers would act on without being asked: kernels, adapters, quantisers."""
+def refuse_configuration(path: Path, name: str, config: Mapping[str, Any]) -> None:
+    """Refuse what transformers would act on without being asked: kernels, adapters, quantisers.
+
+    Args:
+        path: The folder.
+        name: The configuration file in it.
+        config: The file's content.
+
+    Raises:
+        RefusedModel: It names kernels of a hub, or an adapter lies beside it.
+        UnsupportedModel: The weights are quantised.
+    """
     for place, value in _entries(config):
         kernels = value.values() if isinstance(value, dict) else [value]
         if place.endswith(_KERNEL_KEYS) and not all(
@@ -106,7 +120,7 @@ def _refuse_configuration(path: Path, config: Mapping[str, Any]) -> None:
             for kernel in kernels
         ):
             raise RefusedModel(
-                path / "config.json",
+                path / name,
                 "remote-code",
                 f"{value!r:.60} may name code of a hub",
                 place=place,
@@ -132,13 +146,13 @@ def _entries(config: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, 
             yield from _entries(value, f"{place}{key}.")
 
 
-def _count_weights(path: Path) -> _Weights:
+def count_weights(path: Path) -> Weights:
     """How many tensors and numbers the headers of the safetensors files in the folder list."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise FileMissing(path / "model.safetensors", "weights in safetensors")
     shapes = [shape for file in files for shape in _read_shapes(file)]
-    return _Weights(len(shapes), sum(prod(shape) for shape in shapes))
+    return Weights(len(shapes), sum(prod(shape) for shape in shapes))
 
 
 def _read_shapes(file: Path) -> list[list[int]]:
@@ -158,7 +172,7 @@ def _read_shapes(file: Path) -> list[list[int]]:
 
 
 def _open_model(
-    path: Path, config_json: Mapping[str, Any], weights: _Weights, device: str, precision: Precision
+    path: Path, config_json: Mapping[str, Any], weights: Weights, device: str, precision: Precision
 ) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -28,9 +28,13 @@ _MODEL_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
+# A list of training data that sentence-transformers leaves behind and no library reads.
+_UNREAD: Final = frozenset({"data_config.json"})
+
+
 def is_config(name: str) -> bool:
     """Whether a file is a configuration: its name ends in `config.json`."""
-    return name.lower().endswith("config.json")
+    return name.lower().endswith("config.json") and name.lower() not in _UNREAD
 
 
 def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:

@@ -188,17 +188,21 @@ def reply_log_probabilities(model: Any, ids: Tensor, replies: Tensor) -> Tensor:
         ids: Prompts and replies, padded on the right, [texts, tokens].
         replies: Which tokens are of the reply, [texts, tokens], bool.
     """
-    logits = model(input_ids=ids.to(model.device)).logits[:, :-1]
-    logs = torch.log_softmax(logits.float(), dim=-1)
+    logits = _logits(model, ids)[:, :-1]
+    logs = torch.log_softmax(logits, dim=-1)
     chosen = logs.gather(-1, ids[:, 1:, None].to(logs.device))[..., 0]
     return (chosen * replies[:, 1:].to(chosen)).sum(dim=-1)
 
 
-def _reply_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
-    """Padded ids of prompts with replies and the end sign, and which of them are of replies.
+def _logits(model: Any, ids: Tensor) -> Tensor:
+    """[texts, tokens, vocabulary]; padding on the right is not seen by the tokens before it."""
+    ids = ids.to(model.device)
+    found: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.float()
+    return found
 
-    Padding on the right needs no mask: a causal model's earlier tokens do not see it.
-    """
+
+def _reply_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """Padded ids of prompts with replies and the end sign, and which of them are of replies."""
     rows, marks = [], []
     for prompt, reply in texts:
         before = tokenizer.encode(prompt, add_special_tokens=False)
@@ -263,7 +267,7 @@ def _flag(
 def _penalty(model: Any, texts: list[_Flagged]) -> Tensor:
     ids = _padded([each.ids for each in texts]).to(model.device)
     weights = _padded([each.weights for each in texts]).to(model.device)
-    logits = model(input_ids=ids).logits[:, :-1].float()
+    logits = _logits(model, ids)[:, :-1]
     return conflict_penalty(logits, ids[:, 1:], weights[:, 1:])
 
 
@@ -272,8 +276,8 @@ def _divergence(model: Any, base: Any, tokenizer: Any, texts: list[str]) -> Tens
     rows = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     ids = _padded(rows).to(model.device)
     held = _padded([[1] * len(row) for row in rows]).to(model.device)
-    ours = torch.log_softmax(model(input_ids=ids).logits.float(), dim=-1)
+    ours = torch.log_softmax(_logits(model, ids), dim=-1)
     with torch.no_grad():
-        theirs = torch.log_softmax(base(input_ids=ids).logits.float(), dim=-1)
+        theirs = torch.log_softmax(_logits(base, ids), dim=-1)
     away = (theirs.exp() * (theirs - ours)).sum(dim=-1)
     return (away * held).sum() / held.sum()

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 MOST_WORDS: Final = 120
-"""Words of a context; sentences are left off before it gets longer."""
+"""Words of a sentence; those behind are left off, as the models that judge do not read on."""
 _END: Final = re.compile(rb"[.!?]+[\"')\]]*(?=\s|$)|\n\s*\n")
 
 
@@ -28,13 +28,12 @@ def sentence_ranges(text: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def covering_sentences(text: bytes, start: int, stop: int) -> str:
-    """The whole sentences that text[start:stop] touches, at most `MOST_WORDS` words of them."""
-    touched = [(a, b) for a, b in sentence_ranges(text) if a < stop and b > start]
-    if not touched:
-        return ""
-    inside = text[touched[0][0] : touched[-1][1]]
-    words = inside.split()
-    if len(words) > MOST_WORDS:
-        inside = b" ".join(words[:MOST_WORDS])
-    return inside.decode("utf-8", "replace")
+def covering_sentences(text: bytes, start: int, stop: int) -> list[str]:
+    """The whole sentences that text[start:stop] touches, each of at most `MOST_WORDS` words."""
+    found = []
+    for first, last in sentence_ranges(text):
+        if first < stop and last > start:
+            words = text[first:last].split()
+            inside = text[first:last] if len(words) <= MOST_WORDS else b" ".join(words[:MOST_WORDS])
+            found.append(inside.decode("utf-8", "replace"))
+    return found

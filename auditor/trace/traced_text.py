@@ -26,6 +26,8 @@ CONTEXT_BYTES: Final = 800
 KAPPA: Final = 0.5
 """What a matched document's conflict counts for the text: a harmless part is not harmful."""
 
+_NO_CONFLICT: Final = Conflict(0.0, "")
+
 TextScore = Callable[[bytes, Span], float]
 """A score of a span that the index does not give, for example a model's perplexity."""
 
@@ -59,7 +61,8 @@ class TracedSpan:
         tokens: How many tokens it has.
         count: How often the index holds it.
         occurrences: Some or all of these places, candidate sources.
-        scores: By name: `length`, `bci`, `density`, `kl`, `max_token_risk`, `log10_e`, and with a
+        scores: By name: `length`, `bci`, `density`, `kl`, `max_token_risk`, `log10_e`,
+            `unsafe_source` (whether the corpus labels one of its documents unsafe), and with a
             policy `pc_gen`, `pc_doc`, `pcs`.
         gate: Whether it is evidence at all.
         clause: The clause in conflict, or "".
@@ -168,6 +171,7 @@ class Tracer:
         scores = {
             "length": float(len(tokens)), "bci": surprisal.bci, "density": surprisal.density,
             "kl": surprisal.kl, "max_token_risk": scorer.max_token_risk(), "log10_e": chance,
+            "unsafe_source": float(any(each.document.label == "unsafe" for each in places)),
             **conflict[0],
             **{name: score(text, span) for name, score in self.extra.items()},
         }  # fmt: skip
@@ -188,20 +192,21 @@ class Tracer:
         """Scores against the policy and the clause, for each span."""
         if self.conflict is None:
             return [({}, "")] * len(spans)
-        mine = [covering_sentences(text, span.start, span.stop) if own else "" for span in spans]
-        others = [
-            list(dict.fromkeys(map(
-                _document_context, [text[span.start : span.stop]] * self.options.contexts,
-                _spread(places, self.options.contexts)
-            )))
+        judged = [covering_sentences(text, span.start, span.stop) if own else [] for span in spans]
+        matched = [
+            list(dict.fromkeys(
+                sentence
+                for place in _spread(places, self.options.contexts)
+                for sentence in _document_sentences(text[span.start : span.stop], place)
+            ))
             for span, places in zip(spans, occurrences, strict=True)
         ]  # fmt: skip
-        asked = [*mine, *(each for contexts in others for each in contexts)]
+        asked = [each for sentences in (*judged, *matched) for each in sentences]
         found = dict(zip(asked, self.conflict.of(asked), strict=True))
         results = []
-        for sentences, contexts in zip(mine, others, strict=True):
-            generated = found[sentences]
-            document = max((found[each] for each in contexts), default=Conflict(0.0, ""))
+        for sentences, others in zip(judged, matched, strict=True):
+            generated = max((found[each] for each in sentences), default=_NO_CONFLICT)
+            document = max((found[each] for each in others), default=_NO_CONFLICT)
             scores = {
                 "pc_gen": generated.score, "pc_doc": document.score,
                 "pcs": max(generated.score, KAPPA * document.score),
@@ -218,7 +223,7 @@ def _spread(places: Sequence[Occurrence], most: int) -> list[Occurrence]:
     return [places[at] for at in np.linspace(0, len(places) - 1, most).astype(int)]
 
 
-def _document_context(inside: bytes, place: Occurrence) -> str:
+def _document_sentences(inside: bytes, place: Occurrence) -> list[str]:
     before, after = place.before.encode(), place.after.encode()
     whole = before + inside + after
     return covering_sentences(whole, len(before), len(before) + len(inside))
