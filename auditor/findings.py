@@ -9,11 +9,11 @@ and no accelerator is needed to read a report, to gate on it, or to render it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 from auditor.verdicts import Severity as Severity
 from auditor.verdicts import Verdict as Verdict
@@ -225,6 +225,76 @@ class WitnessEvidence(Record):
     blob: BlobRef | None = None
 
 
+class TextPiece(Record):
+    """A part of a text: what is shown of it, and how many characters behind that are not.
+
+    `span` is the number of the traced span it belongs to, counted from 1; text between
+    the spans has none.
+    """
+
+    text: str
+    hidden: int = Field(default=0, ge=0)
+    span: int | None = None
+
+
+class TracedSpan(Record):
+    """A span of a text that stands word for word in an index of training text.
+
+    Attributes:
+        count: How often it stands there.
+        documents: Names of candidate sources, some of `documents_total`.
+        tokens: Its length.
+        scores: By name, for example `surprisal (BCI)`, `log10 E`, `policy conflict`.
+        clause: The clause of the policy that was scored highest, or empty.
+        digest: `sha256:<hex>` of the span's bytes.
+        flagged: Whether it alone would flag the text.
+    """
+
+    count: int = Field(ge=0)
+    documents: tuple[str, ...] = ()
+    documents_total: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    scores: dict[str, FiniteFloat] = {}
+    clause: str = ""
+    digest: str
+    flagged: bool = False
+
+    @model_validator(mode="after")
+    def _some_of_all_documents(self) -> Self:
+        if len(self.documents) > self.documents_total:
+            raise ValueError(f"{len(self.documents)} documents of {self.documents_total}")
+        return self
+
+
+class TracedTextEvidence(Record):
+    """A completion with its spans that stand in an index; no statement about why they do.
+
+    `pieces` are the completion in order, `verdict` is a word such as `allow`, `flag`,
+    `refuse` or `no_evidence`. `blob` names the file in the run's `evidence/` folder that
+    holds this record with nothing left out; see `auditor.redaction`.
+    """
+
+    kind: Literal["traced_text"] = "traced_text"
+    title: str
+    prompt: str = ""
+    prompt_hidden: int = Field(default=0, ge=0)
+    pieces: tuple[TextPiece, ...]
+    spans: tuple[TracedSpan, ...] = ()
+    verdict: str
+    note: str = ""
+    blob: BlobRef | None = None
+
+    @model_validator(mode="after")
+    def _spans_exist(self) -> Self:
+        for number, piece in enumerate(self.pieces):
+            if piece.span is not None and not 1 <= piece.span <= len(self.spans):
+                raise ValueError(
+                    f"piece {number} belongs to span {piece.span}; "
+                    f"the spans are counted from 1 to {len(self.spans)}"
+                )
+        return self
+
+
 class BlobEvidence(Record):
     """A file kept beside the report."""
 
@@ -240,6 +310,7 @@ Evidence = Annotated[
     | HeatMapEvidence
     | ImageEvidence
     | WitnessEvidence
+    | TracedTextEvidence
     | BlobEvidence,
     Field(discriminator="kind"),
 ]
@@ -298,6 +369,20 @@ class Answer(Record):
         if self.verdict is Verdict.HOLDS and self.findings:
             raise ValueError("verdict 'holds' must not carry findings")
         return self
+
+    def every_evidence(self) -> tuple[Evidence, ...]:
+        """The evidence of the answer and of its findings."""
+        return sum((finding.evidence for finding in self.findings), self.evidence)
+
+    def with_evidence(self, change: Callable[[Evidence], Evidence]) -> Answer:
+        """The answer with each piece of evidence, also that of findings, changed."""
+        findings = tuple(
+            finding.model_copy(update={"evidence": tuple(map(change, finding.evidence))})
+            for finding in self.findings
+        )
+        return self.model_copy(
+            update={"findings": findings, "evidence": tuple(map(change, self.evidence))}
+        )
 
 
 class Timing(Record):

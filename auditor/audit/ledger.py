@@ -12,6 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,9 @@ from auditor.findings import BlobRef, Record
 
 FORMAT = 1
 _START = "0" * 64
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# Neither exists on Windows.
+_NO_DETOUR = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 Kind = Literal["plan", "result"]
 
@@ -47,6 +52,14 @@ class RunInUse(AuditorError):
         super().__init__(
             f"{path} is in use by another auditor process; wait for it or choose another --out"
         )
+
+
+class EvidenceUnusable(OperationFailed):
+    """A file of the evidence folder is missing or is not what the ledger speaks of."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}; restore the run's evidence folder from a copy")
 
 
 class Entry(Record):
@@ -212,7 +225,40 @@ class EvidenceFolder:
             digest=f"sha256:{digest}", media_type=media_type, size=len(content), name=name
         )
 
+    def get(self, reference: BlobRef, most_bytes: int) -> bytes:
+        """The bytes a reference names.
+
+        Raises:
+            EvidenceUnusable: There is no such file, or it is not what was stored.
+        """
+        if not _DIGEST.fullmatch(reference.digest):
+            raise EvidenceUnusable(self.folder, f"no file has the digest {reference.digest!r:.80}")
+        path = self.path(reference.digest)
+        try:
+            # Never through a link or a pipe: the folder may come from somebody else.
+            descriptor = os.open(path, os.O_RDONLY | _NO_DETOUR)
+        except FileNotFoundError:
+            raise EvidenceUnusable(path, "the file is missing") from None
+        except OSError as error:
+            raise EvidenceUnusable(path, error.strerror or str(error)) from None
+        try:
+            content = _read_plain(descriptor, path, most_bytes)
+        finally:
+            os.close(descriptor)
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != reference.digest:
+            raise EvidenceUnusable(path, "its content does not fit its digest")
+        return content
+
     def path(self, digest: str) -> Path:
         """Where the bytes with this digest lie."""
         plain = digest.removeprefix("sha256:")
         return self.folder / plain[:2] / plain
+
+
+def _read_plain(descriptor: int, path: Path, most_bytes: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise EvidenceUnusable(path, "it is not a plain file")
+    if status.st_size > most_bytes:
+        raise EvidenceUnusable(path, f"{status.st_size:,} bytes; at most {most_bytes:,} are read")
+    return _read_all(descriptor)

@@ -45,6 +45,7 @@ from auditor.findings import (
 )
 from auditor.models.session import resolve_device
 from auditor.models.subject_files import ModelKind, look_at
+from auditor.redaction import redact_answer
 from auditor.registry import all_checks
 
 # A check stops by itself at its limit; the process is killed this much later.
@@ -261,7 +262,7 @@ def _skipped(reason: str) -> Outcome:
 
 
 def _commit(request: AuditRequest, ledger: Ledger, unit: Unit, outcome: Outcome) -> None:
-    """Stamp an outcome into a result and commit it."""
+    """Stamp an outcome into a result, shorten the texts in it, and commit it."""
     answer, traceback = _answer_of(outcome)
     finished = datetime.now(UTC)
     findings = tuple(
@@ -274,7 +275,7 @@ def _commit(request: AuditRequest, ledger: Ledger, unit: Unit, outcome: Outcome)
     )  # fmt: skip
     result = CheckResult(
         **unit.record.model_dump(),
-        answer=answer.model_copy(update={"findings": findings}),
+        answer=redact_answer(answer.model_copy(update={"findings": findings})),
         traceback=traceback,
         timing=Timing(
             started=finished - timedelta(seconds=outcome.seconds),

@@ -13,6 +13,7 @@ from auditor_cli.options import read_acceptance, read_policy
 from auditor_cli.output import Output
 from auditor_reports.github import render_annotations
 from auditor_reports.registry import WRITERS, render
+from auditor_reports.traced_text import Samples
 
 
 def load_gated_run(
@@ -28,11 +29,13 @@ def load_gated_run(
     return assemble_report(folder, entries, read_acceptance(waiver_file, baseline), policy)
 
 
-def write_reports(report: AuditReport, folder: Path, formats: Sequence[str]) -> list[Path]:
+def write_reports(
+    report: AuditReport, folder: Path, formats: Sequence[str], samples: Samples | None = None
+) -> list[Path]:
     """Write the named formats into the folder, always with `audit.json`; returns the files."""
     make_folder(folder)
     rendered = [
-        (folder / writer.filename, render(writer.name, report))
+        (folder / writer.filename, render(writer.name, report, samples))
         for writer in WRITERS
         if writer.name in formats or writer.name == "json"
     ]

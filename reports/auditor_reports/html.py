@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from typing import Literal
@@ -20,8 +20,8 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from auditor.findings import AuditReport, TableEvidence, Verdict
-from auditor_reports import number_text
+from auditor.findings import AuditReport, TableEvidence, TracedTextEvidence, Verdict
+from auditor_reports import number_text, traced_text
 from auditor_reports.curve_chart import lay_out_curve
 from auditor_reports.heat_map import lay_out_heat_map
 from auditor_reports.interval_chart import lay_out_interval, shared_axes
@@ -65,18 +65,26 @@ LEVELS = (
 )
 
 
-def render_html(report: AuditReport) -> bytes:
-    """The report as HTML, UTF-8, at most `MAX_BYTES` bytes."""
+def render_html(report: AuditReport, samples: traced_text.Samples | None = None) -> bytes:
+    """The report as HTML, UTF-8, at most `MAX_BYTES` bytes.
+
+    With samples traced completions are shown in full, and the page says so; its run
+    fingerprint stays that of `audit.json`, which holds them shortened.
+    """
     page = arrange(report)
+    if samples:
+        shown = traced_text.with_samples(report, samples)
+        page = replace(arrange(shown), fingerprint=page.fingerprint)
+    in_full = any(isinstance(sample, TracedTextEvidence) for sample in (samples or {}).values())
     content = b""
     for limits in LEVELS:
-        content = _render(page, limits)
+        content = _render(page, limits, in_full=in_full)
         if len(content) <= MAX_BYTES:
             break
     return content
 
 
-def _render(page: Page, limits: Limits) -> bytes:
+def _render(page: Page, limits: Limits, *, in_full: bool) -> bytes:
     environment = _environment(limits)
     style, script = _asset("style.css"), _asset("report.js")
     details = _render_details(environment, page, limits)
@@ -89,6 +97,7 @@ def _render(page: Page, limits: Limits) -> bytes:
         script=Markup(script),  # noqa: S704
         content_policy=_content_policy(style, script),
         disclaimer=DISCLAIMER,
+        in_full=traced_text.SHOWN_IN_FULL if in_full else "",
     )
     return text.encode("utf-8")
 
@@ -145,6 +154,10 @@ def _environment(limits: Limits) -> Environment:
         verdict_words=_VERDICT_WORDS,
         lay_out_curve=lay_out_curve,
         lay_out_heat_map=lay_out_heat_map,
+        lay_out_traced_text=lambda evidence: traced_text.lay_out_traced_text(
+            evidence, 5 * limits.text, 5 * limits.rows, limits.rows
+        ),
+        traced=traced_text,
         numeric_columns=_numeric_columns,
         lay_out_interval=lay_out_interval,
         shared_axes=shared_axes,

@@ -7,25 +7,24 @@ escaped so that it can start no table, link, mention or HTML, and the whole is c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from auditor.findings import AuditReport, CheckResult, GateRow, Verdict
+from auditor.findings import AuditReport, CheckResult, GateRow, TracedTextEvidence, Verdict
+from auditor_reports.markdown_text import ROWS_SHOWN, check_name, code_span, escape_markdown, more
 from auditor_reports.number_text import moment
-from auditor_reports.sanitise import one_line
 from auditor_reports.standing import (
     STATUS_WORDS,
     VERDICTS_WORST_FIRST,
     Standings,
     gaps,
     loose_points,
-    own_name,
     verdict_sentence,
 )
+from auditor_reports.traced_text import SHOWN_IN_FULL, Samples, with_samples
+from auditor_reports.traced_text_markdown import traced_texts
 
 MAX_BYTES = 1_000_000
 DISCLAIMER = "This report does not establish conformity and is not legal advice."
-_SHOWN = 200
 _MARKS = {
     Verdict.HOLDS: "✅",
     Verdict.VIOLATED: "❌",
@@ -35,17 +34,16 @@ _MARKS = {
 }
 _GATE_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
 _CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in audit.json.\n"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!$])")
-# What would begin a list or a rule if it came first.
-_OPENING = re.compile(r"^(?:([-+=])|(\d{1,9})([.)]))")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# Links, mentions and issue numbers that GitHub makes of bare text; a zero-width space stops it.
-_AUTOLINK = re.compile(r"(?i)(:)(?=//)|(www)(?=\.)|(@)(?=\w)|(#)(?=\d)|(GH)(?=-\d)|(mailto:|xmpp:)")
 
 
-def render_markdown(report: AuditReport) -> bytes:
-    """The report as GitHub-flavoured Markdown, at most `MAX_BYTES` bytes."""
-    return cut_on_line_end("\n".join(_lines(report)) + "\n", MAX_BYTES)
+def render_markdown(report: AuditReport, samples: Samples | None = None) -> bytes:
+    """The report as GitHub-flavoured Markdown, at most `MAX_BYTES` bytes.
+
+    With samples traced completions are shown in full, and the summary says so.
+    """
+    shown = with_samples(report, samples) if samples else report
+    in_full = any(isinstance(sample, TracedTextEvidence) for sample in (samples or {}).values())
+    return cut_on_line_end("\n".join(_lines(shown, in_full=in_full)) + "\n", MAX_BYTES)
 
 
 def cut_on_line_end(text: str, limit: int) -> bytes:
@@ -58,31 +56,16 @@ def cut_on_line_end(text: str, limit: int) -> bytes:
     return content[:end] + note
 
 
-def escape_markdown(text: str, limit: int = 300) -> str:
-    """The text as one line that Markdown shows as it is."""
-    line = one_line(text, limit)
-    line = _AUTOLINK.sub(lambda match: match.group() + "\x00", line)
-    line = re.sub("[&<>]", lambda match: _ENTITIES[match.group()], line)
-    line = _SPECIAL.sub(r"\\\1", line)
-    line = _OPENING.sub(lambda match: f"{match[2] or ''}\\{match[3] or match[1]}", line)
-    return line.replace("\x00", "&#8203;")
-
-
-def code_span(text: str, limit: int = 200) -> str:
-    """The text as a code span that its own backticks cannot leave; safe in a table cell."""
-    line = one_line(text, limit).replace("|", "¦")
-    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    padding = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{padding}{line}{padding}{fence}" if line else ""
-
-
-def _lines(report: AuditReport) -> Iterator[str]:
+def _lines(report: AuditReport, *, in_full: bool) -> Iterator[str]:
     yield f"## Audit: {_GATE_MARKS[report.gate.verdict]}"
     yield ""
     yield f"**{escape_markdown(report.plan_title or report.plan)}**: {verdict_sentence(report)}"
     if not report.complete:
         yield ""
         yield "**The run is not complete**: part of the plan was not carried out."
+    if in_full:
+        yield ""
+        yield f"**{SHOWN_IN_FULL}**"
     yield ""
     yield from _counts(report)
     yield from _subjects(report)
@@ -90,6 +73,7 @@ def _lines(report: AuditReport) -> Iterator[str]:
     yield from _gaps(report, standings)
     yield from _findings(report, standings)
     yield from _results(report, standings)
+    yield from traced_texts(standings.worst_first(report.results))
     yield from _reproduction(report)
     yield DISCLAIMER
 
@@ -103,12 +87,12 @@ def _counts(report: AuditReport) -> Iterator[str]:
 
 
 def _subjects(report: AuditReport) -> Iterator[str]:
-    for subject in report.subjects[:_SHOWN]:
+    for subject in report.subjects[:ROWS_SHOWN]:
         yield (
             f"- {escape_markdown(subject.name)} ({escape_markdown(subject.kind)}): "
             f"{code_span(subject.digest)}"
         )
-    yield from _more(len(report.subjects))
+    yield from more(len(report.subjects))
     yield ""
 
 
@@ -116,15 +100,15 @@ def _gaps(report: AuditReport, standings: Standings) -> Iterator[str]:
     lines = list(_open_questions(report, standings))
     yield f"### Open questions ({len(lines)})"
     yield ""
-    yield from lines[:_SHOWN]
-    yield from _more(len(lines)) if lines else ("None.",)
+    yield from lines[:ROWS_SHOWN]
+    yield from more(len(lines)) if lines else ("None.",)
     yield ""
     missing = gaps(report)
     yield f"### Not assessed ({len(missing)})"
     yield ""
-    for text in missing[:_SHOWN]:
+    for text in missing[:ROWS_SHOWN]:
         yield f"- {escape_markdown(text)}"
-    yield from _more(len(missing)) if missing else ("Nothing was named as left out.",)
+    yield from more(len(missing)) if missing else ("Nothing was named as left out.",)
     yield ""
 
 
@@ -135,19 +119,13 @@ def _open_questions(report: AuditReport, standings: Standings) -> Iterator[str]:
         if row.status in ("open", "warn"):
             yield f"- {mark} {escape_markdown(row.code)}: {escape_markdown(row.text)}"
     for result in standings.worst_first(report.results):
-        title = f"{_check_name(result)}, {escape_markdown(result.subject)}"
+        title = f"{check_name(result)}, {escape_markdown(result.subject)}"
         if result.verdict.is_open:
             reason = escape_markdown(result.answer.reason)
             yield f"- {_MARKS[result.verdict]} {title}: {result.verdict}, {reason}"
         for row in standings.beyond_findings(result):
             if row.status in ("open", "warn"):
                 yield f"- {mark} {title}: {escape_markdown(row.text)}"
-
-
-def _check_name(result: CheckResult) -> str:
-    """Code and title, and the name the plan gave the check."""
-    name = own_name(result)
-    return escape_markdown(f"{result.code} {result.title}" + (f" [{name}]" if name else ""))
 
 
 def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
@@ -163,8 +141,8 @@ def _findings(report: AuditReport, standings: Standings) -> Iterator[str]:
     yield ""
     yield "| severity | check | subject | finding | where | gate |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    yield from rows[:_SHOWN]
-    yield from _more(len(rows))
+    yield from rows[:ROWS_SHOWN]
+    yield from more(len(rows))
     yield ""
 
 
@@ -192,16 +170,16 @@ def _results(report: AuditReport, standings: Standings) -> Iterator[str]:
     yield ""
     yield "| verdict | check | subject | answer | gate |"
     yield "| --- | --- | --- | --- | --- |"
-    for result in standings.worst_first(report.results)[:_SHOWN]:
+    for result in standings.worst_first(report.results)[:ROWS_SHOWN]:
         cells = (
             f"{_MARKS[result.verdict]} {result.verdict}",
-            _check_name(result),
+            check_name(result),
             escape_markdown(result.subject),
             escape_markdown(result.answer.summary),
             STATUS_WORDS[standings.of_result(result)],
         )
         yield f"| {' | '.join(cells)} |"
-    yield from _more(len(report.results))
+    yield from more(len(report.results))
     yield ""
 
 
@@ -213,10 +191,3 @@ def _reproduction(report: AuditReport) -> Iterator[str]:
     yield ""
     yield f"Again with: {code_span(report.command, 1_000)}"
     yield ""
-
-
-def _more(total: int) -> Iterator[str]:
-    """The line under a list that was cut."""
-    if total > _SHOWN:
-        yield ""
-        yield f"{total - _SHOWN} more; the full list is in audit.json."

@@ -12,6 +12,7 @@ from auditor_reports.html import render_html
 from auditor_reports.junit import render_junit
 from auditor_reports.markdown import render_markdown
 from auditor_reports.sarif import render_sarif
+from auditor_reports.traced_text import Samples
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,22 @@ class Writer:
         filename: Name of the file in a run directory.
         media_type: Its media type.
         render: Pure function of the report: same report, same bytes.
+        render_in_full: The same with the full texts of traced completions; None where the
+            format never holds them.
     """
 
     name: str
     filename: str
     media_type: str
     render: Callable[[AuditReport], bytes]
+    render_in_full: Callable[[AuditReport, Samples], bytes] | None = None
 
 
 WRITERS: tuple[Writer, ...] = (
-    Writer("html", "report.html", "text/html", render_html),
+    Writer("html", "report.html", "text/html", render_html, render_html),
     Writer("json", "audit.json", "application/json", render_json),
     Writer("junit", "junit.xml", "application/xml", render_junit),
-    Writer("markdown", "summary.md", "text/markdown", render_markdown),
+    Writer("markdown", "summary.md", "text/markdown", render_markdown, render_markdown),
     Writer("sarif", "audit.sarif", "application/sarif+json", render_sarif),
 )
 
@@ -52,10 +56,13 @@ def writer(name: str) -> Writer:
     raise UnknownName("report format", name, [candidate.name for candidate in WRITERS])
 
 
-def render(name: str, report: AuditReport) -> bytes:
-    """The report in the named format.
+def render(name: str, report: AuditReport, samples: Samples | None = None) -> bytes:
+    """The report in the named format, with samples in full where the format is for reading.
 
     Raises:
         UnknownName: There is no such format.
     """
-    return writer(name).render(report)
+    chosen = writer(name)
+    if samples and chosen.render_in_full:
+        return chosen.render_in_full(report, samples)
+    return chosen.render(report)

@@ -8,14 +8,17 @@ import rich_click as click
 
 from auditor.errors import ConfigurationError, UnknownName
 from auditor.files import write_atomically
+from auditor.findings import AuditReport
 from auditor_cli.options import (
     gate_options,
     json_option,
+    option,
     quiet_option,
 )
 from auditor_cli.output import Output
 from auditor_cli.reporting import load_gated_run, write_reports
 from auditor_reports.registry import WRITERS, render, writer
+from auditor_reports.traced_text import Samples
 
 FORMATS = [w.name for w in WRITERS]
 
@@ -26,6 +29,9 @@ FORMATS = [w.name for w in WRITERS]
               help="Format to write into the run's folder; repeatable (default: all).")  # fmt: skip
 @click.option("-o", "--output", "targets", multiple=True, metavar="FORMAT=FILE",
               help="Write a format to a file of your choice; repeatable.")  # fmt: skip
+@option("--show-samples", is_flag=True,
+        help="Show prompts and traced texts in full, in HTML and Markdown only; as far as the "
+             "run kept them.")  # fmt: skip
 @gate_options
 @json_option
 @quiet_option
@@ -33,6 +39,7 @@ def command(
     run: Path,
     formats: tuple[str, ...],
     targets: tuple[str, ...],
+    show_samples: bool,
     policy_file: Path | None,
     waiver_file: Path | None,
     baseline: Path | None,
@@ -44,14 +51,43 @@ def command(
     output = Output(as_json, quiet)
     chosen = [_parse_target(target) for target in targets]
     report = load_gated_run(run, policy_file, waiver_file, baseline, fail_on)
-    written = write_reports(report, run, formats or FORMATS) if formats or not targets else []
+    inside = formats or (() if targets else FORMATS)
+    samples = None
+    if show_samples:
+        _require_readable({*inside, *(name for name, _ in chosen)})
+        samples = _samples_of(report, run, output)
+    written = write_reports(report, run, inside, samples) if inside else []
     for name, path in chosen:
-        write_atomically(path, render(name, report))
+        write_atomically(path, render(name, report, samples))
         written.append(path)
     for path in written:
         output.data(str(path))
         output.record({"written": str(path)})
     return 0
+
+
+def _require_readable(formats: set[str]) -> None:
+    readable = [each.name for each in WRITERS if each.render_in_full]
+    if not formats.intersection(readable):
+        raise ConfigurationError(
+            f"--show-samples changes nothing in {', '.join(sorted(formats))}; ask for "
+            f"{' or '.join(readable)}"
+        )
+
+
+def _samples_of(report: AuditReport, run: Path, output: Output) -> Samples:
+    """The full texts the run kept; says which of them cannot be read."""
+    from auditor.audit.ledger import EvidenceFolder
+    from auditor.audit.run_directory import EVIDENCE
+    from auditor.audit.samples import read_samples
+
+    samples = read_samples(report, EvidenceFolder(run / EVIDENCE))
+    if not samples:
+        output.warn("--show-samples: this run kept no traced text in full")
+    for problem in samples.values():
+        if isinstance(problem, str):
+            output.warn(f"not shown in full: {problem}")
+    return samples
 
 
 def _parse_target(target: str) -> tuple[str, Path]:

@@ -8,7 +8,7 @@ from auditor.findings import AuditReport, CheckResult, GateRow
 from tests.golden.sample_report import sample_report
 
 # Fields whose keys are free text too.
-_NAMED = {"counts", "data_digests", "facts", "libraries", "parameters"}
+_NAMED = {"counts", "data_digests", "facts", "libraries", "parameters", "scores"}
 # Fields whose values are words of a closed set, or links between records.
 _KEPT = {
     "better",

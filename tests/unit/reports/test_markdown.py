@@ -9,11 +9,10 @@ import pytest
 from auditor_reports.markdown import (
     DISCLAIMER,
     MAX_BYTES,
-    code_span,
     cut_on_line_end,
-    escape_markdown,
     render_markdown,
 )
+from auditor_reports.markdown_text import code_span, escape_markdown
 from tests.golden.sample_report import sample_report
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS, poisoned
 

@@ -77,6 +77,7 @@ def test_rules_and_levels_of_the_sample() -> None:
         ("AUD205-inconclusive", "warning"),
         ("AUD203-inconclusive", "warning"),
         ("AUD303-inconclusive", "warning"),
+        ("AUD301-inconclusive", "warning"),
         ("AUD402-inconclusive", "warning"),
         ("AUD401", "warning"),
         ("AUD202", "warning"),

@@ -45,10 +45,15 @@ TEXT_PAIRS = [
     *((verdict, f"{verdict}-tint") for verdict in VERDICTS),
     *(("ink", f"{verdict}-tint") for verdict in VERDICTS),
     *(("ink", f"heat-{shade}") for shade in range(1, SHADES)),
-    ("paper", "violated"),  # the tag of a critical finding
+    ("paper", "violated"),  # the tag of a critical finding, the number of a flagged span
     ("paper", "ink"),  # a pressed button
 ]
-SHAPE_PAIRS = [("edge", "paper"), *((line, "paper") for line in LINES)]
+SHAPE_PAIRS = [
+    ("edge", "paper"),
+    ("link", "heat-2"),  # the line under a span
+    ("violated", "violated-tint"),  # and under a flagged one
+    *((line, "paper") for line in LINES),
+]
 
 
 def test_contrast_of_black_on_white_is_21() -> None:

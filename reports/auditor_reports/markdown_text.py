@@ -1,0 +1,50 @@
+"""Texts inside Markdown: escaped so that each is shown as it is and acts as nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from auditor.findings import CheckResult
+from auditor_reports.sanitise import one_line
+from auditor_reports.standing import own_name
+
+ROWS_SHOWN: Final = 200
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!$])")
+# What would begin a list or a rule if it came first.
+_OPENING = re.compile(r"^(?:([-+=])|(\d{1,9})([.)]))")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# Links, mentions and issue numbers that GitHub makes of bare text; a zero-width space stops it.
+_AUTOLINK = re.compile(r"(?i)(:)(?=//)|(www)(?=\.)|(@)(?=\w)|(#)(?=\d)|(GH)(?=-\d)|(mailto:|xmpp:)")
+
+
+def escape_markdown(text: str, limit: int = 300) -> str:
+    """The text as one line that Markdown shows as it is."""
+    line = one_line(text, limit)
+    line = _AUTOLINK.sub(lambda match: match.group() + "\x00", line)
+    line = re.sub("[&<>]", lambda match: _ENTITIES[match.group()], line)
+    line = _SPECIAL.sub(r"\\\1", line)
+    line = _OPENING.sub(lambda match: f"{match[2] or ''}\\{match[3] or match[1]}", line)
+    return line.replace("\x00", "&#8203;")
+
+
+def code_span(text: str, limit: int = 200) -> str:
+    """The text as a code span that its own backticks cannot leave; safe in a table cell."""
+    line = one_line(text, limit).replace("|", "¦")
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    padding = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{padding}{line}{padding}{fence}" if line else ""
+
+
+def check_name(result: CheckResult) -> str:
+    """Code and title, and the name the plan gave the check."""
+    name = own_name(result)
+    return escape_markdown(f"{result.code} {result.title}" + (f" [{name}]" if name else ""))
+
+
+def more(total: int, shown: int = ROWS_SHOWN) -> Iterator[str]:
+    """The line under a list that was cut."""
+    if total > shown:
+        yield ""
+        yield f"{total - shown} more; the full list is in audit.json."
