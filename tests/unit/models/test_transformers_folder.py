@@ -393,7 +393,7 @@ def test_a_damaged_folder_is_refused_or_read(
     path.write_bytes(damaged)
     try:
         found = read_folder(folder)
-    except RefusedModel as caught:
-        assert len(str(caught).splitlines()) == 1
+    except RefusedModel:
+        assert refusal(folder).place
     else:
         assert (found.digest == whole) == (damaged == content)
