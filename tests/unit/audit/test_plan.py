@@ -72,6 +72,56 @@ def test_two_subjects_of_one_name_are_refused(plan: Path, tmp_path: Path) -> Non
         list(expand_subjects(load_plan(plan, {"models": "models"})))
 
 
+FOLDERS = PLAN.replace("- path: ${models}/*.onnx", "- {path: '${models}', kind: KIND}")
+
+
+@pytest.fixture
+def folders(plan: Path, tmp_path: Path) -> Path:
+    """The same plan beside two folders called like models."""
+    for name in ("lm", "lm.v2"):
+        (tmp_path / "models" / name).mkdir()
+    return plan
+
+
+def expand(plan: Path, kind: str, path: str) -> list[tuple[str, str, str]]:
+    """Name, end of the path, and kind of every subject."""
+    plan.write_text(FOLDERS.replace("KIND", kind))
+    found = expand_subjects(load_plan(plan, {"models": path}))
+    return [(name, path.name, kind) for name, path, kind in found]
+
+
+def test_a_glob_matches_what_fits_the_kind(folders: Path) -> None:
+    """Folders for transformers, files for onnx; a folder keeps its whole name."""
+    assert expand(folders, "transformers", "models/*") == [
+        ("lm", "lm", "transformers"),
+        ("lm.v2", "lm.v2", "transformers"),
+    ]
+    assert [name for name, _, _ in expand(folders, "onnx", "models/*")] == ["a", "b", "c.txt"]
+
+
+@pytest.mark.parametrize("path", ["models/lm", "models/lm/", "models/lm/../lm"])
+def test_a_folder_is_a_subject_however_it_is_written(folders: Path, path: str) -> None:
+    """Its name is the folder's own."""
+    assert expand(folders, "transformers", path) == [("lm", "lm", "transformers")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("onnx", "models/lm", "models/lm is a folder, and kind onnx is a file; write kind: transf"),
+        ("onnx", "models/l*", "models/lm is a folder, and kind onnx is a file; write kind: transf"),
+        ("transformers", "models/a.onnx", "a.onnx is no folder, .* or write kind: onnx"),
+        ("transformers", "models/*.onnx", "a.onnx is no folder, .* or write kind: onnx"),
+    ],
+)
+def test_a_path_that_does_not_fit_its_kind_says_what_to_write(
+    folders: Path, kind: str, path: str, message: str
+) -> None:
+    """With the place in the plan."""
+    with pytest.raises(InvalidText, match=f"plan.yaml:7:6: .*{message}"):
+        expand(folders, kind, path)
+
+
 def test_a_check_selects_subjects_by_glob(plan: Path) -> None:
     spec = load_plan(plan, {"models": "m"}).plan.checks[0]
     assert select_subjects(spec, ["a1", "a2", "b"]) == ["a1", "a2", "b"]

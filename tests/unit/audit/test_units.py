@@ -10,7 +10,7 @@ from auditor.audit.environment import describe_environment
 from auditor.audit.plan import load_plan
 from auditor.audit.units import Unit, resolve_units, run_unit
 from auditor.check import Subject
-from auditor.errors import FileMissing, InvalidText
+from auditor.errors import ConfigurationError, FileMissing, InvalidText
 from auditor.findings import Verdict
 from auditor.models.digest import file_digest
 from auditor.registry import all_checks
@@ -110,6 +110,23 @@ def test_wrong_checks_and_parameters_are_named_with_their_place(
     with pytest.raises(InvalidText) as caught:
         resolve(tmp_path, PLAN.replace(old, new))
     assert part in str(caught.value)
+
+
+def test_a_check_that_cannot_examine_a_subject_says_which_it_can(tmp_path: Path) -> None:
+    """By their names; where there is none, the check has to go."""
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / "p.yaml").write_text("a property")
+    loaded = load_plan(tmp_path / "plan.yaml", {})
+    environment = describe_environment("cpu", 1)
+    folder = Subject(name="lm", path=tmp_path, kind="transformers", digest="sha256:a")
+    file = Subject(name="net", path=tmp_path / "model.onnx", kind="onnx", digest="sha256:b")
+    problem = "plan.yaml:6: AUD201 examines onnx models, 'lm' is transformers; "
+    for subjects, way_out in (
+        ([folder, file], r"write subjects: \[net\]"),
+        ([folder], "take the check out of the plan"),
+    ):
+        with pytest.raises(ConfigurationError, match=problem + way_out):
+            resolve_units(loaded, subjects, all_checks(), environment)
 
 
 def test_a_model_that_changed_since_it_was_digested_gets_no_verdict(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from auditor.check import CheckContext, EvidenceStore, Subject
 from auditor.findings import BlobRef
-from auditor.models.digest import file_digest
+from auditor.models.subject_files import ModelKind, look_at
 
 
 class NoEvidence:
@@ -41,5 +41,6 @@ def make_context(
 
 
 def make_subject(path: Path) -> Subject:
-    """The file as a subject, as the runner would describe it."""
-    return Subject(name="model", path=path, kind="onnx", digest=file_digest(path))
+    """The file or folder as a subject, as the runner would describe it."""
+    kind: ModelKind = "transformers" if path.is_dir() else "onnx"
+    return Subject(name="model", path=path, kind=kind, digest=look_at(path, kind).digest)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from onnx import helper, numpy_helper
 
 from auditor.checks import file_safety
 from auditor.checks.file_safety import CHECK, Params
 from auditor.findings import Severity, Verdict
 from auditor.models.trial import TrialOutcome, TrialStatus
+from tests.models.model_folders import write_folder
 from tests.models.onnx_networks import (
     dense_network,
     external_tensor,
@@ -110,3 +112,41 @@ def test_only_a_load_that_worked_is_a_pass(
     answer = CHECK.run(make_subject(path), Params(), make_context())
     assert answer.verdict is verdict
     assert [finding.severity for finding in answer.findings] == ([severity] if severity else [])
+
+
+def test_a_sound_folder_holds_and_its_facts_are_told(tmp_path: Path) -> None:
+    """The summary says that the model was not loaded."""
+    answer = CHECK.run(make_subject(write_folder(tmp_path / "m")), Params(), make_context())
+    assert answer.verdict is Verdict.HOLDS
+    assert "the model was not loaded" in answer.summary
+    assert answer.facts == {
+        "format": "transformers", "model_type": "gpt2", "parameters": "9",
+        "types": "F16 x3, F32 x6", "files": "config.json, model.safetensors, tokenizer.json",
+    }  # fmt: skip
+
+
+def test_a_refused_folder_is_violated_and_critical_with_its_file(tmp_path: Path) -> None:
+    """Rule, file and way out stand in the finding."""
+    folder = write_folder(tmp_path / "m")
+    (folder / "modeling.py").write_text("raise SystemExit\n")
+    answer = CHECK.run(make_subject(folder), Params(), make_context())
+    (finding,) = answer.findings
+    assert (answer.verdict, finding.severity) == (Verdict.VIOLATED, Severity.CRITICAL)
+    assert answer.facts["rule"] == "custom-code"
+    assert finding.location.path == "file m / node custom-code"
+    (evidence,) = finding.evidence
+    assert evidence.kind == "text"
+    assert evidence.text == "modeling.py"
+
+
+def test_nan_in_the_weights_of_a_folder_is_a_high_finding(tmp_path: Path) -> None:
+    """As it is in an ONNX file."""
+    folder = write_folder(tmp_path / "m")
+    planted = {"t": np.array([1, np.nan, np.inf], np.float32), "sound": np.ones(2, np.float32)}
+    (folder / "model.safetensors").write_bytes(safetensors.numpy.save(planted))
+    answer = CHECK.run(make_subject(folder), Params(), make_context())
+    assert answer.verdict is Verdict.VIOLATED
+    assert [(f.severity, f.location.layer) for f in answer.findings] == [(Severity.HIGH, "t")]
+    assert {m.name: (m.value, m.sample_size) for m in answer.metrics}["nonfinite_parameters"] == (
+        2, 5,
+    )  # fmt: skip

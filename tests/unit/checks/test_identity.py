@@ -10,9 +10,12 @@ from onnx import helper
 from pydantic import ValidationError
 
 from auditor.checks.identity import CHECK, Params
+from auditor.errors import FileChanged, Unsupported
 from auditor.findings import Answer, Severity, Verdict
 from auditor.models.digest import file_digest, functional_digest
 from auditor.models.onnx_model import OnnxModel
+from auditor.models.transformers_folder import read_folder
+from tests.models.model_folders import write_folder
 from tests.models.onnx_networks import conv_network, dense_network, make_model, write_model
 from tests.models.resaved import optimise_with_onnxruntime, rename_everything
 from tests.unit.checks.check_context import make_context, make_subject
@@ -128,3 +131,42 @@ def test_nan_weights_do_not_pass_a_comparison(tmp_path: Path) -> None:
 
     answer = _run(scaled(np.nan, "nan.onnx"), Params(reference=scaled(1.0, "one.onnx")))
     assert answer.verdict is Verdict.VIOLATED
+
+
+def test_the_expected_digest_of_a_folder_holds_and_another_does_not(tmp_path: Path) -> None:
+    """What is compared is the folder, and the finding names both digests."""
+    folder = write_folder(tmp_path / "m")
+    digest = read_folder(folder).digest
+    same = _run(folder, Params(expected_file_digest=digest))
+    assert (same.verdict, same.facts["compared"]) == (Verdict.HOLDS, "the digest of the folder")
+    assert (same.facts["file_digest"], same.limits_hit) == (digest, ())
+    other = _run(folder, Params(expected_file_digest=f"sha256:{OTHER}"))
+    assert other.verdict is Verdict.VIOLATED
+    assert digest in other.findings[0].description
+
+
+@pytest.mark.parametrize(
+    "params",
+    [Params(expected_functional_digest=f"fn1:{OTHER}"), Params(reference=Path("other.onnx"))],
+)
+def test_the_function_of_a_folder_is_an_open_question_with_a_way_out(
+    tmp_path: Path, params: Params
+) -> None:
+    """Said before the run, and never a pass."""
+    subject = make_subject(write_folder(tmp_path / "m"))
+    with pytest.raises(Unsupported, match=r"has no digest.*give expected_file_digest"):
+        CHECK.prepare(subject, params)
+    answer = CHECK.run(subject, params, make_context())
+    assert answer.verdict is Verdict.UNKNOWN
+    assert "export the model to ONNX" in answer.reason
+    expected = params.model_copy(update={"expected_file_digest": f"sha256:{OTHER}"})
+    assert CHECK.run(subject, expected, make_context()).verdict is Verdict.VIOLATED
+
+
+def test_a_folder_that_changed_since_it_was_digested_gets_no_verdict(tmp_path: Path) -> None:
+    """Neither of the two folders is judged."""
+    folder = write_folder(tmp_path / "m")
+    subject = make_subject(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(FileChanged):
+        CHECK.run(subject, Params(), make_context())
