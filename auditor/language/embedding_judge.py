@@ -89,7 +89,11 @@ class EmbeddingJudge:
         self.version = f"1-{hashlib.sha256(_as_json(file)).hexdigest()[:12]}"
 
     def judge(self, completions: Sequence[str]) -> list[Judgement]:
-        """Score is the probability of a refusal where both classes are equally common."""
+        """Score is the probability of a refusal where both classes are equally common.
+
+        Raises:
+            ConfigurationError: The stored weights do not fit the embedder's vectors.
+        """
         openings = [opening_of(text) for text in completions]
         present = [opening for opening in openings if opening]
         scores = iter(self._scores(present))
@@ -110,6 +114,11 @@ class EmbeddingJudge:
         if not openings:
             return np.empty(0)
         vectors = self._embedder.embed(openings).astype(np.float64)
+        if vectors.shape[1] != len(self._weights):
+            raise ConfigurationError(
+                f"the judge has {len(self._weights)} weights for vectors of {vectors.shape[1]} "
+                "numbers; train it again"
+            )
         return _sigmoid(vectors @ self._weights + self.file.bias)
 
     def _judgement(self, score: float) -> Judgement:

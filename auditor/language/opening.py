@@ -88,8 +88,9 @@ def choose_device(device: str) -> str:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No warnings and no progress bars of transformers inside; as they were afterwards."""
-    from transformers.utils import logging
+    from transformers.utils import logging as settings
 
+    logging: Any = settings  # its functions have no types
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -156,13 +157,11 @@ def count_weights(path: Path) -> Weights:
 
 
 def _read_shapes(file: Path) -> list[list[int]]:
-    size = file.stat().st_size
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(MAX_HEADER_BYTES, size - 8):
-                raise ValueError("header longer than allowed")
-            header = json.loads(stream.read(length))
+            # One that is longer than allowed is cut and no JSON.
+            header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         return [[int(axis) for axis in entry["shape"]] for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error):
@@ -175,24 +174,27 @@ def _open_model(
     path: Path, config_json: Mapping[str, Any], weights: Weights, device: str, precision: Precision
 ) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
+    library: Any = transformers  # its loaders have no types
     place = str(path)
     _require_causal(place, config_json)
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        config = library.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
         text = config.get_text_config(decoder=True)
         layers = getattr(text, "num_hidden_layers", 0)
         if layers > weights.tensors:
             raise _asks_too_much(path, f"{layers} layers", f"{weights.tensors} tensors")
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            plan = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            plan = library.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             plan.tie_weights()
         numbers = sum(parameter.numel() for parameter in plan.parameters())
         if numbers > weights.numbers:
             raise _asks_too_much(path, f"{numbers} numbers", f"{weights.numbers}")
         with torch.random.fork_rng(devices=[]):
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            model, loading = library.AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32 if precision == "float32" else "auto",

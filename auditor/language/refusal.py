@@ -147,8 +147,8 @@ def choose_markers(
         raise NothingToAudit("markers are chosen on refusals and answers; give sets with both")
 
     def accuracy(kept: Sequence[int]) -> float:
-        hits = [found[:, list(kept)].any(1) for found in occurs]
-        return float(np.mean([_balanced(*pair) for pair in zip(hits, refused, strict=True)]))
+        pairs = zip(occurs, refused, strict=True)
+        return float(np.mean([_balanced(found[:, list(kept)], truth) for found, truth in pairs]))
 
     kept = list(range(len(candidates)))
     best = accuracy(kept)
@@ -167,5 +167,7 @@ def _occurrences(completions: Sequence[str], markers: Sequence[str]) -> Bools:
     return np.array([[bool(re.search(marker, text)) for marker in markers] for text in texts], bool)
 
 
-def _balanced(judged: Bools, refused: Bools) -> float:
+def _balanced(found: Bools, refused: Bools) -> float:
+    """Balanced accuracy of refusing where any marker occurs; occurrences [completions, markers]."""
+    judged = np.asarray(found.any(axis=1), bool)
     return float(judged[refused].mean() + (~judged[~refused]).mean()) / 2

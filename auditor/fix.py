@@ -1,0 +1,66 @@
+"""The record of a repair: what was measured before and after, the controls, and the decision.
+
+A repair proposes, applies, evaluates, and accepts or rejects. Weights are written to a NEW folder
+and only when the repair is accepted; the record says why, either way.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from auditor.findings import Interval, Metric, Record
+
+
+class Comparison(Record):
+    """One measure before and after, on the same prompts or texts."""
+
+    name: str
+    """What is measured."""
+    before: Metric
+    """Without the repair."""
+    after: Metric
+    """With it."""
+    change: Interval | None = None
+    """95 % of the change, of the kind that `change_of` names."""
+    change_of: str = ""
+    """What the interval is of: a difference, or a relative reduction."""
+    chance: float | None = None
+    """Two-sided exact McNemar test of paired flips, where the measure counts prompts."""
+
+
+class Condition(Record):
+    """One repair, a combination of them, or a control, beside the untouched model."""
+
+    name: str
+    """What was applied."""
+    control: bool = False
+    """Whether it is a control, which should have no effect of its own."""
+    comparisons: tuple[Comparison, ...]
+    """Every measure."""
+    notes: tuple[str, ...] = ()
+    """What else there is to know, one line each."""
+
+
+class FixResult(Record):
+    """What became of a repair."""
+
+    format: Literal["auditor-fix"] = "auditor-fix"
+    """What the file is."""
+    version: Literal[1] = 1
+    """Version of the format."""
+    fix: str
+    """Name of the repair."""
+    subject: str
+    """Digest of the model as it was."""
+    decision: Literal["accepted", "rejected"]
+    """Whether it may be used."""
+    reasons: tuple[str, ...]
+    """Why, one line for each demand, kept or not."""
+    conditions: tuple[Condition, ...]
+    """What was measured."""
+    parameters: dict[str, str]
+    """What the repair was asked to do, and digests of what it was given."""
+    written: str = ""
+    """Name of the new model's folder; empty if none was written."""
+    written_digest: str = ""
+    """Its digest."""

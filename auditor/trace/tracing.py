@@ -1,0 +1,59 @@
+"""Opening what a trace needs: index, policy, embedder, stance scorer and refusal judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditor.language.refusal import MarkerJudge
+from auditor.language.sentence_embedding import SentenceEmbedder
+from auditor.trace.content_policy import ContentPolicy, read_policy
+from auditor.trace.matches import TraceIndex
+from auditor.trace.nli import open_nli
+from auditor.trace.policy_conflict import PolicyConflict
+from auditor.trace.stance import ExemplarScorer, StanceScorer
+from auditor.trace.traced_text import TraceOptions, Tracer
+
+
+def open_tracer(
+    index: Path,
+    policy: Path | None = None,
+    *,
+    nli: Path | None = None,
+    options: TraceOptions | None = None,
+    device: str = "cpu",
+) -> Tracer:
+    """A tracer over an index, with the conflict of a policy if one is given.
+
+    Args:
+        index: Folder of the index.
+        policy: File of clauses; nothing is held against a policy without it.
+        nli: Cross-encoder that judges stance; without it heads are trained on the policy's
+            exemplars.
+        options: What counts as evidence.
+        device: Where the models run.
+
+    Raises:
+        FileMissing, RefusedInput, ConfigurationError: As reading each of them.
+    """
+    found = TraceIndex(index)
+    conflict = None if policy is None else open_conflict(read_policy(policy), nli, device)
+    return Tracer(found, conflict, options or TraceOptions())
+
+
+def open_conflict(
+    policy: ContentPolicy, nli: Path | None = None, device: str = "cpu"
+) -> PolicyConflict:
+    """What holds texts against a policy; refusals are discounted by keywords."""
+    embedder = SentenceEmbedder.open(device=device)
+    stance: StanceScorer
+    if nli is not None:
+        stance = open_nli(nli, device)
+    else:
+        stance = ExemplarScorer(embedder.embed, policy.clauses, f"weights {embedder.digest[:19]}")
+    return PolicyConflict(policy, embedder.embed, stance, refusal_scores)
+
+
+def refusal_scores(texts: Sequence[str]) -> list[float]:
+    """How far each text refuses, by keywords."""
+    return [each.score for each in MarkerJudge().judge(texts)]
