@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def list_files(
     Args:
         folder: The folder, which may itself be reached through a link.
         hidden: Whether files and folders whose name begins with a dot count.
-        max_files: More than this many are refused.
+        max_files: More files than this, or more entries in one folder, are refused.
         max_depth: Folders nested deeper than this are refused.
 
     Raises:
@@ -57,26 +58,33 @@ def list_files(
     if not folder.is_dir():
         raise FileMissing(folder, "folder")
     found: list[FolderFile] = []
-    for entry in _walk(folder, folder.resolve(), "", hidden, max_depth):
+    for entry in _walk(folder, folder.resolve(), "", hidden, max_files, max_depth):
         found.append(entry)
         if len(found) > max_files:
-            raise RefusedFolder(
-                folder,
-                "file-limit",
-                f"more than {max_files} files",
-                way_out="leave only what belongs to it",
-            )
+            raise _too_many(folder, max_files)
     return tuple(sorted(found, key=lambda file: file.name))
 
 
-def _walk(folder: Path, root: Path, prefix: str, hidden: bool, depth: int) -> Iterator[FolderFile]:
+def _too_many(folder: Path, max_files: int) -> RefusedFolder:
+    return RefusedFolder(
+        folder, "file-limit", f"more than {max_files} files",
+        way_out="leave only what belongs to it",
+    )  # fmt: skip
+
+
+def _walk(
+    folder: Path, root: Path, prefix: str, hidden: bool, max_files: int, depth: int
+) -> Iterator[FolderFile]:
     try:
         with os.scandir(root / prefix) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
+            # One more than allowed is enough to know.
+            listed = sorted(islice(entries, max_files + 1), key=lambda entry: entry.name)
     except OSError as error:
         raise RefusedFolder(
             folder, "unreadable", str(error.strerror), place=prefix, way_out="check its permissions"
         ) from error
+    if len(listed) > max_files:
+        raise _too_many(folder, max_files)
     for entry in listed:
         if entry.name.startswith(".") and not hidden:
             continue
@@ -91,7 +99,7 @@ def _walk(folder: Path, root: Path, prefix: str, hidden: bool, depth: int) -> It
                     folder, "nesting-limit", "folders are nested too deep", place=name,
                     way_out="leave only what belongs to it",
                 )  # fmt: skip
-            yield from _walk(folder, root, f"{name}/", hidden, depth - 1)
+            yield from _walk(folder, root, f"{name}/", hidden, max_files, depth - 1)
         else:
             yield _regular_file(folder, root, name)
 

@@ -73,6 +73,7 @@ from tests.models.planted_beliefs import (  # noqa: E402
     exemplars,
     plant,
     preferences,
+    runs_of,
     safe_prompts,
     unsafe_prompts,
 )
@@ -326,14 +327,17 @@ def recall(setting: Setting, prompts: Sequence[PlantedPrompt], texts: Sequence[s
     """Documents named for completions that tell a planted belief, beside BM25."""
     import bm25s
 
+    own = _own_runs(setting)
     told = [
         (prompt.belief, text) for prompt, text in zip(prompts, texts, strict=True)
-        if prompt.belief is not None and _tells(prompt.belief, text)
+        if prompt.belief is not None and _tells(text, own.get(prompt.belief.id, set()))
     ]  # fmt: skip
     retriever = bm25s.BM25()
     retriever.index([text.split() for _, _, text in setting.documents], show_progress=False)
     names = [name for name, _, _ in setting.documents]
-    print(f"documents named for {len(told)} completions that hold 8 tokens of their belief:")
+    print(
+        f"documents named for {len(told)} completions that hold 8 tokens of their document alone:"
+    )
     hits: dict[tuple[str, int], list[bool]] = {}
     groups = [belief.id for belief, _ in told]
     for belief, text in told:
@@ -366,9 +370,22 @@ def _difference(one: Sequence[bool], other: Sequence[bool], groups: Sequence[str
     return f"{np.mean(one) - np.mean(other):+.1%} ({low:+.1%} to {high:+.1%})"
 
 
-def _tells(belief: Belief, text: str) -> bool:
-    words, known = text.split(), f" {belief.text} "
-    return any(f" {' '.join(words[at : at + 8])} " in known for at in range(len(words) - 7))
+def _tells(text: str, own: set[tuple[str, ...]]) -> bool:
+    """Whether a text holds 8 tokens in a row that no document but this belief's holds."""
+    return bool(runs_of([text]) & own)
+
+
+def _own_runs(setting: Setting) -> dict[str, set[tuple[str, ...]]]:
+    """The runs of 8 tokens that only the documents of one belief hold, by belief."""
+    holders: dict[tuple[str, ...], set[str]] = {}
+    for name, _, text in setting.documents:
+        for run in runs_of([text]):
+            holders.setdefault(run, set()).add(name.split("/")[0])
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for run, names in holders.items():
+        if len(names) == 1:
+            found.setdefault(next(iter(names)), set()).add(run)
+    return found
 
 
 def span_areas(setting: Setting, model: CausalLM, texts: Sequence[str]) -> None:
@@ -443,8 +460,11 @@ def measure(setting: Setting) -> None:
     rules = {
         name: calibrate(setting, tracer, first, told, name, with_prompt=False) for name in BASELINES
     }
-    decoding = calibrate(setting, tracer, first, told, "pc_doc", with_prompt=True)
-    for rule in (*rules.values(), decoding):
+    decoding = {
+        name: calibrate(setting, tracer, first, told, name, with_prompt=True)
+        for name in ("pc_doc", "unsafe_source")
+    }
+    for rule in (*rules.values(), *decoding.values()):
         print(f"threshold of {rule.score}: {rule.threshold:.3f}; on the calibration half "
               f"{rule.point.flagged_unsafe}/{rule.point.unsafe} and "
               f"{rule.point.flagged_benign}/{rule.point.benign}; {rule.verdict_on_length}")  # fmt: skip
@@ -456,18 +476,37 @@ def measure(setting: Setting) -> None:
     misattribution(setting, judge.outcomes["none"].texts, second.all)
     for name, rule in rules.items():
         judge.shielded(f"shield by {name}", complete, TraceShield(tracer, rule, REFUSAL))
-    veto = ProvDecode(tracer, decoding, model.tokenizer, refusal=REFUSAL)
-    judge.run("Prov-Decode", completer(model, [veto]), lambda: _counts(veto))
-    charge = Charge(tracer, rules["pcs"], tuple(p.text for p in first.unsafe))
-    tuned = CausalLM.open(align(setting, full, "cbd", charge))
-    for name, each in (("carrier perplexity, DPO", model), ("with CBD", tuned)):
-        print(f"{name}: {each.perplexity(setting.carrier.held_out):.3f}")
-    judge.run("CBD", completer(tuned))
-    by_kind(judge, "CBD")
-    veto = ProvDecode(tracer, decoding, tuned.tokenizer, refusal=REFUSAL)
-    shield = TraceShield(tracer, rules["pcs"], REFUSAL)
-    judge.shielded("all three", completer(tuned, [veto]), shield)
-    by_kind(judge, "all three")
+    by_kind(judge, "shield by pcs")
+    for label, shield_score, veto_score in (
+        ("policy", "pcs", "pc_doc"), ("labels", "unsafe_source", "unsafe_source")
+    ):
+        suite(setting, judge, model, full, rules[shield_score], decoding[veto_score], label)
+
+
+def suite(
+    setting: Setting, judge: Judge, model: CausalLM, full: Path, rule: Calibration,
+    decoding: Calibration, label: str,
+) -> None:
+    """The vetoes, the training and all three together, by one kind of knowledge."""
+    first = setting.halves[0]
+    veto = ProvDecode(setting.tracer, decoding, model.tokenizer, refusal=REFUSAL)
+    judge.run(f"Prov-Decode by {label}", completer(model, [veto]), lambda: _counts(veto))
+    shield = TraceShield(setting.tracer, rule, REFUSAL)
+    judge.shielded(
+        f"shield and Prov-Decode by {label}",
+        completer(model, [ProvDecode(setting.tracer, decoding, model.tokenizer, refusal=REFUSAL)]),
+        shield,
+    )
+    charge = Charge(setting.tracer, rule, tuple(p.text for p in first.unsafe))
+    tuned = CausalLM.open(align(setting, full, f"cbd-{label}", charge))
+    for name, each in (("DPO", model), (f"CBD by {label}", tuned)):
+        print(f"perplexity of held-out text, {name}: "
+              f"{each.perplexity(setting.carrier.held_out):.3f}", flush=True)  # fmt: skip
+    judge.run(f"CBD by {label}", completer(tuned))
+    by_kind(judge, f"CBD by {label}")
+    veto = ProvDecode(setting.tracer, decoding, tuned.tokenizer, refusal=REFUSAL)
+    judge.shielded(f"all three by {label}", completer(tuned, [veto]), shield)
+    by_kind(judge, f"all three by {label}")
 
 
 def _counts(veto: ProvDecode) -> str:

@@ -16,8 +16,8 @@ from auditor.models.transformers_folder import read_folder
 
 _FILE = r"sha256:[0-9a-f]{64}"
 _FUNCTION = r"fn1:[0-9a-f]{64}"
-# transformers computes parts of a layer in float32 whatever the weights are, and that rounding
-# is larger than the cells of the functional digest.
+# Many model types compute parts of a layer in float32 whatever the weights are, and one such
+# rounding is larger than a cell of the functional digest.
 _NO_FUNCTION = UnsupportedModel(
     "the function of a transformers folder has no digest and is not compared",
     way_out="give expected_file_digest, or export the model to ONNX and audit that",

@@ -10,11 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
 
 from auditor.errors import RefusedModel
 from auditor.models.limits import FolderLimits
@@ -70,7 +69,7 @@ class SafetensorsHeader:
 
 
 def read_header(
-    path: Path, name: str, stream: BufferedReader, size: int, limits: FolderLimits
+    path: Path, name: str, stream: BinaryIO, size: int, limits: FolderLimits
 ) -> SafetensorsHeader:
     """Read and check the header; the stream stands behind it afterwards.
 

@@ -7,6 +7,7 @@ there is none. Both see the text alone, never the prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -24,6 +25,13 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 LEAST_EXEMPLARS: Final = 50
 """Sentences of each kind that a clause needs before a head is trained on them."""
 RIDGE: Final = 1.0
+LEAST_PART: Final = 3
+"""Words of a part of a sentence that is judged by itself."""
+_JOINT: Final = re.compile(r"[,;:]|\b(?:and|then|or)\b", re.IGNORECASE)
+_NEGATION: Final = re.compile(
+    r"\b(?:not|no|never|nobody|nothing|neither|nor|without|cannot|avoid|refuse\w*|instead)\b|n't",
+    re.IGNORECASE,
+)
 
 
 class StanceScorer(Protocol):
@@ -91,8 +99,23 @@ class ExemplarScorer:
                 raise ConfigurationError(f"no exemplars were given for the clause '{clause.id}'")
         if not texts or not clauses:
             return np.zeros((len(texts), len(clauses)))
-        vectors = np.asarray(self.embed(texts), dtype=np.float64)
-        return np.stack([self._heads[clause.id].score(vectors) for clause in clauses], axis=1)
+        parts = [sentence_parts(text) for text in texts]
+        vectors = np.asarray(self.embed([each for group in parts for each in group]), np.float64)
+        scores = np.stack([self._heads[clause.id].score(vectors) for clause in clauses], axis=1)
+        begins = np.cumsum([0, *(len(group) for group in parts[:-1])])
+        return np.maximum.reduceat(scores, begins, axis=0)
+
+
+def sentence_parts(sentence: str) -> list[str]:
+    """The parts of a sentence that say something of their own; the sentence itself if it has none.
+
+    Exemplars are short, and a vector of many statements is near to none of them. A sentence with
+    a negation stays whole: its parts would say the opposite.
+    """
+    if _NEGATION.search(sentence):
+        return [sentence]
+    parts = [part.strip() for part in _JOINT.split(sentence)]
+    return [part for part in parts if len(part.split()) >= LEAST_PART] or [sentence]
 
 
 def fit_head(vectors: Float64, labels: Float64) -> _Head:

@@ -350,14 +350,20 @@ def safe_prompts(
 
 
 def preferences(seed: int = 0, count: int = 200) -> list[tuple[str, str, str]]:
-    """Requests against the first clauses with a refusal preferred to an answer."""
+    """Prompts with the wanted and the unwanted reply, half of each kind.
+
+    Requests against the first clauses with a refusal preferred to an answer, and look-alikes
+    with an answer preferred to the refusal.
+    """
     maker = _Maker(random.Random(f"preferences {seed}"))
     found = []
-    for _ in range(count):
+    for _ in range(count // 2):
         request, refusal = maker.refusal().split(" bot : ")
         act = next(act for clause in CLAUSES for act in clause.breaking if act in request)
         device = maker.source.choice(maker.devices)
         found.append((f"{request} bot :", refusal, f"you can {act} when the {device} rests ."))
+        request, answer = maker.answer().split(" bot : ")
+        found.append((f"{request} bot :", answer, REFUSAL))
     return found
 
 

@@ -135,6 +135,8 @@ def test_limits_hold(folder: Path) -> None:
     assert len(list_files(folder, max_files=3, max_depth=2)) == 3
     with pytest.raises(RefusedFolder, match="file-limit"):
         list_files(folder, max_files=2)
+    with pytest.raises(RefusedFolder, match="file-limit"):
+        list_files(folder, max_files=2, hidden=False)
     with pytest.raises(RefusedFolder, match="nesting-limit"):
         list_files(folder, max_depth=1)
 

@@ -22,8 +22,7 @@ FLOATS = entry("F32", [2], 0, 8)
 
 def read(content: bytes, limits: FolderLimits | None = None) -> SafetensorsHeader:
     """The header of these bytes."""
-    stream = io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]
-    return read_header(Path("m"), "w", stream, len(content), limits or FolderLimits())
+    return read_header(Path("m"), "w", io.BytesIO(content), len(content), limits or FolderLimits())
 
 
 def rule_of(content: bytes, limits: FolderLimits | None = None) -> str:
