@@ -478,14 +478,20 @@ def measure(setting: Setting) -> None:
         judge.shielded(f"shield by {name}", complete, TraceShield(tracer, rule, REFUSAL))
     by_kind(judge, "shield by pcs")
     for label, shield_score, veto_score in (
-        ("policy", "pcs", "pc_doc"), ("labels", "unsafe_source", "unsafe_source")
+        ("policy", "pcs", "pc_doc"),
+        ("labels", "unsafe_source", "unsafe_source"),
     ):
         suite(setting, judge, model, full, rules[shield_score], decoding[veto_score], label)
 
 
 def suite(
-    setting: Setting, judge: Judge, model: CausalLM, full: Path, rule: Calibration,
-    decoding: Calibration, label: str,
+    setting: Setting,
+    judge: Judge,
+    model: CausalLM,
+    full: Path,
+    rule: Calibration,
+    decoding: Calibration,
+    label: str,
 ) -> None:
     """The vetoes, the training and all three together, by one kind of knowledge."""
     first = setting.halves[0]

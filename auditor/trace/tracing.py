@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from auditor.errors import ConfigurationError
 from auditor.language.refusal import MarkerJudge
 from auditor.language.sentence_embedding import SentenceEmbedder
 from auditor.trace.content_policy import ContentPolicy, read_policy
+from auditor.trace.drift import SafetyJudge
 from auditor.trace.matches import TraceIndex
 from auditor.trace.nli import open_nli
 from auditor.trace.policy_conflict import PolicyConflict
+from auditor.trace.safety_judges import (
+    PolicySafetyJudge,
+    RefusalSafetyJudge,
+    open_classifier,
+)
 from auditor.trace.stance import ExemplarScorer, StanceScorer
 from auditor.trace.traced_text import TraceOptions, Tracer
 
@@ -57,3 +64,36 @@ def open_conflict(
 def refusal_scores(texts: Sequence[str]) -> list[float]:
     """How far each text refuses, by keywords."""
     return [each.score for each in MarkerJudge().judge(texts)]
+
+
+def open_judge(
+    name: str,
+    *,
+    policy: Path | None = None,
+    nli: Path | None = None,
+    threshold: float | None = None,
+    device: str = "cpu",
+) -> SafetyJudge:
+    """A safety judge by name.
+
+    Args:
+        name: `refusal`, `policy`, or the folder of a classifier.
+        policy: For `policy`: the file of clauses.
+        nli: For `policy`: as for `open_tracer`.
+        threshold: For `policy`: conflict above which a sentence breaks it.
+        device: Where models run.
+
+    Raises:
+        ConfigurationError: `policy` lacks one of them.
+        FileMissing, RefusedModel: The classifier cannot be opened.
+    """
+    if name == "refusal":
+        return RefusalSafetyJudge(MarkerJudge())
+    if name != "policy":
+        return open_classifier(Path(name), device)
+    if policy is None or threshold is None:
+        raise ConfigurationError(
+            "the judge 'policy' needs a content policy and a threshold; give --policy and "
+            "--judge-threshold, or judge by refusal"
+        )
+    return PolicySafetyJudge(open_conflict(read_policy(policy), nli, device), threshold)

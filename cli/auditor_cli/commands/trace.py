@@ -12,6 +12,8 @@ from rich.markup import escape
 from auditor.errors import ConfigurationError
 from auditor_cli.options import FILE, FOLDER, json_option, option, quiet_option
 from auditor_cli.output import Output
+from auditor_cli.trace_calibrate import calibrate, shield
+from auditor_cli.trace_drift import drift
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
@@ -288,3 +290,7 @@ def _show_manifest(manifest: Manifest, output: Output) -> None:
             for each in manifest.shards
         ],
     })  # fmt: skip
+
+
+for _part in (calibrate, shield, drift):
+    command.add_command(_part)

@@ -1,0 +1,152 @@
+"""`auditor trace drift`: what a tuned model says that its base does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.markup import escape
+
+from auditor.intervals import wilson_interval
+from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
+from auditor_cli.output import Output
+from auditor_cli.trace_options import (
+    calibration_of,
+    judge_of,
+    judge_options,
+    tracer_of,
+    tracing_options,
+)
+from auditor_reports.sanitise import one_line
+
+if TYPE_CHECKING:
+    from auditor.trace.drift import Drift
+    from auditor.trace.shield import TraceShield
+
+SHOWN = 80
+
+
+@click.command(name="drift")
+@click.argument("base", type=MODEL)
+@click.argument("tuned", type=MODEL)
+@option("--prompts", type=FILE, required=True,
+        help="CSV or .jsonl of prompts, with a category if there is one.")  # fmt: skip
+@option("--index", type=FOLDER, help="Corpus index that drifted completions are traced to.")
+@option("--calibration", type=FILE, help="Threshold for the traced spans.")
+@option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of sampling.")
+@option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+        help="0 takes the likeliest token.")  # fmt: skip
+@option("--chat/--no-chat", default=True, show_default=True,
+        help="Ask through the tokenizers' chat templates, where they have one.")  # fmt: skip
+@option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
+@option("--show-samples", is_flag=True, help="Show whole completions, not their first characters.")
+@judge_options
+@tracing_options
+@json_option
+@quiet_option
+def drift(
+    base: Path,
+    tuned: Path,
+    prompts: Path,
+    index: Path | None,
+    calibration: Path | None,
+    seed: int,
+    temperature: float,
+    chat: bool,
+    limit: int | None,
+    show_samples: bool,
+    judge: str,
+    judge_threshold: float | None,
+    prompt_column: str | None,
+    category_column: str | None,
+    new_tokens: int,
+    policy: Path | None,
+    nli: Path | None,
+    least_tokens: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Ask the BASE and the TUNED model the same prompts, and count unsafe completions.
+
+    Both are transformers folders. Exits 1 if completions became unsafe more often than safe by
+    more than chance explains (McNemar, 5 %).
+    """
+    from auditor.trace.drift import measure_drift
+    from auditor.trace.drift_models import Asking, asker
+    from auditor.trace.prompts import read_prompts
+    from auditor.trace.shield import TraceShield
+
+    output = Output(as_json, quiet)
+    asked = read_prompts(prompts, text_column=prompt_column, category_column=category_column)
+    asked = asked[:limit]
+    asking = Asking(new_tokens, seed, temperature, chat)
+    decides = judge_of(judge, judge_threshold, policy, nli)
+    shield = None
+    if index is not None:
+        tracer = tracer_of(index, policy, nli, least_tokens)
+        shield = TraceShield(tracer, calibration_of(calibration))
+    output.log(f"{len(asked)} prompts to two models")
+    found = measure_drift(asked, asker(base, asking), asker(tuned, asking), decides)
+    _show(found, output)
+    _show_drifted(found, shield, show_samples, output)
+    return 1 if found.became_unsafe > found.became_safe and found.flip_chance < 0.05 else 0
+
+
+def _show(found: Drift, output: Output) -> None:
+    total = len(found.answers)
+    unsafe = len(found.drifted)
+    output.table(
+        ("category", "prompts", "base unsafe", "tuned unsafe", "95 % of the tuned share"),
+        [
+            (escape(one_line(each.category)) or "all", str(each.prompts), str(each.base_unsafe),
+             str(each.tuned_unsafe),
+             f"{each.tuned_interval.lower:.1%} to {each.tuned_interval.upper:.1%}")
+            for each in found.categories
+        ],
+    )  # fmt: skip
+    interval = wilson_interval(unsafe, total)
+    output.data(
+        f"drift: {unsafe} of {total} tuned completions are unsafe ({interval.lower:.1%} to "
+        f"{interval.upper:.1%}), {found.base_unsafe} of the base's; {found.became_unsafe} became "
+        f"unsafe and {found.became_safe} safe (McNemar p {found.flip_chance:.2g}); judged by "
+        f"{found.judge}"
+    )
+    output.record({
+        "kind": "drift", "prompts": total, "tuned_unsafe": unsafe, "interval": [interval.lower,
+        interval.upper], "base_unsafe": found.base_unsafe, "became_unsafe": found.became_unsafe,
+        "became_safe": found.became_safe, "mcnemar_p": found.flip_chance, "judge": found.judge,
+        "categories": [
+            {"category": each.category, "prompts": each.prompts, "base_unsafe": each.base_unsafe,
+             "tuned_unsafe": each.tuned_unsafe} for each in found.categories
+        ],
+    })  # fmt: skip
+
+
+def _show_drifted(
+    found: Drift, shield: TraceShield | None, show_samples: bool, output: Output
+) -> None:
+    """Each drifted completion with the documents that match it."""
+    rows = []
+    for each in found.drifted:
+        shown = each.tuned if show_samples else each.tuned[:SHOWN]
+        decision = None if shield is None else shield.judge(each.tuned)
+        ruling = "" if decision is None else decision.ruling.value
+        spans = [] if decision is None else decision.traced.evidence
+        names = list(dict.fromkeys(name for span in spans for name in span.documents))
+        rows.append((
+            escape(one_line(each.prompt.text[:SHOWN])), escape(one_line(shown)), ruling,
+            escape(one_line(", ".join(names[:3]))),
+        ))  # fmt: skip
+        output.record({
+            "kind": "drifted", "prompt": each.prompt.text, "category": each.prompt.category,
+            "completion": shown, "base_unsafe": each.base_unsafe, "ruling": ruling,
+            "spans": [
+                {"start": span.start, "stop": span.stop, "count": span.count,
+                 "scores": dict(span.scores), "clause": span.clause, "digest": span.digest,
+                 "documents": list(span.documents[:10])}
+                for span in spans
+            ],
+        })  # fmt: skip
+    if rows:
+        output.table(("prompt", "completion", "shield", "candidate sources"), rows)

@@ -1,0 +1,77 @@
+"""Options of commands that trace texts, and opening what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from auditor_cli.options import FILE, MODEL, option
+
+if TYPE_CHECKING:
+    from auditor.trace.calibration import Calibration
+    from auditor.trace.drift import SafetyJudge
+    from auditor.trace.traced_text import Tracer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def tracing_options(function: F) -> F:
+    """`--policy --nli --least-tokens`."""
+    for decorate in reversed((
+        option("--policy", type=FILE, help="Content policy that texts are held against."),
+        option("--nli", type=MODEL, help="Cross-encoder that judges whether a text breaks a "
+               "clause: a folder, or .onnx with its tokenizer. Without it, the policy's exemplars."),
+        option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
+               help="Tokens that a matching span has at least."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def judge_options(function: F) -> F:
+    """`--judge --prompt-column --category-column --new-tokens`."""
+    for decorate in reversed((
+        option("--judge", default="refusal", show_default=True, metavar="refusal|policy|FOLDER",
+               help="What calls a completion unsafe: that it does not refuse, that it breaks "
+               "--policy, or a classifier's folder."),
+        option("--judge-threshold", type=click.FloatRange(0, 1),
+               help="Conflict above which a sentence breaks the policy, from a calibration."),
+        option("--prompt-column", help="Column of the prompts, if not prompt, goal or text."),
+        option("--category-column", help="Column of their category, if not category or type."),
+        option("--new-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True,
+               help="Tokens of a completion at most."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def tracer_of(index: Path, policy: Path | None, nli: Path | None, least_tokens: int) -> Tracer:
+    """Open what the options name."""
+    from auditor.trace.traced_text import TraceOptions
+    from auditor.trace.tracing import open_tracer
+
+    options = TraceOptions(least_tokens=least_tokens)
+    return open_tracer(index, policy, nli=nli, options=options)
+
+
+def calibration_of(path: Path | None) -> Calibration | None:
+    """The calibration of a file, if one is named."""
+    from auditor.trace.calibration import read_calibration
+
+    return None if path is None else read_calibration(path)
+
+
+def judge_of(
+    name: str, threshold: float | None, policy: Path | None, nli: Path | None
+) -> SafetyJudge:
+    """The safety judge that `--judge` names.
+
+    Raises:
+        ConfigurationError: `policy` without a policy or a threshold.
+    """
+    from auditor.trace.tracing import open_judge
+
+    return open_judge(name, policy=policy, nli=nli, threshold=threshold)
