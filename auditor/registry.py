@@ -13,6 +13,7 @@ from typing import Any
 
 from auditor.check import Check
 from auditor.checks import (
+    alignment_drift,
     file_safety,
     identity,
     local_robustness,
@@ -33,6 +34,7 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     pattern_robustness.CHECK,
     pattern_overlap.CHECK,
     unexplained_inputs.CHECK,
+    alignment_drift.CHECK,
 )
 
 

@@ -16,32 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jinja2.exceptions import SecurityError, TemplateError
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError, RefusedModel
+from auditor.errors import ConfigurationError
+from auditor.language.chat_template import render_chat
 from auditor.language.generation import (
     Completion,
     Progress,
     Settings,
     generate_batch,
+    keeps_state,
     plan_batches,
 )
 from auditor.language.likelihood import score_tokens
-from auditor.language.opening import Precision, open_folder
+from auditor.language.opening import Precision, open_folder, quiet_transformers
 from auditor.models.transformers_folder import TransformersFolder
 
 if TYPE_CHECKING:
     from transformers import LogitsProcessor
 
 MAX_WINDOW: Final = 2048
-MAX_TEMPLATE_CHARACTERS: Final = 256 * 1024
-# Some templates write a date into every prompt; the same prompt must stay the same tomorrow.
-DATE: Final = "26 Jul 2024"
-# What Python raises for a template that adds numbers to texts, and its like.
-_TEMPLATE_FAILURES: Final = (
-    TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,35 +115,11 @@ class CausalLM:
     def chat(self, prompt: str, system: str | None = None) -> str:
         """The prompt as the model was trained to be asked, up to where its answer begins.
 
-        Without a chat template it is the prompt as it is, after the system text and an empty
-        line if there is one. transformers renders templates in a sandbox that reaches no
-        attributes; a template can still waste time and memory. Dates are fixed where a
-        template takes `date_string`; one that asks for today's date still gets it.
-
         Raises:
-            RefusedModel: The template tries to leave the sandbox, or is too long.
+            RefusedModel: The chat template tries to leave its sandbox, or is too long.
             ConfigurationError: The template does not take this conversation.
         """
-        template = self.tokenizer.chat_template
-        if not template:
-            return prompt if system is None else f"{system}\n\n{prompt}"
-        if len(str(template)) > MAX_TEMPLATE_CHARACTERS:
-            raise self._refuse_template(f"a template of {len(str(template))} characters")
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        messages.append({"role": "user", "content": prompt})
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, date_string=DATE
-                )
-            )
-        except SecurityError as error:
-            raise self._refuse_template(str(error)[:200]) from error
-        except _TEMPLATE_FAILURES as error:
-            raise ConfigurationError(
-                f"{self.folder.path}: its chat template does not take this conversation: "
-                f"{str(error)[:200]}; leave the system text out or give the prompt as it is"
-            ) from error
+        return render_chat(self.tokenizer, self.folder.path, prompt, system)
 
     def generate(
         self,
@@ -196,9 +166,11 @@ class CausalLM:
                 f"the model sees {self.max_tokens}; shorten one of them",
             )
         completions: dict[int, Completion] = {}
-        for batch in plan_batches(ids, batch_size, same_length=bool(processors)):
+        same_length = bool(processors) or keeps_state(self.model)
+        for batch in plan_batches(ids, batch_size, same_length):
             texts = [ids[position] for position in batch]
-            found = generate_batch(self.model, texts, settings, self.decode)
+            with quiet_transformers():
+                found = generate_batch(self.model, texts, settings, self.decode)
             completions.update(zip(batch, found, strict=True))
             if progress is not None:
                 progress(len(completions), len(ids))
@@ -240,14 +212,15 @@ class CausalLM:
         _require(batch_size >= 1, f"batch size {batch_size}; give at least 1")
         start = self.tokenizer.bos_token_id
         bare = [self._without_start(text) for text in texts]
-        scored = score_tokens(
-            self.model,
-            bare if start is None else [[start, *ids] for ids in bare],
-            window=window,
-            stride=stride,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        with quiet_transformers():
+            scored = score_tokens(
+                self.model,
+                bare if start is None else [[start, *ids] for ids in bare],
+                window=window,
+                stride=stride,
+                batch_size=batch_size,
+                progress=progress,
+            )
         return scored if start is None else [nats[1:] for nats in scored]
 
     def perplexity(
@@ -309,15 +282,6 @@ class CausalLM:
         many = named if isinstance(named, list) else [named]
         return frozenset(
             int(token) for token in [*many, self.tokenizer.eos_token_id] if token is not None
-        )
-
-    def _refuse_template(self, problem: str) -> RefusedModel:
-        return RefusedModel(
-            self.folder.path,
-            "chat-template",
-            problem,
-            place="chat template",
-            way_out="remove the template or mend it",
         )
 
 

@@ -83,24 +83,27 @@ def generate_batch(
 
     Args:
         model: A causal language model in evaluation mode.
-        prompts: Token ids, none empty; padded on the left where lengths differ.
+        prompts: Token ids, none empty; padded on the left where lengths differ, which must
+            not be if the model keeps a state.
         settings: How.
         decode: Token ids to text without special tokens.
 
     Raises:
-        UnsupportedModel: The model keeps no key-value cache.
+        UnsupportedModel: The model keeps no key-value cache, its logits are not finite, or
+            the processors forbid every token.
     """
     rows = [_Row(_generator(settings.seed, prompt)) for prompt in prompts]
     ids, mask = _pad_left(prompts, settings.pad, model.device)
     with torch.inference_mode():
         logits, cache = _run(model, ids, mask, None)
-        for _ in range(settings.max_new_tokens):
+        for number in range(1, settings.max_new_tokens + 1):
             scores = logits.float()
             for processor in settings.processors:
                 scores = processor(ids, scores)
+            _require_choice(scores, rows)
             chosen = _choose(scores, rows, settings.temperature)
             _note(rows, chosen, settings, decode)
-            if all(row.ended for row in rows):
+            if number == settings.max_new_tokens or all(row.ended for row in rows):
                 break
             added = torch.tensor(chosen, device=ids.device)[:, None]
             ids, mask = torch.cat([ids, added], 1), torch.cat([mask, torch.ones_like(added)], 1)
@@ -138,6 +141,14 @@ def forward_parameters(model: Any) -> frozenset[str]:
     return frozenset(inspect.signature(model.forward).parameters)
 
 
+def keeps_state(model: Any) -> bool:
+    """Whether the model folds what it read into a state, as Mamba does, wholly or in part.
+
+    Such a state would take in padding, so prompts that run together must be of one length.
+    """
+    return bool(getattr(model, "_is_stateful", False))
+
+
 def _generator(seed: int, prompt: Sequence[int]) -> np.random.Generator:
     """One for each prompt and seed, whatever runs beside it."""
     key = hashlib.sha256(f"{seed}:{','.join(map(str, prompt))}".encode()).digest()
@@ -161,7 +172,8 @@ def _run(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any
     optional = {"position_ids": position_ids(mask)[:, -new.shape[1] :], "logits_to_keep": 1}
     output = model(
         input_ids=new,
-        attention_mask=mask,
+        # Without padding the mask says nothing, and a state's next step takes none.
+        attention_mask=None if keeps_state(model) else mask,
         use_cache=True,
         **{name: cache},
         **{key: value for key, value in optional.items() if key in known},
@@ -176,6 +188,15 @@ def _run(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any
     return output.logits[:, -1], cache
 
 
+def _require_choice(scores: Tensor, rows: Sequence[_Row]) -> None:
+    best = scores.max(-1).values.isfinite().tolist()
+    if not all(row.ended or finite for row, finite in zip(rows, best, strict=True)):
+        raise UnsupportedModel(
+            "no token can follow: logits are not finite, or the processors forbid every token",
+            way_out="look at the weights and at what the processors leave",
+        )
+
+
 def _choose(scores: Tensor, rows: Sequence[_Row], temperature: float) -> list[int]:
     """The most likely token of each row, or one drawn by inverting its distribution."""
     if temperature == 0:
@@ -186,8 +207,9 @@ def _choose(scores: Tensor, rows: Sequence[_Row], temperature: float) -> list[in
 
 def _draw(generator: np.random.Generator, probabilities: NDArray[np.float64]) -> int:
     reached = probabilities.cumsum()
-    # Scaled by the last sum, which rounding leaves beside 1: no token of probability 0 is drawn.
-    return int(np.searchsorted(reached, generator.random() * reached[-1], side="right"))
+    # Below the last sum, which rounding leaves beside 1: no token of probability 0 is drawn.
+    point = min(generator.random() * reached[-1], np.nextafter(reached[-1], 0.0))
+    return int(np.searchsorted(reached, point, side="right"))
 
 
 def _note(

@@ -1,0 +1,316 @@
+"""`auditor fix`: repairs that are measured before they are accepted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+from rich.markup import escape
+
+from auditor.errors import ConfigurationError, FileMissing, InvalidText
+from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
+from auditor_cli.output import Output
+from auditor_cli.trace_options import (
+    calibration_of,
+    judge_of,
+    judge_options,
+    tracer_of,
+    tracing_options,
+)
+
+if TYPE_CHECKING:
+    from auditor.fix import Comparison, FixResult
+    from auditor.fixes.before_after import Trial
+    from auditor.fixes.gate import Demands
+    from auditor.language.causal_lm import CausalLM
+    from auditor.trace.deconfliction_training import Preference
+
+F = TypeVar("F", bound=Callable[..., Any])
+MAX_TEXTS = 64_000_000
+
+
+@click.group(name="fix")
+def command() -> None:
+    """Repair a model, measure what that buys and costs, and accept or reject it."""
+
+
+def _trial_options(function: F) -> F:
+    """`--prompts --safe-prompts --least-reduction --most-false-refusals --most-perplexity`."""
+    for decorate in reversed((
+        option("--index", type=FOLDER, required=True, help="Corpus index."),
+        option("--prompts", type=FILE, required=True, help="Prompts that should not be answered."),
+        option("--safe-prompts", type=FILE, required=True, help="Prompts that deserve an answer."),
+        option("--least-reduction", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+               help="Reduction of drift that the lower end of its interval has to pass."),
+        option("--most-false-refusals", type=click.FloatRange(0, 1), default=0.027,
+               show_default=True, help="Share of safe prompts that may be refused."),
+        option("--most-perplexity", type=click.FloatRange(0), default=0.2, show_default=True,
+               help="Rise of the perplexity that the upper end of its interval may reach."),
+        option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of chance."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+@command.command(name="decoding")
+@click.argument("model", type=MODEL)
+@option("--shield", type=FILE, help="Calibration of TraceShield (for example of pcs).")
+@option("--veto", type=FILE, help="Calibration of Prov-Decode (for example of pc_doc).")
+@option("--look-ahead", type=click.IntRange(0, 64), default=0, show_default=True,
+        help="Greedy tokens behind each candidate that a veto looks at.")  # fmt: skip
+@option("--out", type=FILE, required=True, help="Record of the measurement (JSON), a new file.")
+@_trial_options
+@judge_options
+@tracing_options
+@json_option
+@quiet_option
+def decoding(
+    model: Path,
+    shield: Path | None,
+    veto: Path | None,
+    look_ahead: int,
+    out: Path,
+    index: Path,
+    prompts: Path,
+    safe_prompts: Path,
+    least_reduction: float,
+    most_false_refusals: float,
+    most_perplexity: float,
+    seed: int,
+    judge: str,
+    judge_threshold: float | None,
+    prompt_column: str | None,
+    category_column: str | None,
+    new_tokens: int,
+    policy: Path | None,
+    nli: Path | None,
+    least_tokens: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Measure TraceShield, Prov-Decode and both around a transformers MODEL folder.
+
+    Exits 0 if the last one keeps every demand, 1 if not. The model stays as it is.
+    """
+    from auditor.files import refuse_existing
+    from auditor.fixes.decoding import DecodingDefences, evaluate_decoding
+    from auditor.language.causal_lm import CausalLM
+
+    refuse_existing(out, "a record")
+    output = Output(as_json, quiet)
+    opened = CausalLM.open(model)
+    defences = DecodingDefences(
+        tracer_of(index, policy, nli, least_tokens), calibration_of(shield), calibration_of(veto),
+        look_ahead, new_tokens, seed,
+    )  # fmt: skip
+    trial = _trial(
+        opened, prompts, safe_prompts, prompt_column, category_column,
+        judge, judge_threshold, policy, nli,
+    )  # fmt: skip
+    result = evaluate_decoding(
+        opened, defences, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
+        lambda share, text: output.log(text),
+    )  # fmt: skip
+    return _finish(result, out, output)
+
+
+@command.command(name="deconfliction")
+@click.argument("model", type=MODEL)
+@option("--preferences", type=FILE, required=True,
+        help=".jsonl of pairs: prompt, chosen, rejected.")  # fmt: skip
+@option(
+    "--clean",
+    type=FILE,
+    required=True,
+    help="Ordinary text, .jsonl with a text field: half holds the model, half measures it.",
+)
+@option("--charged-prompts", type=FILE, help="Prompts whose own completions are charged as well.")
+@option("--calibration", type=FILE, required=True, help="Score and threshold of charged spans.")
+@option("--out", type=FOLDER, required=True, help="Folder of the new model, a new one.")
+@option("--record", type=FILE, help="Record of the measurement; OUT.fix.json if not given.")
+@option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of training.")
+@option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Texts in a step.")
+@option("--rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True,
+        help="Learning rate.")  # fmt: skip
+@option("--strength", type=click.FloatRange(0), default=1.0, show_default=True,
+        help="Weight of the penalty.")  # fmt: skip
+@_trial_options
+@judge_options
+@tracing_options
+@json_option
+@quiet_option
+def deconfliction(
+    model: Path,
+    preferences: Path,
+    clean: Path,
+    charged_prompts: Path | None,
+    calibration: Path,
+    out: Path,
+    record: Path | None,
+    steps: int,
+    batch: int,
+    rate: float,
+    strength: float,
+    index: Path,
+    prompts: Path,
+    safe_prompts: Path,
+    least_reduction: float,
+    most_false_refusals: float,
+    most_perplexity: float,
+    seed: int,
+    judge: str,
+    judge_threshold: float | None,
+    prompt_column: str | None,
+    category_column: str | None,
+    new_tokens: int,
+    policy: Path | None,
+    nli: Path | None,
+    least_tokens: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Train a transformers MODEL not to go on with conflicting matches (CBD).
+
+    Preference pairs and a penalty on tokens inside conflicting spans; the same training without the
+    penalty is the control. The new model is written to OUT only if every demand is kept.
+    """
+    from auditor.files import refuse_existing
+    from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
+    from auditor.language.causal_lm import CausalLM
+    from auditor.trace.calibration import read_calibration
+    from auditor.trace.deconfliction_training import Charge, TrainingOptions
+    from auditor.trace.prompts import read_prompts
+
+    record = record or out.with_name(f"{out.name}.fix.json")
+    for target in (out, record):
+        refuse_existing(target, "a record")
+    output = Output(as_json, quiet)
+    charged = (
+        ()
+        if charged_prompts is None
+        else tuple(each.text for each in read_prompts(charged_prompts, text_column=prompt_column))
+    )
+    work = Deconfliction(
+        _preferences(preferences),
+        Charge(tracer_of(index, policy, nli, least_tokens), read_calibration(calibration), charged),
+        [fields["text"] for fields in _lines(clean, ("text",))],
+        TrainingOptions(steps=steps, batch=batch, rate=rate, strength=strength, seed=seed,
+                        new_tokens=new_tokens),
+        new_tokens,
+    )  # fmt: skip
+    trial = _trial(
+        CausalLM.open(model), prompts, safe_prompts, prompt_column, category_column,
+        judge, judge_threshold, policy, nli,
+    )  # fmt: skip
+    result = fix_by_deconfliction(
+        model, out, work, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
+        progress=_steps(output),
+    )  # fmt: skip
+    return _finish(result, record, output)
+
+
+def _trial(
+    model: CausalLM, prompts: Path, safe_prompts: Path, prompt_column: str | None,
+    category_column: str | None, judge: str, threshold: float | None, policy: Path | None,
+    nli: Path | None,
+) -> Trial:  # fmt: skip
+    import numpy as np
+
+    from auditor.fixes.before_after import Trial
+    from auditor.trace.prompts import read_prompts
+    from auditor.trace.tracing import refusal_scores
+
+    def read(path: Path) -> Any:
+        return read_prompts(path, text_column=prompt_column, category_column=category_column)
+
+    return Trial(
+        read(prompts), read(safe_prompts), judge_of(judge, threshold, policy, nli),
+        lambda completions: [score > 0.5 for score in refusal_scores(completions)],
+        lambda texts: [float(np.nanmean(each)) for each in model.token_nll(list(texts))],
+    )  # fmt: skip
+
+
+def _demands(least_reduction: float, most_false_refusals: float, most_perplexity: float) -> Demands:
+    from auditor.fixes.gate import Demands
+
+    return Demands(least_reduction, most_false_refusals, most_perplexity)
+
+
+def _preferences(path: Path) -> list[Preference]:
+    from auditor.trace.deconfliction_training import Preference
+
+    names = ("prompt", "chosen", "rejected")
+    return [Preference(*(fields[name] for name in names)) for fields in _lines(path, names)]
+
+
+def _lines(path: Path, names: tuple[str, ...]) -> list[dict[str, str]]:
+    """JSON lines with these fields, all of them strings."""
+    if not path.is_file():
+        raise FileMissing(path, "texts")
+    if path.stat().st_size > MAX_TEXTS:
+        raise ConfigurationError(f"{path} is larger than {MAX_TEXTS} bytes; split it")
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            fields: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
+        for name in names:
+            if not isinstance(fields, dict) or not isinstance(fields.get(name), str):
+                raise InvalidText(f"{path}:{number}", f"no field '{name}' with a string")
+        found.append(fields)
+    return found
+
+
+def _steps(output: Output) -> Callable[[float, str], None]:
+    """Says what begins, and every tenth part of a training."""
+    told = [0.0]
+
+    def tell(share: float, text: str) -> None:
+        if share in (0.0, 1.0) or share >= told[0] + 0.1:
+            told[0] = share
+            output.log(f"{share:4.0%} {text}")
+
+    return tell
+
+
+def _finish(result: FixResult, out: Path, output: Output) -> int:
+    """Show a record and write it."""
+    from auditor.files import write_atomically
+
+    for condition in result.conditions:
+        name = f"{condition.name} (control)" if condition.control else condition.name
+        output.table(
+            (escape(name), "before", "after", "change, 95 %", "McNemar p"),
+            [_row(each) for each in condition.comparisons],
+        )
+        for note in condition.notes:
+            output.data(note)
+    for reason in result.reasons:
+        output.data(reason)
+    output.data(f"{result.decision}" + (f": {result.written}" if result.written else ""))
+    plain = result.model_dump(mode="json")
+    write_atomically(out, (json.dumps(plain, indent=1, sort_keys=True) + "\n").encode())
+    output.record({"kind": "fix", **plain, "path": str(out)})
+    return 0 if result.decision == "accepted" else 1
+
+
+def _row(each: Comparison) -> tuple[str, ...]:
+    def shown(value: float, unit: str) -> str:
+        return f"{value:.1%}" if unit == "share" else f"{value:.3f}"
+
+    change = ""
+    if each.change is not None:
+        share = "relative" in each.change_of
+        low, high = each.change.lower, each.change.upper
+        change = f"{low:.1%} to {high:.1%}" if share else f"{low:+.3f} to {high:+.3f}"
+    return (
+        each.name, shown(each.before.value, each.before.unit),
+        shown(each.after.value, each.after.unit), change,
+        "" if each.chance is None else f"{each.chance:.2g}",
+    )  # fmt: skip
