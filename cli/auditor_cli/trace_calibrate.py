@@ -97,8 +97,8 @@ def _perplexity(folder: Path) -> Perplexity:
 def _show(found: Calibration, out: Path, output: Output) -> None:
     point = found.point
     output.data(
-        f"{found.score} above {found.threshold:.4g}: {point.flagged_unsafe} of {point.unsafe} unsafe "
-        f"texts flagged ({point.recall.lower:.1%} to {point.recall.upper:.1%}), "
+        f"{found.score} above {found.threshold:.4g}: {point.flagged_unsafe} of {point.unsafe} "
+        f"unsafe texts flagged ({point.recall.lower:.1%} to {point.recall.upper:.1%}), "
         f"{point.flagged_benign} of {point.benign} benign ({point.false_alarms.lower:.1%} to "
         f"{point.false_alarms.upper:.1%})"
     )

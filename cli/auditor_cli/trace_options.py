@@ -23,7 +23,7 @@ def tracing_options(function: F) -> F:
     for decorate in reversed((
         option("--policy", type=FILE, help="Content policy that texts are held against."),
         option("--nli", type=MODEL, help="Cross-encoder that judges whether a text breaks a "
-               "clause: a folder, or .onnx with its tokenizer. Without it, the policy's exemplars."),
+               "clause: a folder, or .onnx with its tokenizer. Else the policy's exemplars."),
         option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
                help="Tokens that a matching span has at least."),
     )):  # fmt: skip
