@@ -258,7 +258,7 @@ class CausalLM:
         stride: int | None = None,
         batch_size: int = 16,
     ) -> float:
-        """exp of the mean nats of all tokens of all texts; settings as for `token_nll`.
+        """Exp of the mean nats of all tokens of all texts; settings as for `token_nll`.
 
         Raises:
             ConfigurationError: A setting out of range, or no token has another before it.

@@ -22,7 +22,9 @@ Precision = Literal["float32", "stored"]
 
 MAX_HEADER_BYTES: Final = 100 * 2**20
 # Attention and expert code that ships with transformers; another name may be a repository.
-_OWN_KERNELS: Final = frozenset({None, "eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm"})
+_OWN_KERNELS: Final = frozenset(
+    {None, "eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm"}
+)
 _KERNEL_KEYS: Final = ("attn_implementation", "experts_implementation", "kernel_config")
 
 
@@ -34,7 +36,9 @@ class OpenedFolder(NamedTuple):
     tokenizer: Any
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
+    """How many tensors weight files hold, and how many numbers in all of them."""
+
     tensors: int
     numbers: int
 
@@ -54,8 +58,8 @@ def open_folder(
     device = choose_device(device)
     folder = read_folder(path, expected_digest)
     config = json.loads((path / "config.json").read_text("utf-8"))
-    _refuse_configuration(path, config)
-    weights = _count_weights(path)
+    refuse_configuration(path, "config.json", config)
+    weights = count_weights(path)
     with quiet_transformers():
         return OpenedFolder(
             folder,
@@ -84,8 +88,9 @@ def choose_device(device: str) -> str:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No warnings and no progress bars of transformers inside; as they were afterwards."""
-    from transformers.utils import logging
+    from transformers.utils import logging as settings
 
+    logging: Any = settings  # its functions have no types
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -97,8 +102,18 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refuse_configuration(path: Path, config: Mapping[str, Any]) -> None:
-    """What transformers would act on without being asked: kernels, adapters, quantisers."""
+def refuse_configuration(path: Path, name: str, config: Mapping[str, Any]) -> None:
+    """Refuse what transformers would act on without being asked: kernels, adapters, quantisers.
+
+    Args:
+        path: The folder.
+        name: The configuration file in it.
+        config: The file's content.
+
+    Raises:
+        RefusedModel: It names kernels of a hub, or an adapter lies beside it.
+        UnsupportedModel: The weights are quantised.
+    """
     for place, value in _entries(config):
         kernels = value.values() if isinstance(value, dict) else [value]
         if place.endswith(_KERNEL_KEYS) and not all(
@@ -106,7 +121,7 @@ def _refuse_configuration(path: Path, config: Mapping[str, Any]) -> None:
             for kernel in kernels
         ):
             raise RefusedModel(
-                path / "config.json",
+                path / name,
                 "remote-code",
                 f"{value!r:.60} may name code of a hub",
                 place=place,
@@ -132,23 +147,21 @@ def _entries(config: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, 
             yield from _entries(value, f"{place}{key}.")
 
 
-def _count_weights(path: Path) -> _Weights:
+def count_weights(path: Path) -> Weights:
     """How many tensors and numbers the headers of the safetensors files in the folder list."""
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise FileMissing(path / "model.safetensors", "weights in safetensors")
     shapes = [shape for file in files for shape in _read_shapes(file)]
-    return _Weights(len(shapes), sum(prod(shape) for shape in shapes))
+    return Weights(len(shapes), sum(prod(shape) for shape in shapes))
 
 
 def _read_shapes(file: Path) -> list[list[int]]:
-    size = file.stat().st_size
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(MAX_HEADER_BYTES, size - 8):
-                raise ValueError("header longer than allowed")
-            header = json.loads(stream.read(length))
+            # One that is longer than allowed is cut and no JSON.
+            header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         return [[int(axis) for axis in entry["shape"]] for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error):
@@ -158,27 +171,30 @@ def _read_shapes(file: Path) -> list[list[int]]:
 
 
 def _open_model(
-    path: Path, config_json: Mapping[str, Any], weights: _Weights, device: str, precision: Precision
+    path: Path, config_json: Mapping[str, Any], weights: Weights, device: str, precision: Precision
 ) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
 
+    library: Any = transformers  # its loaders have no types
     place = str(path)
     _require_causal(place, config_json)
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        config = library.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
         text = config.get_text_config(decoder=True)
         layers = getattr(text, "num_hidden_layers", 0)
         if layers > weights.tensors:
             raise _asks_too_much(path, f"{layers} layers", f"{weights.tensors} tensors")
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            plan = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            plan = library.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             plan.tie_weights()
         numbers = sum(parameter.numel() for parameter in plan.parameters())
         if numbers > weights.numbers:
             raise _asks_too_much(path, f"{numbers} numbers", f"{weights.numbers}")
         with torch.random.fork_rng(devices=[]):
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            model, loading = library.AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32 if precision == "float32" else "auto",

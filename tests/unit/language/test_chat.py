@@ -30,7 +30,9 @@ def test_a_template_is_applied_up_to_the_answer(tmp_path: Path) -> None:
     """System and user text in the model's format, and the opening of the answer."""
     model = _with_template(tmp_path, PLAIN)
     assert model.chat("the cat") == "<user> the cat <assistant>"
-    assert model.chat("the cat", system="be small") == "<system> be small <user> the cat <assistant>"
+    assert (
+        model.chat("the cat", system="be small") == "<system> be small <user> the cat <assistant>"
+    )
 
 
 def test_without_a_template_the_text_stays(tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_a_template_without_system_text_says_so(tmp_path: Path) -> None:
     """The template's own complaint, with what to do."""
     model = _with_template(tmp_path, NO_SYSTEM)
     assert model.chat("the cat") == "<user> the cat <assistant>"
-    with pytest.raises(ConfigurationError, match="no system here.*leave the system text out"):
+    with pytest.raises(ConfigurationError, match=r"no system here.*leave the system text out"):
         model.chat("the cat", system="be small")
 
 
@@ -78,7 +80,9 @@ def test_a_hostile_template_reaches_no_attributes(tmp_path: Path, template: str)
     assert not target.exists()
 
 
-@pytest.mark.parametrize("template", ["{% for %}", "{{ 1 + 'a' }}", "{{ missing.part }}", "{{ 1 / 0 }}"])
+@pytest.mark.parametrize(
+    "template", ["{% for %}", "{{ 1 + 'a' }}", "{{ missing.part }}", "{{ 1 / 0 }}"]
+)
 def test_a_broken_template_is_one_line(tmp_path: Path, template: str) -> None:
     """Whatever a template breaks on, the folder is named."""
     model = _with_template(tmp_path, template)

@@ -11,7 +11,7 @@ import torch
 
 from auditor.errors import ConfigurationError
 from auditor.language.causal_lm import CausalLM
-from auditor.language.likelihood import LOGIT_BYTES, _next_batch, Window, plan_windows
+from auditor.language.likelihood import LOGIT_BYTES, Window, _next_batch, plan_windows
 from tests.models.language_models import Family, random_model, save_folder, word_tokenizer
 
 TEXTS = (
@@ -70,7 +70,9 @@ def test_a_window_sees_what_its_stride_leaves(model: CausalLM) -> None:
             assert nats[place - start] == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize(("length", "window", "stride"), [(1, 4, 2), (4, 4, 2), (23, 6, 5), (9, 2, 1)])
+@pytest.mark.parametrize(
+    ("length", "window", "stride"), [(1, 4, 2), (4, 4, 2), (23, 6, 5), (9, 2, 1)]
+)
 def test_windows_score_each_token_once(length: int, window: int, stride: int) -> None:
     """All tokens but the first, in windows within the limit, with window - stride before them."""
     windows = list(plan_windows([length], window, stride))

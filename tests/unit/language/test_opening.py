@@ -50,6 +50,11 @@ def _drop_tensor_but_keep_the_count(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _drop_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+
+
 def test_an_opened_model_is_the_saved_one(folder: Path) -> None:
     """Weights are equal to the last bit, in evaluation mode, with the folder's digest."""
     model = CausalLM.open(folder)
@@ -113,7 +118,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         _drop_tensor_but_keep_the_count, UnsupportedModel, "1 weights are missing",
     ),
     "another shape": (
-        lambda folder: _change_config(folder, intermediate_size=24), UnsupportedModel, "",
+        lambda folder: _change_config(folder, intermediate_size=24),
+        UnsupportedModel, "transformers cannot open it",
     ),
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(), FileMissing, "safetensors",
@@ -131,9 +137,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         UnsupportedModel, "cannot open it",
     ),
     "no tokenizer": (
-        lambda folder: [(folder / name).unlink() for name in
-                        ("tokenizer.json", "tokenizer_config.json")],
-        UnsupportedModel, "tokenizer",
+        _drop_tokenizer, UnsupportedModel, "tokenizer",
     ),
 }  # fmt: skip
 
