@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jinja2.exceptions import SecurityError, TemplateError
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError, RefusedModel
+from auditor.errors import ConfigurationError
+from auditor.language.chat_template import render_chat
 from auditor.language.generation import (
     Completion,
     Progress,
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from transformers import LogitsProcessor
 
 MAX_WINDOW: Final = 2048
-MAX_TEMPLATE_CHARACTERS: Final = 256 * 1024
-# Some templates write a date into every prompt; the same prompt must stay the same tomorrow.
-DATE: Final = "26 Jul 2024"
-# What Python raises for a template that adds numbers to texts, and its like.
-_TEMPLATE_FAILURES: Final = (
-    TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,35 +114,11 @@ class CausalLM:
     def chat(self, prompt: str, system: str | None = None) -> str:
         """The prompt as the model was trained to be asked, up to where its answer begins.
 
-        Without a chat template it is the prompt as it is, after the system text and an empty
-        line if there is one. transformers renders templates in a sandbox that reaches no
-        attributes; a template can still waste time and memory. Dates are fixed where a
-        template takes `date_string`; one that asks for today's date still gets it.
-
         Raises:
-            RefusedModel: The template tries to leave the sandbox, or is too long.
+            RefusedModel: The chat template tries to leave its sandbox, or is too long.
             ConfigurationError: The template does not take this conversation.
         """
-        template = self.tokenizer.chat_template
-        if not template:
-            return prompt if system is None else f"{system}\n\n{prompt}"
-        if len(str(template)) > MAX_TEMPLATE_CHARACTERS:
-            raise self._refuse_template(f"a template of {len(str(template))} characters")
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        messages.append({"role": "user", "content": prompt})
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, date_string=DATE
-                )
-            )
-        except SecurityError as error:
-            raise self._refuse_template(str(error)[:200]) from error
-        except _TEMPLATE_FAILURES as error:
-            raise ConfigurationError(
-                f"{self.folder.path}: its chat template does not take this conversation: "
-                f"{str(error)[:200]}; leave the system text out or give the prompt as it is"
-            ) from error
+        return render_chat(self.tokenizer, self.folder.path, prompt, system)
 
     def generate(
         self,
@@ -309,15 +278,6 @@ class CausalLM:
         many = named if isinstance(named, list) else [named]
         return frozenset(
             int(token) for token in [*many, self.tokenizer.eos_token_id] if token is not None
-        )
-
-    def _refuse_template(self, problem: str) -> RefusedModel:
-        return RefusedModel(
-            self.folder.path,
-            "chat-template",
-            problem,
-            place="chat template",
-            way_out="remove the template or mend it",
         )
 
 

@@ -88,19 +88,21 @@ def generate_batch(
         decode: Token ids to text without special tokens.
 
     Raises:
-        UnsupportedModel: The model keeps no key-value cache.
+        UnsupportedModel: The model keeps no key-value cache, its logits are not finite, or
+            the processors forbid every token.
     """
     rows = [_Row(_generator(settings.seed, prompt)) for prompt in prompts]
     ids, mask = _pad_left(prompts, settings.pad, model.device)
     with torch.inference_mode():
         logits, cache = _run(model, ids, mask, None)
-        for _ in range(settings.max_new_tokens):
+        for number in range(1, settings.max_new_tokens + 1):
             scores = logits.float()
             for processor in settings.processors:
                 scores = processor(ids, scores)
+            _require_choice(scores, rows)
             chosen = _choose(scores, rows, settings.temperature)
             _note(rows, chosen, settings, decode)
-            if all(row.ended for row in rows):
+            if number == settings.max_new_tokens or all(row.ended for row in rows):
                 break
             added = torch.tensor(chosen, device=ids.device)[:, None]
             ids, mask = torch.cat([ids, added], 1), torch.cat([mask, torch.ones_like(added)], 1)
@@ -176,6 +178,15 @@ def _run(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any
     return output.logits[:, -1], cache
 
 
+def _require_choice(scores: Tensor, rows: Sequence[_Row]) -> None:
+    best = scores.max(-1).values.isfinite().tolist()
+    if not all(row.ended or finite for row, finite in zip(rows, best, strict=True)):
+        raise UnsupportedModel(
+            "no token can follow: logits are not finite, or the processors forbid every token",
+            way_out="look at the weights and at what the processors leave",
+        )
+
+
 def _choose(scores: Tensor, rows: Sequence[_Row], temperature: float) -> list[int]:
     """The most likely token of each row, or one drawn by inverting its distribution."""
     if temperature == 0:
@@ -186,8 +197,9 @@ def _choose(scores: Tensor, rows: Sequence[_Row], temperature: float) -> list[in
 
 def _draw(generator: np.random.Generator, probabilities: NDArray[np.float64]) -> int:
     reached = probabilities.cumsum()
-    # Scaled by the last sum, which rounding leaves beside 1: no token of probability 0 is drawn.
-    return int(np.searchsorted(reached, generator.random() * reached[-1], side="right"))
+    # Below the last sum, which rounding leaves beside 1: no token of probability 0 is drawn.
+    point = min(generator.random() * reached[-1], np.nextafter(reached[-1], 0.0))
+    return int(np.searchsorted(reached, point, side="right"))
 
 
 def _note(

@@ -116,7 +116,8 @@ def refuse_configuration(path: Path, name: str, config: Mapping[str, Any]) -> No
     """
     for place, value in _entries(config):
         kernels = value.values() if isinstance(value, dict) else [value]
-        if place.endswith(_KERNEL_KEYS) and not all(
+        leaf = place.rpartition(".")[2]
+        if any(key in leaf for key in _KERNEL_KEYS) and not all(
             kernel is None or (isinstance(kernel, str) and kernel in _OWN_KERNELS)
             for kernel in kernels
         ):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.language.causal_lm import CausalLM
 from auditor.language.generation import plan_batches
 from tests.models.language_models import (
@@ -125,6 +125,18 @@ def test_a_processor_decides(model: CausalLM, temperature: float) -> None:
     assert completion.token_ids == (bird,) * 3
     assert completion.text == "bird bird bird"
     assert completion.ended
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_forbidding_every_token_is_an_error(model: CausalLM, temperature: float) -> None:
+    """Nothing is generated where nothing is allowed."""
+
+    class Nothing(LogitsProcessor):
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            return torch.full_like(scores, -torch.inf)
+
+    with pytest.raises(UnsupportedModel, match="forbid every token"):
+        model.generate(["the"], max_new_tokens=1, temperature=temperature, processors=[Nothing()])
 
 
 def test_processors_see_no_padding(model: CausalLM) -> None:

@@ -95,6 +95,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         lambda folder: _change_config(folder, _attn_implementation="someone/kernel"),
         RefusedModel, "remote-code",
     ),
+    "kernels of a hub by the inner name": (
+        lambda folder: _change_config(folder, _attn_implementation_internal="someone/kernel"),
+        RefusedModel, "remote-code",
+    ),
     "kernels of a hub for a part": (
         lambda folder: _change_config(folder, attn_implementation={"text": "someone/kernel"}),
         RefusedModel, "remote-code",
