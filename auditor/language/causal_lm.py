@@ -25,10 +25,11 @@ from auditor.language.generation import (
     Progress,
     Settings,
     generate_batch,
+    keeps_state,
     plan_batches,
 )
 from auditor.language.likelihood import score_tokens
-from auditor.language.opening import Precision, open_folder
+from auditor.language.opening import Precision, open_folder, quiet_transformers
 from auditor.models.transformers_folder import TransformersFolder
 
 if TYPE_CHECKING:
@@ -165,9 +166,11 @@ class CausalLM:
                 f"the model sees {self.max_tokens}; shorten one of them",
             )
         completions: dict[int, Completion] = {}
-        for batch in plan_batches(ids, batch_size, same_length=bool(processors)):
+        same_length = bool(processors) or keeps_state(self.model)
+        for batch in plan_batches(ids, batch_size, same_length):
             texts = [ids[position] for position in batch]
-            found = generate_batch(self.model, texts, settings, self.decode)
+            with quiet_transformers():
+                found = generate_batch(self.model, texts, settings, self.decode)
             completions.update(zip(batch, found, strict=True))
             if progress is not None:
                 progress(len(completions), len(ids))
@@ -209,14 +212,15 @@ class CausalLM:
         _require(batch_size >= 1, f"batch size {batch_size}; give at least 1")
         start = self.tokenizer.bos_token_id
         bare = [self._without_start(text) for text in texts]
-        scored = score_tokens(
-            self.model,
-            bare if start is None else [[start, *ids] for ids in bare],
-            window=window,
-            stride=stride,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        with quiet_transformers():
+            scored = score_tokens(
+                self.model,
+                bare if start is None else [[start, *ids] for ids in bare],
+                window=window,
+                stride=stride,
+                batch_size=batch_size,
+                progress=progress,
+            )
         return scored if start is None else [nats[1:] for nats in scored]
 
     def perplexity(

@@ -83,7 +83,8 @@ def generate_batch(
 
     Args:
         model: A causal language model in evaluation mode.
-        prompts: Token ids, none empty; padded on the left where lengths differ.
+        prompts: Token ids, none empty; padded on the left where lengths differ, which must
+            not be if the model keeps a state.
         settings: How.
         decode: Token ids to text without special tokens.
 
@@ -140,6 +141,14 @@ def forward_parameters(model: Any) -> frozenset[str]:
     return frozenset(inspect.signature(model.forward).parameters)
 
 
+def keeps_state(model: Any) -> bool:
+    """Whether the model folds what it read into a state, as Mamba does, wholly or in part.
+
+    Such a state would take in padding, so prompts that run together must be of one length.
+    """
+    return bool(getattr(model, "_is_stateful", False))
+
+
 def _generator(seed: int, prompt: Sequence[int]) -> np.random.Generator:
     """One for each prompt and seed, whatever runs beside it."""
     key = hashlib.sha256(f"{seed}:{','.join(map(str, prompt))}".encode()).digest()
@@ -163,7 +172,8 @@ def _run(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any
     optional = {"position_ids": position_ids(mask)[:, -new.shape[1] :], "logits_to_keep": 1}
     output = model(
         input_ids=new,
-        attention_mask=mask,
+        # Without padding the mask says nothing, and a state's next step takes none.
+        attention_mask=None if keeps_state(model) else mask,
         use_cache=True,
         **{name: cache},
         **{key: value for key, value in optional.items() if key in known},

@@ -15,6 +15,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -27,7 +29,7 @@ WORDS = (
     "often", "here", "there", "now", "then", "who", "what",
 )  # fmt: skip
 VOCABULARY = SPECIAL + WORDS
-Family = Literal["gpt2", "llama"]
+Family = Literal["gpt2", "llama", "mamba"]
 
 
 def word_tokenizer(*, start: bool = False, template: str | None = None) -> Any:
@@ -62,6 +64,10 @@ def random_model(family: Family = "gpt2", *, seed: int = 0, layers: int = 2) -> 
         if family == "gpt2":
             return GPT2LMHeadModel(
                 GPT2Config(n_embd=32, n_layer=layers, n_head=4, n_positions=64, **settings)
+            )
+        if family == "mamba":
+            return MambaForCausalLM(
+                MambaConfig(hidden_size=32, num_hidden_layers=layers, state_size=4, **settings)
             )
         return LlamaForCausalLM(
             LlamaConfig(
