@@ -129,9 +129,13 @@ def _replace_weights(folder: Path) -> None:
 
 
 def _replace_part(folder: Path, kind: str) -> None:
+    _change_part(folder, 1, type=kind)
+
+
+def _change_part(folder: Path, number: int, **entries: str) -> None:
     path = folder / "modules.json"
     parts = json.loads(path.read_text("utf-8"))
-    parts[1]["type"] = kind
+    parts[number] |= entries
     path.write_text(json.dumps(parts), "utf-8")
 
 
@@ -155,6 +159,9 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     ),
     "code of another library": (
         lambda folder: _replace_part(folder, "os.system"), None, UnsupportedModel, "'os.system'",
+    ),
+    "a transformer in another place": (
+        lambda folder: _change_part(folder, 0, path="other"), None, RefusedModel, "'other'",
     ),
     "a part that is not known": (
         lambda folder: _replace_part(folder, "sentence_transformers.models.Dense"),
