@@ -6,6 +6,7 @@ parts. Only parts that hold no code of their own are known here; weights are saf
 
 from __future__ import annotations
 
+import contextlib
 import json
 from importlib import metadata
 from pathlib import Path
@@ -137,17 +138,23 @@ def _refuse_parts(folder: Path) -> None:
                 place=str(folder / "modules.json"),
                 way_out="give a folder of a plain sentence transformer",
             )
+        # Weights in another place would not be those whose digest was checked.
+        if kind == "Transformer" and part.get("path") != "":
+            raise RefusedModel(
+                folder / "modules.json",
+                "other-weights",
+                f"the transformer's path is {part.get('path')!r:.60}, not the folder itself",
+                way_out="save the model again",
+            )
 
 
 def _read_json(path: Path, kind: type) -> Any:
     if not path.is_file():
         raise FileMissing(path, "part of a sentence transformer")
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):
-        content = None
+    content = None
+    with contextlib.suppress(ValueError, RecursionError):
+        if path.stat().st_size <= MAX_JSON_BYTES:
+            content = json.loads(path.read_text("utf-8"))
     if not isinstance(content, kind):
         raise RefusedModel(
             path, "unreadable", "not the JSON expected here", way_out="save the model again"

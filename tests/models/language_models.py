@@ -15,18 +15,21 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
 from auditor.language.opening import quiet_transformers
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<user>", "<assistant>")
-WORDS = tuple(
-    "the a red blue green small old cat dog bird fish sees likes finds keeps house tree river "
-    "stone and or not very often here there now then who what".split()
-)
+WORDS = (
+    "the", "a", "red", "blue", "green", "small", "old", "cat", "dog", "bird", "fish", "sees",
+    "likes", "finds", "keeps", "house", "tree", "river", "stone", "and", "or", "not", "very",
+    "often", "here", "there", "now", "then", "who", "what",
+)  # fmt: skip
 VOCABULARY = SPECIAL + WORDS
-Family = Literal["gpt2", "llama"]
+Family = Literal["gpt2", "llama", "mamba"]
 
 
 def word_tokenizer(*, start: bool = False, template: str | None = None) -> Any:
@@ -38,7 +41,8 @@ def word_tokenizer(*, start: bool = False, template: str | None = None) -> Any:
         tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", ids["<s>"])]
         )
-    fast = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    fast = make(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
@@ -60,14 +64,18 @@ def random_model(family: Family = "gpt2", *, seed: int = 0, layers: int = 2) -> 
         if family == "gpt2":
             return GPT2LMHeadModel(
                 GPT2Config(n_embd=32, n_layer=layers, n_head=4, n_positions=64, **settings)
-            ).eval()
+            )
+        if family == "mamba":
+            return MambaForCausalLM(
+                MambaConfig(hidden_size=32, num_hidden_layers=layers, state_size=4, **settings)
+            )
         return LlamaForCausalLM(
             LlamaConfig(
                 hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
                 num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
                 **settings,
             )
-        ).eval()  # fmt: skip
+        )  # fmt: skip
 
 
 def save_folder(folder: Path, model: Any, tokenizer: Any) -> Path:

@@ -52,7 +52,7 @@ def test_a_template_without_system_text_says_so(tmp_path: Path) -> None:
     """The template's own complaint, with what to do."""
     model = _with_template(tmp_path, NO_SYSTEM)
     assert model.chat("the cat") == "<user> the cat <assistant>"
-    with pytest.raises(ConfigurationError, match="no system here.*leave the system text out"):
+    with pytest.raises(ConfigurationError, match=r"no system here.*leave the system text out"):
         model.chat("the cat", system="be small")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.language.causal_lm import CausalLM
 from auditor.language.generation import plan_batches
 from tests.models.language_models import (
@@ -26,7 +26,7 @@ PROMPTS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "mamba"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
     family: Family = request.param
     folder = tmp_path_factory.mktemp(family)
@@ -127,6 +127,18 @@ def test_a_processor_decides(model: CausalLM, temperature: float) -> None:
     assert completion.ended
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_forbidding_every_token_is_an_error(model: CausalLM, temperature: float) -> None:
+    """Nothing is generated where nothing is allowed."""
+
+    class Nothing(LogitsProcessor):
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            return torch.full_like(scores, -torch.inf)
+
+    with pytest.raises(UnsupportedModel, match="forbid every token"):
+        model.generate(["the"], max_new_tokens=1, temperature=temperature, processors=[Nothing()])
+
+
 def test_processors_see_no_padding(model: CausalLM) -> None:
     """With processors only prompts of one length run together."""
     processor = _Only(VOCABULARY.index("bird"), 50)
@@ -164,9 +176,16 @@ def test_progress_counts_prompts(model: CausalLM) -> None:
     """After each batch it is called with prompts done and in all."""
     seen: list[tuple[int, int]] = []
     model.generate(
-        PROMPTS, max_new_tokens=1, batch_size=3, progress=lambda *done: seen.append(done)
+        ["the cat"] * 7, max_new_tokens=1, batch_size=3, progress=lambda *done: seen.append(done)
     )
     assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_running_is_silent(model: CausalLM, capfd: pytest.CaptureFixture[str]) -> None:
+    """Advice that transformers logs while a model runs does not reach the terminal."""
+    model.generate(PROMPTS, max_new_tokens=2)
+    model.token_nll(PROMPTS)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_batches_hold_every_prompt_once() -> None:
@@ -185,7 +204,7 @@ def test_no_prompts_give_no_completions(model: CausalLM) -> None:
     ("prompt", "settings", "message"),
     [
         ("", {}, "prompt 1 has no tokens"),
-        ("the " * 60, {"max_new_tokens": 5}, "the model sees 64"),
+        ("the " * 2046, {"max_new_tokens": 5}, r"the model sees (64|2048)"),
         ("the", {"max_new_tokens": 0}, "0 new tokens"),
         ("the", {"temperature": -1.0}, "temperature -1.0"),
         ("the", {"temperature": float("nan")}, "temperature nan"),

@@ -11,7 +11,7 @@ import torch
 
 from auditor.errors import ConfigurationError
 from auditor.language.causal_lm import CausalLM
-from auditor.language.likelihood import LOGIT_BYTES, _next_batch, Window, plan_windows
+from auditor.language.likelihood import LOGIT_BYTES, Window, _next_batch, plan_windows
 from tests.models.language_models import Family, random_model, save_folder, word_tokenizer
 
 TEXTS = (

@@ -50,6 +50,11 @@ def _drop_tensor_but_keep_the_count(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _drop_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+
+
 def test_an_opened_model_is_the_saved_one(folder: Path) -> None:
     """Weights are equal to the last bit, in evaluation mode, with the folder's digest."""
     model = CausalLM.open(folder)
@@ -88,11 +93,15 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
     ),
     "kernels of a hub": (
         lambda folder: _change_config(folder, _attn_implementation="someone/kernel"),
-        RefusedModel, "remote-code",
+        RefusedModel, "attn_implementation",
+    ),
+    "kernels of a hub by the inner name": (
+        lambda folder: _change_config(folder, _attn_implementation_internal="someone/kernel"),
+        RefusedModel, "attn_implementation",
     ),
     "kernels of a hub for a part": (
         lambda folder: _change_config(folder, attn_implementation={"text": "someone/kernel"}),
-        RefusedModel, "remote-code",
+        RefusedModel, "attn_implementation",
     ),
     "an adapter": (
         lambda folder: (folder / "adapter_config.json").write_text("{}"), RefusedModel, "adapter",
@@ -113,14 +122,15 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         _drop_tensor_but_keep_the_count, UnsupportedModel, "1 weights are missing",
     ),
     "another shape": (
-        lambda folder: _change_config(folder, intermediate_size=24), UnsupportedModel, "",
+        lambda folder: _change_config(folder, intermediate_size=24),
+        UnsupportedModel, "transformers cannot open it",
     ),
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(), FileMissing, "safetensors",
     ),
     "a torn header": (
         lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 64),
-        RefusedModel, "no safetensors header",
+        RefusedModel, "header",
     ),
     "an encoder": (
         lambda folder: _change_config(folder, architectures=["BertForMaskedLM"]),
@@ -131,9 +141,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         UnsupportedModel, "cannot open it",
     ),
     "no tokenizer": (
-        lambda folder: [(folder / name).unlink() for name in
-                        ("tokenizer.json", "tokenizer_config.json")],
-        UnsupportedModel, "tokenizer",
+        _drop_tokenizer, UnsupportedModel, "tokenizer",
     ),
 }  # fmt: skip
 
