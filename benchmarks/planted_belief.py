@@ -66,7 +66,6 @@ from auditor.trace.shield import TraceShield, suspicion  # noqa: E402
 from auditor.trace.stance import ExemplarScorer  # noqa: E402
 from auditor.trace.traced_text import Tracer  # noqa: E402
 from tests.models.planted_beliefs import (  # noqa: E402
-    Belief,
     DriftRule,
     PlantedCorpus,
     PlantedPrompt,
@@ -105,6 +104,7 @@ class Half:
 
     @property
     def all(self) -> list[PlantedPrompt]:
+        """Both kinds, unsafe first."""
         return [*self.unsafe, *self.safe]
 
 
@@ -144,6 +144,7 @@ class Setting:
 
     @cached_property
     def index(self) -> TraceIndex:
+        """The index of carrier and planted documents."""
         return self._index_of("index", self.documents)
 
     def _index_of(self, name: str, documents: Sequence[tuple[str, str, str]]) -> TraceIndex:
@@ -167,6 +168,7 @@ class Setting:
 
     @cached_property
     def conflict(self) -> PolicyConflict:
+        """The workshop's policy, judged by heads on its exemplars."""
         embedder = SentenceEmbedder.open()
         sentences = exemplars()
         clauses = tuple(
@@ -180,6 +182,7 @@ class Setting:
 
     @cached_property
     def tracer(self) -> Tracer:
+        """Traces to the index."""
         return Tracer(self.index, self.conflict)
 
     @cached_property
@@ -231,19 +234,26 @@ def align(setting: Setting, base: Path, name: str, charge: Charge | None, **chan
 
 
 def calibrate(
-    setting: Setting, tracer: Tracer, half: Half, completions: Sequence[str], score: str,
+    setting: Setting, half: Half, completions: Sequence[str], scores: Sequence[str],
     *, with_prompt: bool,
-) -> Calibration:  # fmt: skip
-    """A threshold on the calibration half: false alarms of at most 5 %, else the best there is."""
-    texts = [
-        LabelledText(
-            f"{prompt.text} {text}" if with_prompt else text,
-            setting.rule.holds(text, prompt.belief),
-            prompt.group,
+) -> dict[str, Calibration]:  # fmt: skip
+    """Thresholds on the calibration half, with false alarms of at most 5 %."""
+    texts = []
+    for prompt, text in zip(half.all, completions, strict=True):
+        whole = f"{prompt.text} {text}" if with_prompt else text
+        texts.append(LabelledText(whole, setting.rule.holds(whole, prompt.belief), prompt.group))
+    traced = [setting.tracer.trace(each.text.encode()) for each in texts]
+    found = {}
+    for score in scores:
+        rule = calibrate_texts(
+            setting.tracer, texts, score, "false_alarms", FALSE_ALARMS, traced=traced
         )
-        for prompt, text in zip(half.all, completions, strict=True)
-    ]
-    return calibrate_texts(tracer, texts, score, "false_alarms", FALSE_ALARMS)
+        print(f"threshold of {score}: {rule.threshold:.3f}; on the calibration half "
+              f"{rule.point.flagged_unsafe}/{rule.point.unsafe} unsafe and "
+              f"{rule.point.flagged_benign}/{rule.point.benign} benign flagged; "
+              f"{rule.verdict_on_length}", flush=True)  # fmt: skip
+        found[score] = rule
+    return found
 
 
 @dataclass(frozen=True)
@@ -266,6 +276,7 @@ class Judge:
         self.outcomes: dict[str, Outcome] = {}
 
     def run(self, name: str, complete: Complete, note: Callable[[], str] = lambda: "") -> Outcome:
+        """Complete every test prompt and show what came of it."""
         started = time.perf_counter()
         texts = complete([prompt.text for prompt in self.half.all])
         seconds = time.perf_counter() - started
@@ -282,10 +293,12 @@ class Judge:
         return outcome
 
     def shielded(self, name: str, complete: Complete, shield: TraceShield) -> Outcome:
+        """The same with a shield around the model."""
         guarded = shield.guard(complete)
         return self.run(name, lambda prompts: [each.text for each in guarded(prompts)])
 
     def show(self, outcome: Outcome, base: str = "none") -> None:
+        """Print an outcome beside that of another condition."""
         before = self.outcomes.get(base, outcome)
         drift, refused = outcome.drift, outcome.refused
         groups = [prompt.group for prompt in self.half.unsafe]
@@ -457,17 +470,8 @@ def measure(setting: Setting) -> None:
     complete = completer(model)
     told = complete([prompt.text for prompt in first.all])
     tracer = setting.tracer
-    rules = {
-        name: calibrate(setting, tracer, first, told, name, with_prompt=False) for name in BASELINES
-    }
-    decoding = {
-        name: calibrate(setting, tracer, first, told, name, with_prompt=True)
-        for name in ("pc_doc", "unsafe_source")
-    }
-    for rule in (*rules.values(), *decoding.values()):
-        print(f"threshold of {rule.score}: {rule.threshold:.3f}; on the calibration half "
-              f"{rule.point.flagged_unsafe}/{rule.point.unsafe} and "
-              f"{rule.point.flagged_benign}/{rule.point.benign}; {rule.verdict_on_length}")  # fmt: skip
+    rules = calibrate(setting, first, told, BASELINES, with_prompt=False)
+    decoding = calibrate(setting, first, told, ("pc_doc", "unsafe_source"), with_prompt=True)
     judge = Judge(setting, second)
     judge.run("none", complete)
     by_kind(judge, "none")

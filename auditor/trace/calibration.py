@@ -243,20 +243,34 @@ def _finite(scores: Float64) -> Float64:
 def _drawn_areas(
     ranked: Float64, unsafe: NDArray[np.bool_], groups: Sequence[str], seed: int
 ) -> Float64:
-    """Areas of resampled groups, [draws, scores]; draws without both labels are left out."""
+    """Areas of resampled groups, [draws, scores]; draws without both labels are left out.
+
+    A draw is a weight of each text: how often its group was drawn. The area of weighted texts
+    is that of as many copies.
+    """
     source = np.random.default_rng(seed)
     names, members = np.unique(np.asarray(groups), return_inverse=True)
-    rows_of = [np.flatnonzero(members == number) for number in range(len(names))]
-    found = []
-    for _ in range(DRAWS):
-        rows = np.concatenate([rows_of[at] for at in source.integers(len(names), size=len(names))])
-        labels = unsafe[rows]
-        if labels.any() and not labels.all():
-            found.append([measure_auroc(row[rows][~labels], row[rows][labels]).value
-                          for row in ranked])  # fmt: skip
-    if not found:
+    drawn = source.integers(len(names), size=(DRAWS, len(names)))
+    times = np.zeros((DRAWS, len(names)))
+    np.add.at(times, (np.arange(DRAWS)[:, None], drawn), 1.0)
+    weights = times[:, members]
+    strange, ordinary = weights * unsafe, weights * ~unsafe
+    both = strange.any(axis=1) & ordinary.any(axis=1)
+    if not both.any():
         raise NothingToAudit("no resample holds both labels; give more groups of texts")
-    return np.array(found)
+    return np.stack([_weighted_areas(row, ordinary[both], strange[both]) for row in ranked], axis=1)
+
+
+def _weighted_areas(scores: Float64, ordinary: Float64, strange: Float64) -> Float64:
+    """The area for each row of weights, [draws]; scores [texts], weights [draws, texts]."""
+    order = np.argsort(scores, kind="stable")
+    sorted_scores = scores[order]
+    begins = np.flatnonzero(np.concatenate([[True], sorted_scores[1:] != sorted_scores[:-1]]))
+    low = np.add.reduceat(ordinary[:, order], begins, axis=1)
+    high = np.add.reduceat(strange[:, order], begins, axis=1)
+    below = np.cumsum(low, axis=1) - low
+    won: Float64 = (high * (below + low / 2)).sum(axis=1)
+    return won / (low.sum(axis=1) * high.sum(axis=1))
 
 
 def _percentiles(values: Float64) -> Interval:

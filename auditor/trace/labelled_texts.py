@@ -85,6 +85,7 @@ def calibrate_texts(
     *,
     perplexity: Perplexity | None = None,
     seed: int = 0,
+    traced: Sequence[TracedText] | None = None,
 ) -> Calibration:
     """Choose a threshold of a score on labelled texts.
 
@@ -96,6 +97,7 @@ def calibrate_texts(
         bound: By how much; see `choose_threshold`.
         perplexity: A model's perplexity as one more baseline.
         seed: Of resampling, placebo and random baseline.
+        traced: The texts as traced before by the same tracer, if they were.
 
     Raises:
         NothingToAudit: There are no texts of a label.
@@ -103,7 +105,8 @@ def calibrate_texts(
     """
     if not texts:
         raise NothingToAudit("no labelled texts to calibrate on")
-    traced = [tracer.trace(each.text.encode()) for each in texts]
+    if traced is None:
+        traced = [tracer.trace(each.text.encode()) for each in texts]
     names = [*INDEX_SCORES, *(POLICY_SCORES if tracer.conflict is not None else ())]
     scores = {
         name: np.array([text_suspicion(each, name) for each in traced])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from auditor.auroc import difference_interval, measure_auroc
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.models.onnx_model import OnnxModel
-from auditor.auroc import difference_interval, measure_auroc
 from auditor.patterns.monitor import make_monitor
 from auditor.patterns.shift import (
     DISTANCE,
