@@ -270,7 +270,8 @@ def _weighted_areas(scores: Float64, ordinary: Float64, strange: Float64) -> Flo
     high = np.add.reduceat(strange[:, order], begins, axis=1)
     below = np.cumsum(low, axis=1) - low
     won: Float64 = (high * (below + low / 2)).sum(axis=1)
-    return won / (low.sum(axis=1) * high.sum(axis=1))
+    shares: Float64 = won / (low.sum(axis=1) * high.sum(axis=1))
+    return shares
 
 
 def _percentiles(values: Float64) -> Interval:
