@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -223,21 +224,23 @@ def _padded(rows: Sequence[Sequence[int]] | Sequence[Sequence[float]]) -> Tensor
 def _own_replies(
     model: Any, tokenizer: Any, prompts: Sequence[str], options: TrainingOptions
 ) -> list[tuple[str, str]]:
-    """What the model says greedily to each prompt."""
+    """What the model says greedily to each prompt; prompts of one length go together."""
+    rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    found = dict[int, tuple[str, str]]()
     model.eval()
-    found = []
-    for prompt in prompts:
-        ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)])
+    for length, same in groupby(order, key=lambda number: len(rows[number])):
+        numbers = list(same)
+        ids = torch.tensor([rows[number] for number in numbers], device=model.device)
         with torch.no_grad():
             longer = model.generate(
-                ids.to(model.device), attention_mask=torch.ones_like(ids).to(model.device),
-                max_new_tokens=options.new_tokens, do_sample=False,
-                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=options.new_tokens,
+                do_sample=False, pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
             )  # fmt: skip
-        reply = tokenizer.decode(longer[0, ids.shape[1] :], skip_special_tokens=True)
-        found.append((prompt, reply))
+        for number, row in zip(numbers, longer[:, length:], strict=True):
+            found[number] = (prompts[number], tokenizer.decode(row, skip_special_tokens=True))
     model.train()
-    return found
+    return [found[number] for number in range(len(rows))]
 
 
 def _flag(
