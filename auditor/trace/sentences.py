@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import Final
 
 MOST_WORDS: Final = 120
-"""Words of a sentence; those behind are left off, as the models that judge do not read on."""
+"""Words of a sentence, or of a passage; the models that judge do not read on."""
 _END: Final = re.compile(rb"[.!?]+[\"')\]]*(?=\s|$)|\n\s*\n")
 
 
@@ -36,4 +37,26 @@ def covering_sentences(text: bytes, start: int, stop: int) -> list[str]:
             words = text[first:last].split()
             inside = text[first:last] if len(words) <= MOST_WORDS else b" ".join(words[:MOST_WORDS])
             found.append(inside.decode("utf-8", "replace"))
+    return found
+
+
+def passage_sentences(text: bytes, start: int, stop: int) -> list[str]:
+    """The sentences that text[start:stop] touches and those around it, nearest first.
+
+    Sentences before and behind are taken in turn as long as all of them together have at most
+    `MOST_WORDS` words.
+    """
+    ranges = sentence_ranges(text)
+    touched = [number for number, (a, b) in enumerate(ranges) if a < stop and b > start]
+    found = covering_sentences(text, start, stop)
+    if not touched:
+        return found
+    words = sum(len(sentence.split()) for sentence in found)
+    around = zip_longest(reversed(range(touched[0])), range(touched[-1] + 1, len(ranges)))
+    for number in (each for pair in around for each in pair if each is not None):
+        inside = text[slice(*ranges[number])].decode("utf-8", "replace")
+        words += len(inside.split())
+        if words > MOST_WORDS:
+            break
+        found.append(inside)
     return found

@@ -17,12 +17,12 @@ import numpy as np
 
 from auditor.trace.matches import Occurrence, Span, TraceIndex
 from auditor.trace.policy_conflict import Conflict, PolicyConflict
-from auditor.trace.sentences import covering_sentences
+from auditor.trace.sentences import covering_sentences, passage_sentences
 from auditor.trace.surprisal import SurprisalScorer, UnigramCounts
 from auditor.trace.tokens import hash_of, tokens_of
 
 CONTEXT_BYTES: Final = 800
-"""Of a document on each side of a match, from which its whole sentences are taken."""
+"""Of a document on each side of a match, from which its passage is taken."""
 KAPPA: Final = 0.5
 """What a matched document's conflict counts for the text: a harmless part is not harmful."""
 
@@ -226,4 +226,4 @@ def _spread(places: Sequence[Occurrence], most: int) -> list[Occurrence]:
 def _document_sentences(inside: bytes, place: Occurrence) -> list[str]:
     before, after = place.before.encode(), place.after.encode()
     whole = before + inside + after
-    return covering_sentences(whole, len(before), len(before) + len(inside))
+    return passage_sentences(whole, len(before), len(before) + len(inside))
