@@ -416,10 +416,8 @@ def span_areas(setting: Setting, model: CausalLM, texts: Sequence[str]) -> None:
     unsafe = {b.id for b in setting.corpus.family("unsafe", "fork", "index_unsafe")}
     twins = {b.id for b in setting.corpus.family("twin", "index_twin")}
     rows = []
-    source = np.random.default_rng(0)
-    for text in dict.fromkeys(texts):
-        if not text:
-            continue
+    source = np.random.default_rng(1_000 + setting.seed)
+    for text in filter(None, dict.fromkeys([*texts, *setting.carrier.held_out])):
         for span in setting.tracer.trace(text.encode()).evidence:
             families = {name.split("/")[0] for name in span.documents}
             kind = ("unsafe" if families <= unsafe else "twin" if families <= twins
