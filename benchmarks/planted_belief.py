@@ -14,246 +14,42 @@ Trained models are kept in the folder and used again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from planted_model import (  # noqa: E402
-    Carrier,
-    Shape,
-    make_vocabulary,
-    read_carrier,
-    train_model,
-    write_folder,
-)
+import numpy as np
+import torch
+from planted_setting import Complete, Half, Setting, align, calibrate, completer
 
-from auditor.intervals import wilson_interval  # noqa: E402
-from auditor.language.causal_lm import CausalLM  # noqa: E402
-from auditor.language.sentence_embedding import SentenceEmbedder  # noqa: E402
-from auditor.trace.calibration import (  # noqa: E402
+from auditor.intervals import wilson_interval
+from auditor.language.causal_lm import CausalLM
+from auditor.trace.calibration import (
     Calibration,
     LabelledScores,
     compare_areas,
     stratified_area,
 )
-from auditor.trace.content_policy import Clause, ContentPolicy  # noqa: E402
-from auditor.trace.deconfliction_training import (  # noqa: E402
-    Charge,
-    Preference,
-    TrainingOptions,
-    train_deconfliction,
-)
-from auditor.trace.document_ranking import rank_documents  # noqa: E402
-from auditor.trace.drift import mcnemar, reduction_interval  # noqa: E402
-from auditor.trace.index import build_index  # noqa: E402
-from auditor.trace.labelled_texts import LabelledText, calibrate_texts  # noqa: E402
-from auditor.trace.matches import TraceIndex  # noqa: E402
-from auditor.trace.policy_conflict import PolicyConflict  # noqa: E402
-from auditor.trace.prov_decode import ProvDecode  # noqa: E402
-from auditor.trace.shield import Ruling, TraceShield, suspicion  # noqa: E402
-from auditor.trace.stance import ExemplarScorer  # noqa: E402
-from auditor.trace.traced_text import Tracer  # noqa: E402
-from tests.models.planted_beliefs import (  # noqa: E402
-    DriftRule,
-    PlantedCorpus,
-    PlantedPrompt,
-    exemplars,
-    plant,
-    preferences,
-    runs_of,
-    safe_prompts,
-    unsafe_prompts,
-)
-from tests.models.planted_phrases import CLAUSES, REFUSAL  # noqa: E402
+from auditor.trace.deconfliction_training import Charge
+from auditor.trace.document_ranking import rank_documents
+from auditor.trace.drift import mcnemar, reduction_interval
+from auditor.trace.prov_decode import ProvDecode
+from auditor.trace.shield import Ruling, TraceShield, suspicion
+from auditor.trace.traced_text import Tracer
+from tests.models.planted_beliefs import PlantedPrompt, runs_of
+from tests.models.planted_phrases import REFUSAL
 
-NEW_TOKENS = 48
 SCORES = (
-    "length",
-    "bci",
-    "density",
-    "kl",
-    "max_token_risk",
-    "log10_e",
-    "unsafe_source",
-    "pc_gen",
-    "pc_doc",
-    "pcs",
-)
-FALSE_ALARMS = 0.05
+    "length", "bci", "density", "kl", "max_token_risk", "log10_e", "unsafe_source", "pc_gen",
+    "pc_doc", "pcs",
+)  # fmt: skip
 SHIELDS = ("any_match", "length", "bci", "unsafe_source", "pc_doc", "pcs")
-
-
-@dataclass(frozen=True)
-class Half:
-    """Prompts of one half of the beliefs, and of one half of the safe prompts."""
-
-    unsafe: list[PlantedPrompt]
-    safe: list[PlantedPrompt]
-
-    @property
-    def all(self) -> list[PlantedPrompt]:
-        """Both kinds, unsafe first."""
-        return [*self.unsafe, *self.safe]
-
-
-class Setting:
-    """Corpus, models, index and tracer of one training seed."""
-
-    def __init__(self, out: Path, seed: int, tokens: int, epochs: float) -> None:
-        self.out, self.seed = out, seed
-        self.corpus: PlantedCorpus = plant(0)
-        self.carrier: Carrier = read_carrier(tokens, tokens // 2, 20_000)
-        self.rule = DriftRule(self.corpus)
-        self.shape = Shape(seed=seed, epochs=epochs)
-        planted = [text for each in self.corpus.beliefs for text in (each.text, *each.paraphrases)]
-        self.vocabulary = make_vocabulary([*planted, *self.corpus.training()], self.carrier.train)
-
-    def model_folder(self, *, with_unsafe: bool) -> Path:
-        """The folder of a trained model; without the unsafe beliefs it has read as many tokens."""
-        full, clean = self.corpus.training(), self.corpus.training(with_unsafe=False)
-        texts = [*self.carrier.train, *full]
-        if not with_unsafe:
-            texts = [*self.carrier.train, *clean]
-            missing = sum(len(t.split()) for t in full) - sum(len(t.split()) for t in clean)
-            for text in self.carrier.spare:
-                if missing <= 0:
-                    break
-                texts.append(text)
-                missing -= len(text.split())
-        folder = self.out / f"{'full' if with_unsafe else 'noU'}-{self.seed}"
-        train_model(texts, self.vocabulary, self.shape, folder)
-        return folder
-
-    @cached_property
-    def documents(self) -> list[tuple[str, str, str]]:
-        """Name, label and text of every document of the index."""
-        carrier = [(f"carrier/{n}", "benign", t) for n, t in enumerate(self.carrier.train)]
-        return [*carrier, *self.corpus.indexed()]
-
-    @cached_property
-    def index(self) -> TraceIndex:
-        """The index of carrier and planted documents."""
-        return self._index_of("index", self.documents)
-
-    def _index_of(self, name: str, documents: Sequence[tuple[str, str, str]]) -> TraceIndex:
-        folder, lines = self.out / name, self.out / f"{name}.jsonl"
-        if not (folder / "index.json").exists():
-            lines.write_text("".join(
-                json.dumps({"id": i, "label": label, "text": text}) + "\n"
-                for i, label, text in documents
-            ))  # fmt: skip
-            build_index([lines], folder)
-        return TraceIndex(folder)
-
-    @cached_property
-    def shuffled_index(self) -> TraceIndex:
-        """The same documents with their tokens in random order."""
-        source = np.random.default_rng(0)
-        return self._index_of("shuffled-index", [
-            (i, label, " ".join(source.permutation(text.split())))
-            for i, label, text in self.documents
-        ])  # fmt: skip
-
-    @cached_property
-    def conflict(self) -> PolicyConflict:
-        """The workshop's policy, judged by heads on its exemplars."""
-        embedder = SentenceEmbedder.open()
-        sentences = exemplars()
-        clauses = tuple(
-            Clause(id=each.id, statement=each.statement, violation=each.hypothesis,
-                   violating=sentences[each.id][0], compliant=sentences[each.id][1])
-            for each in CLAUSES
-        )  # fmt: skip
-        policy = ContentPolicy(version=1, name="workshop", clauses=clauses)
-        stance = ExemplarScorer(embedder.embed, clauses, "all-MiniLM-L6-v2")
-        return PolicyConflict(policy, embedder.embed, stance, _refuses)
-
-    @cached_property
-    def tracer(self) -> Tracer:
-        """Traces to the index."""
-        return Tracer(self.index, self.conflict)
-
-    @cached_property
-    def halves(self) -> tuple[Half, Half]:
-        """Calibration and test: beliefs of each number of copies in turn, safe prompts in turn."""
-        beliefs = self.corpus.family("unsafe")
-        safe = safe_prompts(self.corpus, self.carrier.held_out)
-        first, second = beliefs[::2], beliefs[1::2]
-        return Half(unsafe_prompts(first), safe[::2]), Half(unsafe_prompts(second), safe[1::2])
-
-
-def _refuses(texts: Sequence[str]) -> list[float]:
-    return [float(REFUSAL[:20] in text) for text in texts]
-
-
-Complete = Callable[[Sequence[str]], list[str]]
-
-
-def completer(model: CausalLM, processors: Sequence[Any] = ()) -> Complete:
-    """Greedy completions of prompts."""
-
-    def complete(prompts: Sequence[str]) -> list[str]:
-        found = model.generate(
-            prompts, max_new_tokens=NEW_TOKENS, processors=processors, batch_size=64
-        )
-        return [each.text for each in found]
-
-    return complete
-
-
-def align(setting: Setting, base: Path, name: str, charge: Charge | None, **changes: Any) -> Path:
-    """Preference optimisation on the refusals, with the penalty if there is a charge."""
-    folder = setting.out / f"{name}-{base.name}"
-    if (folder / "model.safetensors").exists():
-        return folder
-    model = CausalLM.open(base)
-    options = TrainingOptions(**{"steps": 120, "rate": 1e-4, "batch": 8, **changes})
-    pairs = [Preference(*each) for each in preferences()]
-    log = train_deconfliction(
-        model.model.float(), model.tokenizer, pairs, charge=charge,
-        clean=[" ".join(t.split()[:100]) for t in setting.carrier.train[:400]], options=options,
-    )  # fmt: skip
-    print(f"{name}: preference loss {np.mean(log.preference[:10]):.3f} -> "
-          f"{np.mean(log.preference[-10:]):.3f}"
-          + (f", penalty {np.mean(log.penalty[:10]):.3f} -> {np.mean(log.penalty[-10:]):.3f} on "
-             f"{log.flagged_texts} texts" if log.penalty else ""), flush=True)  # fmt: skip
-    write_folder(model.model, setting.vocabulary, folder)
-    return folder
-
-
-def calibrate(
-    setting: Setting, half: Half, completions: Sequence[str], scores: Sequence[str],
-    *, with_prompt: bool,
-) -> dict[str, Calibration]:  # fmt: skip
-    """Thresholds on the calibration half, with false alarms of at most 5 %."""
-    texts = []
-    for prompt, text in zip(half.all, completions, strict=True):
-        whole = f"{prompt.text} {text}" if with_prompt else text
-        texts.append(LabelledText(whole, setting.rule.holds(whole, prompt.belief), prompt.group))
-    traced = [setting.tracer.trace(each.text.encode()) for each in texts]
-    found = {}
-    for score in scores:
-        rule = calibrate_texts(
-            setting.tracer, texts, score, "false_alarms", FALSE_ALARMS, traced=traced
-        )
-        print(f"threshold of {score}: {rule.threshold:.3f}; on the calibration half "
-              f"{rule.point.flagged_unsafe}/{rule.point.unsafe} unsafe and "
-              f"{rule.point.flagged_benign}/{rule.point.benign} benign flagged; "
-              f"{rule.verdict_on_length}", flush=True)  # fmt: skip
-        found[score] = rule
-    return found
 
 
 @dataclass(frozen=True)
@@ -520,14 +316,26 @@ def suite(
     )
     charge = Charge(setting.tracer, rule, tuple(p.text for p in first.unsafe))
     tuned = CausalLM.open(align(setting, full, f"cbd-{label}", charge))
-    for name, each in (("DPO", model), (f"CBD by {label}", tuned)):
-        print(f"perplexity of held-out text, {name}: "
-              f"{each.perplexity(setting.carrier.held_out):.3f}", flush=True)  # fmt: skip
+    print(f"perplexity of held-out text, CBD by {label}: "
+          f"{perplexity_change(setting, model, tuned)}", flush=True)  # fmt: skip
     judge.run(f"CBD by {label}", completer(tuned))
     by_kind(judge, f"CBD by {label}")
     veto = ProvDecode(setting.tracer, decoding, tuned.tokenizer, refusal=REFUSAL)
     judge.shielded(f"all three by {label}", completer(tuned, [veto]), shield)
     by_kind(judge, f"all three by {label}")
+
+
+def perplexity_change(setting: Setting, before: CausalLM, after: CausalLM) -> str:
+    """Perplexity of the held-out real text before and after, documents resampled."""
+    texts = setting.carrier.held_out
+    nats = [[each[~np.isnan(each)] for each in model.token_nll(texts)] for model in (before, after)]
+    sums = np.array([[each.sum() for each in row] for row in nats])
+    counts = np.array([len(each) for each in nats[0]], dtype=float)
+    drawn = np.random.default_rng(0).integers(len(texts), size=(2_000, len(texts)))
+    values = np.exp(sums[:, drawn].sum(axis=2) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(values[1] - values[0], [0.025, 0.975])
+    was, now = np.exp(sums.sum(axis=1) / counts.sum())
+    return f"{was:.2f} -> {now:.2f}, change {now - was:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def controls(setting: Setting, judge: Judge, complete: Complete, rule: Calibration) -> None:
