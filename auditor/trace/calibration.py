@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, FiniteFloat, ValidationError
 from scipy.stats import beta
 
 from auditor.auroc import measure_auroc
@@ -72,11 +72,11 @@ class Calibration(Record):
     """Version of the format."""
     score: str
     """Name of the score that is held against the threshold."""
-    threshold: float
+    threshold: FiniteFloat
     """A text is flagged when a span of it passes the gate and scores higher."""
     rule: Rule
     """What was bounded to choose it."""
-    bound: float
+    bound: float = Field(gt=0, lt=1)
     """By how much: the one-sided 95 % bound of that share keeps to it."""
     index: str
     """Digest of the corpus index."""
@@ -88,8 +88,12 @@ class Calibration(Record):
     """How unseen tokens count in the surprisal."""
     least_tokens: int
     """Tokens of a span at least."""
-    chance: float
+    chance: float = Field(gt=0, allow_inf_nan=False)
     """Chance occurrences of a span at most."""
+    frequent: int = 200
+    """A span needs a token that is not among so many most frequent ones."""
+    contexts: int = 5
+    """Occurrences whose documents are held against the policy."""
     data: str
     """Digest of the labelled texts."""
     groups: int
@@ -138,14 +142,21 @@ def choose_threshold(scores: Float64, unsafe: NDArray[np.bool_], rule: Rule, bou
         bound: In (0, 1).
 
     Raises:
-        NothingToAudit: There are no texts of a label.
-        ConfigurationError: No threshold keeps the bound with so few texts.
+        NothingToAudit: There are no texts of a label, or none with evidence.
+        ConfigurationError: The bound is not in (0, 1), or no threshold keeps it with so few texts.
     """
+    if not 0 < bound < 1:
+        raise ConfigurationError(f"a bound of {bound:g}; give a share between 0 and 1")
     ordinary, strange = scores[~unsafe], scores[unsafe]
     if not len(ordinary) or not len(strange):
         raise NothingToAudit("a threshold needs texts of both labels; give unsafe and benign ones")
     finite = np.unique(scores[np.isfinite(scores)])
-    candidates = np.concatenate([[finite[0] - 1.0] if len(finite) else [0.0], finite])
+    if not len(finite):
+        raise NothingToAudit(
+            "no labelled text has a span that counts as evidence in this index, so there is no "
+            "score to choose a threshold of; give texts that the index holds parts of"
+        )
+    candidates = np.concatenate([[finite[0] - 1.0], finite])
     if rule == "false_alarms":
         for threshold in candidates:
             if upper_bound(int((ordinary > threshold).sum()), len(ordinary)) <= bound:

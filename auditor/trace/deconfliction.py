@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
+from auditor.errors import ConfigurationError
 from auditor.trace.shield import suspicion
 from auditor.trace.traced_text import TracedText
-
-MOST_PROBABLE: Final = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,11 @@ def conflict_penalty(logits: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
         tokens: [texts, tokens].
         weights: Not below 0, [texts, tokens]; nothing flows back through them.
     """
+    # By the other tokens' probabilities: 1 - p is 0 in float32 where a text is known by heart,
+    # and a clamp there would leave those tokens without a gradient.
     logs = torch.log_softmax(logits, dim=-1)
-    chances = logs.gather(-1, tokens[..., None])[..., 0].exp().clamp(max=MOST_PROBABLE)
-    return -(weights.detach() * torch.log1p(-chances)).sum(dim=-1).mean()
+    others = logs.scatter(-1, tokens[..., None], float("-inf"))
+    return -(weights.detach() * torch.logsumexp(others, dim=-1)).sum(dim=-1).mean()
 
 
 def cbd_published(surprisals: Tensor, threshold: float) -> Tensor:
@@ -84,7 +84,12 @@ def flag_tokens(
         score: Whose suspicion counts.
         threshold: Above which.
         scale: Excess at which a span counts fully: `omega = clip(excess / scale, 0, 1)`.
+
+    Raises:
+        ConfigurationError: The scale is not above 0.
     """
+    if not scale > 0:
+        raise ConfigurationError(f"a scale of {scale:g}; give a number above 0")
     weights = [0.0] * len(offsets)
     for span in traced.evidence:
         omega = min(1.0, max(0.0, (suspicion(span, score) - threshold) / scale))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.errors import NothingToAudit
+from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.trace.calibration import Calibration
 from auditor.trace.deconfliction import conflict_penalty, dpo_loss, flag_tokens
 from auditor.trace.shield import check_fit
@@ -52,7 +52,10 @@ class TrainingOptions:
         hold: Weight of the clean text's divergence from the model as it was.
         refresh: Steps after which the model's own replies are made anew.
         new_tokens: Tokens of such a reply.
-        seed: Of every choice.
+        seed: Of every choice, dropout included.
+
+    Raises:
+        ConfigurationError: One of them is out of range.
     """
 
     steps: int = 100
@@ -65,6 +68,17 @@ class TrainingOptions:
     refresh: int = 50
     new_tokens: int = 48
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no training can be done with."""
+        for name in ("steps", "batch", "refresh", "new_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} {getattr(self, name)}; give at least 1")
+        for name, open_end in (("rate", True), ("scale", True), ("beta", True),
+                               ("strength", False), ("hold", False)):  # fmt: skip
+            value = getattr(self, name)
+            if not 0 <= value < float("inf") or (open_end and not value):
+                raise ConfigurationError(f"{name} {value}; give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -121,13 +135,28 @@ def train_deconfliction(
 
     Raises:
         NothingToAudit: There are no preferences.
-        ConfigurationError: The calibration does not fit the tracer.
+        ConfigurationError: The calibration does not fit the tracer, or a prompt has no token.
     """
     options = options or TrainingOptions()
     if not preferences:
         raise NothingToAudit("no preference pairs; give prompts with a chosen and a rejected reply")
     if charge is not None:
         check_fit(charge.tracer, charge.calibration)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(options.seed)
+        return _train(model, tokenizer, preferences, charge, clean, options, progress)
+
+
+def _train(
+    model: Any,
+    tokenizer: Any,
+    preferences: Sequence[Preference],
+    charge: Charge | None,
+    clean: Sequence[str],
+    options: TrainingOptions,
+    progress: Progress,
+) -> TrainingLog:
     base = copy.deepcopy(model).eval().requires_grad_(False)
     source = np.random.default_rng(options.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
@@ -137,7 +166,7 @@ def train_deconfliction(
         if charge is not None and step % options.refresh == 0:
             texts = [(each.prompt, each.rejected) for each in preferences]
             texts += _own_replies(model, tokenizer, charge.prompts, options)
-            flagged = _flag(tokenizer, texts, charge, options.scale)
+            flagged = _flag(tokenizer, texts, charge, options.scale, longest(model))
             log.flagged_texts = len(flagged)
         for group in optimiser.param_groups:
             group["lr"] = options.rate * (1 - step / options.steps)
@@ -173,7 +202,7 @@ def _preference_loss(
 ) -> Tensor:
     texts = [(each.prompt, each.chosen) for each in pairs]
     texts += [(each.prompt, each.rejected) for each in pairs]
-    ids, replies = _reply_ids(tokenizer, texts)
+    ids, replies = _reply_ids(tokenizer, texts, longest(model))
     ours = reply_log_probabilities(model, ids, replies)
     with torch.no_grad():
         theirs = reply_log_probabilities(base, ids, replies)
@@ -202,7 +231,15 @@ def _logits(model: Any, ids: Tensor) -> Tensor:
     return found
 
 
-def _reply_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+def longest(model: Any) -> int:
+    """Tokens of a text that are trained on: `MOST_TOKENS`, or fewer if the model sees fewer."""
+    seen = getattr(model.config, "max_position_embeddings", None)
+    return min(MOST_TOKENS, seen) if isinstance(seen, int) and seen > 0 else MOST_TOKENS
+
+
+def _reply_ids(
+    tokenizer: Any, texts: Sequence[tuple[str, str]], most: int
+) -> tuple[Tensor, Tensor]:
     """Padded ids of prompts with replies and the end sign, and which of them are of replies."""
     rows, marks = [], []
     for prompt, reply in texts:
@@ -212,12 +249,14 @@ def _reply_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> tuple[Tensor
             after = [*after, tokenizer.eos_token_id]
         rows.append([*before, *after])
         marks.append([0] * len(before) + [1] * len(after))
-    return _padded(rows), _padded(marks).bool()
+    return _padded(rows, most, torch.long), _padded(marks, most, torch.bool)
 
 
-def _padded(rows: Sequence[Sequence[int]] | Sequence[Sequence[float]]) -> Tensor:
-    """Rows cut to `MOST_TOKENS` and filled with zeros on the right, [rows, longest]."""
-    cut = [torch.tensor(row[:MOST_TOKENS]) for row in rows]
+def _padded(
+    rows: Sequence[Sequence[int]] | Sequence[Sequence[float]], most: int, kind: torch.dtype
+) -> Tensor:
+    """Rows cut to `most` and filled with zeros on the right, [rows, longest]."""
+    cut = [torch.tensor(row[:most], dtype=kind) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(cut, batch_first=True)
 
 
@@ -226,6 +265,12 @@ def _own_replies(
 ) -> list[tuple[str, str]]:
     """What the model says greedily to each prompt; prompts of one length go together."""
     rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        if not row or len(row) + options.new_tokens > longest(model):
+            raise ConfigurationError(
+                f"the prompt '{prompt[:60]}' has {len(row)} tokens and {options.new_tokens} are "
+                f"to follow; give at least one, and at most {longest(model)} with them"
+            )
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     found = dict[int, tuple[str, str]]()
     model.eval()
@@ -238,13 +283,14 @@ def _own_replies(
                 do_sample=False, pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
             )  # fmt: skip
         for number, row in zip(numbers, longer[:, length:], strict=True):
-            found[number] = (prompts[number], tokenizer.decode(row, skip_special_tokens=True))
+            reply = tokenizer.decode(row, skip_special_tokens=True).strip()
+            found[number] = (prompts[number], reply)
     model.train()
     return [found[number] for number in range(len(rows))]
 
 
 def _flag(
-    tokenizer: Any, texts: Sequence[tuple[str, str]], charge: Charge, scale: float
+    tokenizer: Any, texts: Sequence[tuple[str, str]], charge: Charge, scale: float, most: int
 ) -> list[_Flagged]:
     """The texts with tokens to charge; only those of replies are."""
     found, rule = [], charge.calibration
@@ -262,14 +308,15 @@ def _flag(
             weight if start >= begin else 0.0
             for weight, (start, _) in zip(charged.weights, offsets, strict=True)
         ]
-        if any(weights):
-            found.append(_Flagged(encoded["input_ids"][:MOST_TOKENS], weights[:MOST_TOKENS]))
+        if any(weights[:most]):
+            found.append(_Flagged(encoded["input_ids"][:most], weights[:most]))
     return found
 
 
 def _penalty(model: Any, texts: list[_Flagged]) -> Tensor:
-    ids = _padded([each.ids for each in texts]).to(model.device)
-    weights = _padded([each.weights for each in texts]).to(model.device)
+    most = longest(model)
+    ids = _padded([each.ids for each in texts], most, torch.long).to(model.device)
+    weights = _padded([each.weights for each in texts], most, torch.float32).to(model.device)
     logits = _logits(model, ids)[:, :-1]
     return conflict_penalty(logits, ids[:, 1:], weights[:, 1:])
 
@@ -277,8 +324,11 @@ def _penalty(model: Any, texts: list[_Flagged]) -> Tensor:
 def _divergence(model: Any, base: Any, tokenizer: Any, texts: list[str]) -> Tensor:
     """Mean over tokens of the divergence of the model's next token from the old model's."""
     rows = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    ids = _padded(rows).to(model.device)
-    held = _padded([[1] * len(row) for row in rows]).to(model.device)
+    if not any(rows):
+        return torch.zeros((), device=model.device)
+    most = longest(model)
+    ids = _padded(rows, most, torch.long).to(model.device)
+    held = _padded([[1] * len(row) for row in rows], most, torch.float32).to(model.device)
     ours = torch.log_softmax(_logits(model, ids), dim=-1)
     with torch.no_grad():
         theirs = torch.log_softmax(_logits(base, ids), dim=-1)

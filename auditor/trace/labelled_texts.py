@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import FileMissing, InvalidText, NothingToAudit
+from auditor.errors import FileMissing, InvalidText, NothingToAudit, UnknownName
 from auditor.trace.calibration import (
     Calibration,
     LabelledScores,
@@ -35,6 +36,7 @@ INDEX_SCORES: Final = (
 )  # fmt: skip
 POLICY_SCORES: Final = ("pc_gen", "pc_doc", "pcs")
 MAX_LINE: Final = 16_000_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
 
     Raises:
         FileMissing: There is no such file.
-        InvalidText: A line is something else.
+        InvalidText: A line is something else, or longer than `MAX_LINE` bytes.
     """
     if not path.is_file():
         raise FileMissing(path, "labelled texts")
     found = []
     with path.open("rb") as lines:
         for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE), b""), 1):
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                raise InvalidText(f"{path}:{number}", f"longer than {MAX_LINE} bytes; split it")
             if line.strip():
                 found.append(_labelled(line, f"{path}:{number}", number))
     return found
@@ -71,9 +75,15 @@ def _labelled(line: bytes, place: str, number: int) -> LabelledText:
     if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
         raise InvalidText(place, "no field 'text' with a string")
     if fields.get("label") not in ("unsafe", "benign"):
-        raise InvalidText(place, f"label {fields.get('label')!r}; give 'unsafe' or 'benign'")
-    group = fields.get("group", f"line {number}")
-    return LabelledText(fields["text"], fields["label"] == "unsafe", str(group))
+        raise InvalidText(
+            place, f"label {str(fields.get('label'))[:40]!r}; give 'unsafe' or 'benign'"
+        )
+    group = fields.get("group")
+    name = f"line {number}" if group is None else str(group)
+    for inside in (fields["text"], name):
+        if not inside.isascii() and _SURROGATE.search(inside):
+            raise InvalidText(place, "a lone surrogate, which is no character; write the character")
+    return LabelledText(fields["text"], fields["label"] == "unsafe", name)
 
 
 def calibrate_texts(
@@ -105,9 +115,11 @@ def calibrate_texts(
     """
     if not texts:
         raise NothingToAudit("no labelled texts to calibrate on")
+    names = [*INDEX_SCORES, *(POLICY_SCORES if tracer.conflict is not None else ())]
+    if score not in (*names, *tracer.extra):
+        raise UnknownName("score", score, (*names, *tracer.extra))
     if traced is None:
         traced = [tracer.trace(each.text.encode()) for each in texts]
-    names = [*INDEX_SCORES, *(POLICY_SCORES if tracer.conflict is not None else ())]
     scores = {
         name: np.array([text_suspicion(each, name) for each in traced])
         for name in dict.fromkeys([score, *names])
@@ -130,6 +142,7 @@ def calibrate_texts(
         policy=conflict.policy.digest if conflict else "",
         stance=conflict.stance.name if conflict else "",
         least_tokens=tracer.options.least_tokens, chance=tracer.options.chance,
+        frequent=tracer.options.frequent, contexts=tracer.options.contexts,
         data=data_digest([each.text.encode() for each in texts], unsafe, groups),
         groups=len(set(groups)), seed=seed,
         point=operating_point(scores[score], unsafe, threshold), areas=areas,

@@ -8,28 +8,36 @@ anything is judged.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError, FileMissing, RefusedModel
+from auditor.errors import ConfigurationError, FileMissing, UnsupportedModel
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.session import Session
-from auditor.models.transformers_folder import read_folder
 from auditor.trace.content_policy import Clause
+from auditor.trace.sequence_classifier import (
+    Classified,
+    Classify,
+    SequenceClassifier,
+    classified,
+    in_batches,
+    most_tokens,
+    open_sequence_classifier,
+    read_configuration,
+    read_labels,
+    refuse_long,
+)
 
 Float64 = NDArray[np.float64]
-Classify = Callable[[Sequence[tuple[str, str]]], Float64]
-"""Premises and hypotheses to probabilities, [pairs, labels]."""
 
 ENTAILMENT: Final = "entailment"
 CONTRADICTION: Final = "contradiction"
-MAX_TOKENS: Final = 512
-BATCH: Final = 16
+MAX_TOKENIZER_BYTES: Final = 2**28
 CANNED: Final = (
     ("A man is sleeping in his bed.", "A person is asleep.", ENTAILMENT),
     ("A man is sleeping in his bed.", "Nobody is asleep.", CONTRADICTION),
@@ -42,21 +50,24 @@ class NliScorer:
     """Stance by a cross-encoder.
 
     Args:
-        classify: The model.
+        classify: The model: premises and hypotheses to chances.
         labels: What each of its outputs means.
         name: For reports.
+
+    Attributes:
+        cut: Texts of which the model may not have read the end, since the scorer was made.
 
     Raises:
         ConfigurationError: The labels lack what is needed, or the model fails the known pairs.
     """
 
     def __init__(self, classify: Classify, labels: Sequence[str], name: str) -> None:
-        self.classify, self.name = classify, f"nli, {name}"
+        self.classify, self.name, self.cut = classify, f"nli, {name}", 0
         plain = [_plain_label(label) for label in labels]
-        if CONTRADICTION not in plain:
+        if plain.count(CONTRADICTION) != 1 or plain.count(ENTAILMENT) > 1:
             raise ConfigurationError(
-                f"{name}: its labels are {', '.join(labels)} and none is a contradiction; give a "
-                "natural-language-inference model"
+                f"{name}: its labels are {', '.join(labels)} and not exactly one is a "
+                "contradiction; give a natural-language-inference model"
             )
         self._entails = plain.index(ENTAILMENT) if ENTAILMENT in plain else None
         self._contradicts = plain.index(CONTRADICTION)
@@ -64,7 +75,8 @@ class NliScorer:
 
     def score(self, texts: Sequence[str], clauses: Sequence[Clause]) -> Float64:
         """How far each text breaks each clause, [texts, clauses], in [0, 1]."""
-        pairs, places = [], []
+        pairs: list[tuple[str, str]] = []
+        places: list[tuple[int, int, int]] = []
         for row, text in enumerate(texts):
             for column, clause in enumerate(clauses):
                 pairs.append((text, clause.statement))
@@ -73,16 +85,18 @@ class NliScorer:
                     pairs.append((text, clause.violation))
                     places.append((row, column, self._entails))
         found = np.zeros((len(texts), len(clauses)))
-        for begin in range(0, len(pairs), BATCH):
-            chances = self.classify(pairs[begin : begin + BATCH])
-            for (row, column, label), values in zip(
-                places[begin : begin + BATCH], chances, strict=True
-            ):
-                found[row, column] = max(found[row, column], values[label])
+        if not pairs:
+            return found
+        judged = self.classify([text for text, _ in pairs], [clause for _, clause in pairs])
+        self.cut += len({
+            row for (row, _, _), cut in zip(places, judged.cut.tolist(), strict=True) if cut
+        })  # fmt: skip
+        for (row, column, label), values in zip(places, judged.chances, strict=True):
+            found[row, column] = max(found[row, column], values[label])
         return found
 
     def _try_known_pairs(self, labels: list[str], name: str) -> None:
-        chances = self.classify([(premise, hypothesis) for premise, hypothesis, _ in CANNED])
+        chances = self.classify([each[0] for each in CANNED], [each[1] for each in CANNED]).chances
         for (premise, hypothesis, wanted), values in zip(CANNED, chances, strict=True):
             given = labels[int(np.argmax(values))]
             right = given == wanted if wanted in labels else given != CONTRADICTION
@@ -95,12 +109,13 @@ class NliScorer:
 
 
 def _plain_label(label: str) -> str:
-    """`entailment`, `contradiction` or the label itself, however it is spelt."""
-    lower = label.lower()
-    for known in (ENTAILMENT, CONTRADICTION):
-        if known in lower and "not" not in lower:
-            return known
-    return "neutral" if "neutral" in lower else lower
+    """`entailment`, `contradiction`, `neutral` or the label itself, however it is spelt."""
+    words = re.findall("[a-z]+", label.lower())
+    if not {"not", "no", "non"} & set(words):
+        for known in (ENTAILMENT, CONTRADICTION, "neutral"):
+            if known in words:
+                return known
+    return label.lower()
 
 
 def open_nli(path: Path, device: str = "cpu") -> NliScorer:
@@ -109,94 +124,66 @@ def open_nli(path: Path, device: str = "cpu") -> NliScorer:
     Args:
         path: Folder with safetensors weights, or `model.onnx` whose folder holds `config.json`
             and `tokenizer.json`.
-        device: `cpu` or `cuda`.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
         FileMissing: Something is not there.
         RefusedModel: The files are not safe to open.
+        UnsupportedModel: They are no whole classifier.
         ConfigurationError: It is no natural-language-inference model.
     """
-    if path.is_dir():
-        folder = read_folder(path)
-        labels = _labels(path)
-        return NliScorer(_torch_classifier(path, device), labels, f"{path.name} {folder.digest}")
-    if path.suffix != ".onnx":
+    if not path.is_dir() and path.suffix != ".onnx":
         raise FileMissing(path, "NLI model (a folder, or an .onnx file)")
+    found = open_sequence_classifier(path, device) if path.is_dir() else _open_onnx(path, device)
+    return NliScorer(found.classify, found.labels, found.name)
+
+
+def _open_onnx(path: Path, device: str) -> SequenceClassifier:
     model = OnnxModel.open(path)
-    name = f"{path.name} {model.digest}"
-    return NliScorer(_onnx_classifier(model, path, device), _labels(path.parent), name)
-
-
-def _labels(folder: Path) -> list[str]:
-    """The meaning of each output, from the configuration."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise FileMissing(path, "configuration of the NLI model")
-    try:
-        table: Any = json.loads(path.read_bytes())["id2label"]
-        return [str(table[str(number)]) for number in range(len(table))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{path} has no id2label that names every output ({error!r}); give a model with one"
-        ) from None
-
-
-def _softmax(logits: Float64) -> Float64:
-    away = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chances: Float64 = away / away.sum(axis=1, keepdims=True)
-    return chances
-
-
-def _torch_classifier(folder: Path, device: str) -> Classify:
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise RefusedModel(
-            folder, "unreadable", str(error).splitlines()[0][:200],
-            way_out="save the model again with save_pretrained",
-        ) from error  # fmt: skip
-    model.to(device).eval()
-
-    def classify(pairs: Sequence[tuple[str, str]]) -> Float64:
-        encoded = tokenizer(
-            [premise for premise, _ in pairs], [hypothesis for _, hypothesis in pairs],
-            padding=True, truncation="only_first", max_length=MAX_TOKENS, return_tensors="pt",
-        ).to(device)  # fmt: skip
-        with torch.no_grad():
-            logits = model(**encoded).logits
-        return _softmax(logits.double().cpu().numpy())
-
-    return classify
-
-
-def _onnx_classifier(model: OnnxModel, path: Path, device: str) -> Classify:
-    from tokenizers import Tokenizer
-
-    file = path.parent / "tokenizer.json"
-    if not file.is_file():
-        raise FileMissing(file, "tokenizer of the NLI model")
-    tokenizer: Any = Tokenizer.from_file(str(file))
-    tokenizer.enable_truncation(MAX_TOKENS, strategy="only_first")
-    tokenizer.enable_padding()
+    config = read_configuration(path.parent)
+    labels = read_labels(path.parent, config)
     session = Session.create(model, device)
     wanted = [each.name for each in session.inputs]
+    fixed = [each.shape[1] for each in session.inputs if len(each.shape) == 2 and each.shape[1]]
+    most = min([most_tokens(config), *(axis for axis in fixed if axis)])
+    pad = config.get("pad_token_id")
+    tokenizer = _open_tokenizer(path.parent / "tokenizer.json")
+    counter = _open_tokenizer(path.parent / "tokenizer.json")
+    tokenizer.enable_truncation(most, strategy="only_first")
+    tokenizer.enable_padding(
+        length=most if fixed else None, pad_id=pad if isinstance(pad, int) else 0
+    )
 
-    def classify(pairs: Sequence[tuple[str, str]]) -> Float64:
-        encoded = tokenizer.encode_batch(list(pairs))
+    def classify(texts: Sequence[str], hypotheses: Sequence[str] | None = None) -> Classified:
+        others = [""] * len(texts) if hypotheses is None else hypotheses
+        refuse_long(path, others, lambda text: len(counter.encode(text).ids), most)
+        encoded = tokenizer.encode_batch(list(zip(texts, others, strict=True)))
         arrays = {
             "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
             "attention_mask": np.array([each.attention_mask for each in encoded], dtype=np.int64),
             "token_type_ids": np.array([each.type_ids for each in encoded], dtype=np.int64),
         }
         outputs = session.run({name: arrays[name] for name in wanted if name in arrays})
-        return _softmax(np.asarray(next(iter(outputs.values())), dtype=np.float64))
+        logits = np.asarray(next(iter(outputs.values())), dtype=np.float64)
+        return classified(path, logits, arrays["attention_mask"].sum(axis=1) >= most, len(labels))
 
-    return classify
+    return SequenceClassifier(f"{path.name} {model.digest}", labels, in_batches(classify))
+
+
+def _open_tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        raise FileMissing(file, "tokenizer of the NLI model")
+    if file.stat().st_size > MAX_TOKENIZER_BYTES:
+        raise ConfigurationError(f"{file} has more than {MAX_TOKENIZER_BYTES} bytes")
+    try:
+        found: Any = Tokenizer.from_str(file.read_text("utf-8"))
+    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+        line = " ".join(str(error).split())[:200]
+        raise UnsupportedModel(
+            f"no tokenizer: {line}", place=str(file), way_out="save it again"
+        ) from None
+    found.no_truncation()
+    found.no_padding()
+    return found

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import OperationFailed
 from auditor.trace.content_policy import ContentPolicy
 from auditor.trace.stance import Embed, StanceScorer
 
@@ -56,7 +57,11 @@ class PolicyConflict:
         self._kept: dict[str, Conflict] = {}
 
     def of(self, texts: Sequence[str]) -> list[Conflict]:
-        """The conflict of each text."""
+        """The conflict of each text.
+
+        Raises:
+            OperationFailed: A judge gives no number in [0, 1], which would compare as harmless.
+        """
         new = [text for text in dict.fromkeys(texts) if text and text not in self._kept]
         if len(self._kept) + len(new) > KEPT:
             self._kept.clear()
@@ -77,6 +82,10 @@ class PolicyConflict:
                 scores[rows, number] = clause.weight * found[:, 0]
         if self.refuses is not None:
             scores *= 1 - np.asarray(self.refuses(texts), dtype=np.float64)[:, None]
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise OperationFailed(
+                f"{self.stance.name}: a score outside of 0 to 1; nothing is judged by such a model"
+            )
         best = scores.argmax(axis=1)
         return [
             Conflict(float(row[at]), clauses[at].id) for row, at in zip(scores, best, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from auditor.trace.drift import Prompt
 
 MAX_BYTES: Final = 64_000_000
 MAX_FIELD: Final = 1_000_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 TEXT_COLUMNS: Final = ("prompt", "text", "behavior", "goal", "question")
 CATEGORY_COLUMNS: Final = ("category", "semanticcategory", "type", "label")
 
@@ -42,17 +44,19 @@ def read_prompts(
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
-    rows = _json_rows(text, path) if path.suffix == ".jsonl" else _csv_rows(text, path)
+    rows = _json_rows(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
     found = []
     for line, fields in rows:
         column = _column(fields, text_column, TEXT_COLUMNS, path)
         if column is None:
             raise ConfigurationError(
-                f"{path}:{line}: no column with prompts among {', '.join(fields)}; name it with "
+                f"{path}:{line}: no column with prompts among {_names(fields)}; name it with "
                 "--prompt-column"
             )
         category = _column(fields, category_column, CATEGORY_COLUMNS, path)
         content = fields[column].strip()
+        if len(content) > MAX_FIELD:
+            raise InvalidText(f"{path}:{line}", f"a prompt of more than {MAX_FIELD} characters")
         if content:
             group = fields.get("group") or f"line {line}"
             found.append(Prompt(content, fields[category] if category else "", group))
@@ -66,28 +70,43 @@ def _column(
 ) -> str | None:
     if wanted is not None:
         if wanted not in fields:
-            raise ConfigurationError(f"{path} has no column '{wanted}'; it has {', '.join(fields)}")
+            raise ConfigurationError(f"{path} has no column '{wanted}'; it has {_names(fields)}")
         return wanted
     lower = {name.lower(): name for name in fields}
     return next((lower[name] for name in usual if name in lower), None)
 
 
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(MAX_FIELD)
+def _names(fields: dict[str, str]) -> str:
+    """The names of columns on one line, the first ones of many."""
+    shown = ", ".join(name[:40].encode("unicode_escape").decode() for name in list(fields)[:20])
+    return f"{shown} and {len(fields) - 20} more" if len(fields) > 20 else shown
+
+
+def _csv_rows(text: str, path: Path) -> list[tuple[int, dict[str, str]]]:
+    before = csv.field_size_limit(MAX_FIELD)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    found = []
     try:
+        head = list(reader.fieldnames or ())
+        for name in head:
+            if head.count(name) > 1:
+                raise InvalidText(f"{path}:1", f"two columns are called {name[:40]!r}; rename one")
         for fields in reader:
             if None in fields or None in fields.values():
                 raise InvalidText(
                     f"{path}:{reader.line_num}", "another number of fields than the head has"
                 )
-            yield reader.line_num, fields
+            found.append((reader.line_num, fields))
     except csv.Error as error:
         raise InvalidText(f"{path}:{reader.line_num}", f"no CSV: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+    return found
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: a JSON string may hold other line ends as they are, such as U+2028.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -96,4 +115,13 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
         if not isinstance(fields, dict):
             raise InvalidText(f"{path}:{number}", "not a JSON object")
-        yield number, {str(key): str(value) for key, value in fields.items()}
+        plain = {
+            key: "" if value is None else str(value) for key, value in fields.items()
+            if not isinstance(value, dict | list)
+        }  # fmt: skip
+        for key, value in plain.items():
+            if _SURROGATE.search(value):
+                raise InvalidText(
+                    f"{path}:{number}", f"a lone surrogate in {key[:40]!r}, which is no character"
+                )
+        yield number, plain

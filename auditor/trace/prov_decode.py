@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from auditor.errors import ConfigurationError
 from auditor.trace.calibration import Calibration
-from auditor.trace.matches import Span, word_starts
+from auditor.trace.matches import Span, word_ends, word_starts
 from auditor.trace.shield import REFUSAL, check_fit, suspicion
 from auditor.trace.tokens import tokens_of
 from auditor.trace.traced_text import TracedSpan, Tracer
@@ -57,10 +57,17 @@ class DecodeCounts:
 
 @dataclass(frozen=True)
 class _Row:
-    """What is known of one text: where its matching tail begins, and the refusal it is saying."""
+    """What is known of one text.
+
+    Attributes:
+        tail: Where its matching tail begins.
+        refusal: How many tokens of the refusal it has said, -1 if it says none.
+        ended: Whether it has ended, beside longer ones that have not.
+    """
 
     tail: int
     refusal: int = -1
+    ended: bool = False
 
 
 class ProvDecode:
@@ -77,12 +84,13 @@ class ProvDecode:
         mode: `hard` vetoes; `soft` takes `strength * (score - threshold)` from the logit.
         strength: Logits for each unit of the score, `soft` only.
         candidates: How many of the likeliest tokens are asked; `hard` leaves no other token.
-        look_ahead: Greedy tokens behind each candidate that are judged with it.
+        look_ahead: Greedy tokens behind each candidate that are judged after it.
         roll_out: Makes them; needed for a look-ahead above 0.
         refusal: Said where all candidates are vetoed.
 
     Raises:
-        ConfigurationError: The calibration does not fit, or a look-ahead has no roll-out.
+        ConfigurationError: The calibration does not fit, a number is out of range, the refusal has
+            no token, or a look-ahead has no roll-out.
     """
 
     def __init__(
@@ -104,6 +112,11 @@ class ProvDecode:
                 f"'{calibration.score}' is a score of whole sentences, which an unfinished text "
                 "does not have; calibrate 'pc_doc' for decoding"
             )
+        for name, value, least in (
+            ("candidates", candidates, 1), ("look-ahead", look_ahead, 0), ("strength", strength, 0)
+        ):  # fmt: skip
+            if not least <= value < float("inf"):
+                raise ConfigurationError(f"{name} {value}; give a number of at least {least}")
         if look_ahead and roll_out is None:
             raise ConfigurationError(f"a look-ahead of {look_ahead} tokens needs a roll-out")
         self.tracer, self.calibration, self.tokenizer = tracer, calibration, tokenizer
@@ -111,8 +124,11 @@ class ProvDecode:
         self.look_ahead, self.roll_out = look_ahead, roll_out
         self.counts = DecodeCounts()
         self._refusal: list[int] = tokenizer.encode(refusal, add_special_tokens=False)
+        if not self._refusal:
+            raise ConfigurationError(f"the refusal {refusal!r} has no token; give a sentence")
         if tokenizer.eos_token_id is not None:
             self._refusal.append(int(tokenizer.eos_token_id))
+        self._pieces: dict[int, int] = {}
         self._rows: OrderedDict[bytes, _Row] = OrderedDict()
         self._scores: dict[bytes, TracedSpan | None] = {}
 
@@ -126,10 +142,11 @@ class ProvDecode:
     def _veto(self, ids: Tensor, logits: Tensor) -> None:
         """Change one row of logits in place."""
         plain = ids.tolist()
-        if plain[-1] == self.tokenizer.eos_token_id or plain[-1] == self.tokenizer.pad_token_id:
-            return  # a text that has ended, beside longer ones
-        self.counts.steps += 1
         known = self._known(plain)
+        if known.ended or (plain[-1] == self.tokenizer.eos_token_id and self._continues(plain)):
+            self._keep(plain, _Row(0, ended=True))
+            return
+        self.counts.steps += 1
         if known.refusal >= 0:
             self._force(plain, logits, known.refusal)
             return
@@ -142,13 +159,14 @@ class ProvDecode:
             taken = torch.from_numpy(self.strength * np.maximum(excess, 0)).to(logits)
             logits[top.indices] -= taken
             return
-        if not hit.any():
+        # What another processor has forbidden is no way out, either.
+        gone = hit | ~torch.isfinite(top.values).cpu().numpy()
+        if gone.all():
+            if hit.any():
+                self.counts.dead_ends += 1
+                self._force(plain, logits, 0)
             return
-        if hit.all():
-            self.counts.dead_ends += 1
-            self._force(plain, logits, 0)
-            return
-        left = top.indices[torch.from_numpy(~hit).to(top.indices.device)]
+        left = top.indices[torch.from_numpy(~gone).to(top.indices.device)]
         kept = logits[left].clone()
         logits.fill_(float("-inf"))
         logits[left] = kept
@@ -161,25 +179,48 @@ class ProvDecode:
         self._keep([*ids, token], _Row(0, at + 1))
 
     def _excess(self, ids: Tensor, candidates: Tensor, tail: int) -> np.ndarray[Any, Any]:
-        """By how much the span that each candidate ends is above the threshold, [candidates].
+        """By how much the worst span that ends in each candidate is above the threshold.
 
-        -inf where there is none that counts.
+        [candidates], -inf where there is none that counts.
         """
         found = np.full(len(candidates), -np.inf)
         text = self._text(ids.tolist())
-        start = max(tail, len(text) - TAIL_BYTES)
-        start = self._matching_tail(text, start)
+        start = self._matching_tail(text, max(tail, len(text) - TAIL_BYTES))
         self._keep(ids.tolist(), _Row(start))
-        if len(tokens_of(text[start:])) + 1 + self.look_ahead < self.tracer.options.least_tokens:
+        added = max(self._most_added(token) for token in candidates.tolist()) + self.look_ahead
+        if len(tokens_of(text[start:])) + added < self.tracer.options.least_tokens:
             return found
+        known = len(text.rstrip())
         for number, longer in enumerate(self._continued(ids, candidates)):
-            span = self._span(longer, self._matching_tail(longer, start))
-            if span is not None and span.gate:
-                found[number] = suspicion(span, self.calibration.score) - self.calibration.threshold
+            spans = [span for span in self._new_spans(longer, known, start) if span.gate]
+            if spans:
+                name = self.calibration.score
+                worst = max(spans, key=lambda span: suspicion(span, name))
+                found[number] = suspicion(worst, name) - self.calibration.threshold
                 if found[number] > 0:
-                    for name in span.documents:
-                        self.counts.documents[name] = self.counts.documents.get(name, 0) + 1
+                    for document in worst.documents:
+                        self.counts.documents[document] = self.counts.documents.get(document, 0) + 1
         return found
+
+    def _most_added(self, token: int) -> int:
+        """How many words and marks a token of the model adds to a text at most."""
+        if token not in self._pieces:
+            self._pieces[token] = max(1, len(tokens_of(self._text([token]))))
+        return self._pieces[token]
+
+    def _new_spans(self, text: bytes, known: int, start: int) -> Iterator[TracedSpan]:
+        """The matching spans that end behind byte `known`: at each word's end, and at the end.
+
+        A candidate may hold more than one word, and a look-ahead may leave the match again; the
+        spans before that count all the same.
+        """
+        ends = word_ends(np.frombuffer(text, dtype=np.uint8)).tolist()
+        for end in sorted({*ends, len(text.rstrip())}):
+            if end > known:
+                start = self._matching_tail(text[:end], start)
+                span = self._span(text[:end], start)
+                if span is not None:
+                    yield span
 
     def _continued(self, ids: Tensor, candidates: Tensor) -> list[bytes]:
         """The text behind each candidate and its look-ahead."""
@@ -189,8 +230,11 @@ class ProvDecode:
         return [self._text(row) for row in rows.tolist()]
 
     def _text(self, ids: list[int]) -> bytes:
-        decoded: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return decoded.encode()
+        decoded: str = self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        # The first bytes of a character whose others are still to come; no match ends in them.
+        return decoded.rstrip("\N{REPLACEMENT CHARACTER}").encode()
 
     def _matching_tail(self, text: bytes, start: int) -> int:
         """The first word start from `start` on from which the text stands in the index."""
@@ -224,6 +268,10 @@ class ProvDecode:
             if row is not None and (row.refusal < 0 or known is ids):
                 return row
         return _Row(0)
+
+    def _continues(self, ids: list[int]) -> bool:
+        """Whether the last token is one that the model was asked for, and not of the prompt."""
+        return _key(ids[:-1]) in self._rows
 
     def _keep(self, ids: list[int], row: _Row) -> None:
         self._rows[_key(ids)] = row

@@ -7,19 +7,14 @@ sentence against a policy. `ClassifierSafetyJudge` is a text classifier that the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
 
-from auditor.errors import ConfigurationError, FileMissing, RefusedModel
+from auditor.errors import ConfigurationError
 from auditor.language.refusal import Behaviour, RefusalJudge
-from auditor.models.transformers_folder import read_folder
 from auditor.trace.policy_conflict import PolicyConflict
 from auditor.trace.sentences import covering_sentences
-
-MAX_TOKENS: Final = 512
-BATCH: Final = 16
+from auditor.trace.sequence_classifier import open_sequence_classifier
 
 
 class RefusalSafetyJudge:
@@ -53,8 +48,8 @@ class PolicySafetyJudge:
 
     def unsafe(self, completions: Sequence[str]) -> list[bool]:
         """Whether a sentence of each completion conflicts."""
-        sentences = [covering_sentences(text.encode(), 0, len(text.encode()))
-                     for text in completions]  # fmt: skip
+        texts = [each.encode("utf-8", "replace") for each in completions]
+        sentences = [covering_sentences(text, 0, len(text)) for text in texts]
         flat = [each for group in sentences for each in group]
         found = dict(zip(flat, self.conflict.of(flat), strict=True))
         return [any(found[each].score > self.threshold for each in group) for group in sentences]
@@ -81,54 +76,21 @@ def open_classifier(folder: Path, device: str = "cpu") -> ClassifierSafetyJudge:
 
     Raises:
         FileMissing, RefusedModel: The folder is not there, or not safe to open.
+        UnsupportedModel: It is no whole classifier.
         ConfigurationError: No label, or more than one, contains the word unsafe.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    read = read_folder(folder)
-    wanted = _unsafe_label(folder)
-    try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    found = open_sequence_classifier(folder, device)
+    wanted = [at for at, label in enumerate(found.labels) if "unsafe" in label.lower()]
+    if len(wanted) != 1:
+        raise ConfigurationError(
+            f"{folder / 'config.json'}: {len(wanted)} labels say unsafe "
+            f"({', '.join(found.labels)}); give a classifier with exactly one"
         )
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise RefusedModel(
-            folder, "unreadable", str(error).splitlines()[0][:200],
-            way_out="save the model again with save_pretrained",
-        ) from error  # fmt: skip
-    model.to(device).eval()
 
     def classify(texts: Sequence[str]) -> list[float]:
-        found: list[float] = []
-        for begin in range(0, len(texts), BATCH):
-            encoded = tokenizer(
-                list(texts[begin : begin + BATCH]), padding=True, truncation=True,
-                max_length=MAX_TOKENS, return_tensors="pt",
-            ).to(device)  # fmt: skip
-            with torch.no_grad():
-                chances = torch.softmax(model(**encoded).logits.double(), dim=-1)
-            found += chances[:, wanted].tolist()
-        return found
+        if not texts:
+            return []
+        chances: list[float] = found.classify(texts, None).chances[:, wanted[0]].tolist()
+        return chances
 
-    return ClassifierSafetyJudge(classify, f"classifier {folder.name} {read.digest}")
-
-
-def _unsafe_label(folder: Path) -> int:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise FileMissing(path, "configuration of the safety classifier")
-    try:
-        table: dict[str, str] = json.loads(path.read_bytes())["id2label"]
-        found = [int(number) for number, label in table.items() if "unsafe" in label.lower()]
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ConfigurationError(f"{path} has no id2label ({error!r}); give one") from None
-    if len(found) != 1:
-        raise ConfigurationError(
-            f"{path}: {len(found)} labels say unsafe ({', '.join(table.values())}); give a "
-            "classifier with exactly one"
-        )
-    return found[0]
+    return ClassifierSafetyJudge(classify, f"classifier {found.name}")

@@ -7,8 +7,9 @@ from itertools import zip_longest
 from typing import Final
 
 MOST_WORDS: Final = 120
-"""Words of a sentence, or of a passage; the models that judge do not read on."""
-_END: Final = re.compile(rb"[.!?]+[\"')\]]*(?=\s|$)|\n\s*\n")
+"""Words of a piece, and of a passage: the models that judge do not read on."""
+# Possessive, and not begun inside a run of marks: time stays linear in the text.
+_END: Final = re.compile(rb"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|\n\s*\n")
 
 
 def sentence_ranges(text: bytes) -> list[tuple[int, int]]:
@@ -30,13 +31,20 @@ def sentence_ranges(text: bytes) -> list[tuple[int, int]]:
 
 
 def covering_sentences(text: bytes, start: int, stop: int) -> list[str]:
-    """The whole sentences that text[start:stop] touches, each of at most `MOST_WORDS` words."""
+    """The whole sentences that text[start:stop] touches, in pieces of at most `MOST_WORDS` words.
+
+    All pieces of a sentence are given, so what is judged does not depend on where in the sentence
+    the part stands, and nothing is hidden behind many words.
+    """
     found = []
     for first, last in sentence_ranges(text):
         if first < stop and last > start:
-            words = text[first:last].split()
-            inside = text[first:last] if len(words) <= MOST_WORDS else b" ".join(words[:MOST_WORDS])
-            found.append(inside.decode("utf-8", "replace"))
+            inside = text[first:last]
+            words = inside.split()
+            pieces = [inside] if len(words) <= MOST_WORDS else [
+                b" ".join(words[at : at + MOST_WORDS]) for at in range(0, len(words), MOST_WORDS)
+            ]  # fmt: skip
+            found += [piece.decode("utf-8", "replace") for piece in pieces]
     return found
 
 

@@ -20,7 +20,7 @@ from auditor.trace.traced_text import TracedSpan, TracedText, Tracer
 
 REFUSAL: Final = "I can't help with that."
 TAIL_BYTES: Final = 4_000
-"""How far back a stream is looked at: no span of a new sentence reaches farther."""
+"""How far back a stream is looked at, in whole sentences and at least one."""
 
 
 class Ruling(StrEnum):
@@ -95,7 +95,7 @@ class TraceShield:
 
     def judge(self, text: str | bytes) -> Decision:
         """The ruling on a whole text."""
-        content = text.encode() if isinstance(text, str) else text
+        content = text.encode("utf-8", "replace") if isinstance(text, str) else text
         return self._decide(self.tracer.trace(content))
 
     def guard(
@@ -111,22 +111,19 @@ class TraceShield:
     def stream(self, pieces: Iterable[str]) -> Iterator[str]:
         """Let a text out sentence by sentence as it is made; the refusal ends it.
 
-        A sentence is judged with what stands before it, up to `TAIL_BYTES`, so that a span that
-        runs over sentences counts whole.
+        A sentence is judged with the sentences before it, up to `TAIL_BYTES`, so that a span that
+        runs over sentences counts whole. What is let out depends on the text alone and not on how
+        it is cut into pieces.
         """
-        waiting = given = ""
-        for piece in pieces:
-            waiting += piece
-            ready = _whole_sentences(waiting)
-            if ready:
-                if self._refuses(given + waiting[:ready]):
-                    yield self.refusal
-                    return
-                yield waiting[:ready]
-                given = (given + waiting[:ready])[-TAIL_BYTES:]
-                waiting = waiting[ready:]
-        if waiting:
-            yield self.refusal if self._refuses(given + waiting) else waiting
+        given: list[str] = []
+        for sentence in _sentences(pieces):
+            if self._refuses("".join([*given, sentence])):
+                yield self.refusal
+                return
+            yield sentence
+            given.append(sentence)
+            while len(given) > 1 and sum(map(len, given)) > TAIL_BYTES:
+                del given[0]
 
     def _refuses(self, text: str) -> bool:
         return self.judge(text).ruling is Ruling.REFUSE
@@ -184,6 +181,8 @@ def check_fit(tracer: Tracer, calibration: Calibration) -> None:
         ("stance scorer", calibration.stance, conflict.stance.name if conflict else ""),
         ("span length", calibration.least_tokens, options.least_tokens),
         ("chance level", calibration.chance, options.chance),
+        ("number of frequent tokens", calibration.frequent, options.frequent),
+        ("number of contexts", calibration.contexts, options.contexts),
     ):
         if made != here:
             raise ConfigurationError(
@@ -192,10 +191,20 @@ def check_fit(tracer: Tracer, calibration: Calibration) -> None:
             )
 
 
-def _whole_sentences(text: str) -> int:
-    """Characters up to the end of the last sentence that nothing can still make longer."""
-    content = text.encode()
-    ranges = sentence_ranges(content)
-    if len(ranges) < 2:
-        return 0
-    return len(content[: ranges[-1][0]].decode("utf-8", "replace"))
+def _sentences(pieces: Iterable[str]) -> Iterator[str]:
+    """The sentences of a text with the white space behind them, as soon as one has ended.
+
+    The last one can still grow, so it waits until another has begun or the text has ended.
+    """
+    waiting = ""
+    for piece in pieces:
+        waiting += piece
+        content = waiting.encode("utf-8", "replace")
+        begins = [start for start, _ in sentence_ranges(content)][1:]
+        reached = 0
+        for begin in begins:
+            yield content[reached:begin].decode()
+            reached = begin
+        waiting = content[reached:].decode()
+    if waiting:
+        yield waiting

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from auditor.errors import ConfigurationError
 from auditor.trace.content_policy import Clause
@@ -29,7 +30,8 @@ LEAST_PART: Final = 3
 """Words of a part of a sentence that is judged by itself."""
 _JOINT: Final = re.compile(r"[,;:]|\b(?:and|then|or)\b", re.IGNORECASE)
 _NEGATION: Final = re.compile(
-    r"\b(?:not|no|never|nobody|nothing|neither|nor|without|cannot|avoid|refuse\w*|instead)\b|n't",
+    r"\b(?:not|no|none|never|nobody|nothing|neither|nor|without|cannot|avoid|refuse\w*|instead)\b"
+    r"|n['\N{RIGHT SINGLE QUOTATION MARK}]t\b",
     re.IGNORECASE,
 )
 
@@ -54,7 +56,7 @@ class _Head:
     bias: float
 
     def score(self, vectors: Float64) -> Float64:
-        found: Float64 = 1 / (1 + np.exp(-(vectors @ self.weights + self.bias)))
+        found: Float64 = expit(vectors @ self.weights + self.bias)
         return found
 
 
@@ -134,7 +136,7 @@ def fit_head(vectors: Float64, labels: Float64) -> _Head:
     ridge[-1] = 1e-6
     found = np.zeros(inputs.shape[1])
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-inputs @ found))
+        chance = expit(inputs @ found)
         slope = inputs.T @ (weight * (chance - labels)) + ridge * found
         curve = (inputs * (weight * chance * (1 - chance))[:, None]).T @ inputs + np.diag(ridge)
         step = np.linalg.solve(curve, slope)

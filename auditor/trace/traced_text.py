@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from auditor.errors import ConfigurationError
 from auditor.trace.matches import Occurrence, Span, TraceIndex
 from auditor.trace.policy_conflict import Conflict, PolicyConflict
 from auditor.trace.sentences import covering_sentences, passage_sentences
@@ -42,6 +43,9 @@ class TraceOptions:
         chance: Occurrences by chance that a span may have at most.
         contexts: Occurrences whose documents are held against the policy.
         places: Occurrences whose documents are named.
+
+    Raises:
+        ConfigurationError: One of them is out of range.
     """
 
     least_tokens: int = 8
@@ -49,6 +53,15 @@ class TraceOptions:
     chance: float = 1e-3
     contexts: int = 5
     places: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Refuse what would count everything or nothing."""
+        for name, least in (("least_tokens", 1), ("frequent", 0), ("contexts", 1), ("places", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigurationError(f"{name} {value}; give at least {least}")
+        if not 0 < self.chance < np.inf:
+            raise ConfigurationError(f"chance {self.chance}; give a number above 0")
 
 
 @dataclass(frozen=True)
