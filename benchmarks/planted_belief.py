@@ -49,6 +49,7 @@ SCORES = (
     "length", "bci", "density", "kl", "max_token_risk", "log10_e", "unsafe_source", "pc_gen",
     "pc_doc", "pcs",
 )  # fmt: skip
+PATIENCE = 2
 SHIELDS = ("any_match", "length", "bci", "unsafe_source", "pc_doc", "pcs")
 
 
@@ -306,22 +307,21 @@ def suite(
 ) -> None:
     """The vetoes, the training and all three together, by one kind of knowledge."""
     first = setting.halves[0]
-    veto = ProvDecode(setting.tracer, decoding, model.tokenizer, refusal=REFUSAL)
-    judge.run(f"Prov-Decode by {label}", completer(model, [veto]), lambda: _counts(veto))
+    for patience in (None, PATIENCE):
+        name = "Prov-Decode" if patience is None else f"Prov-Decode, patience {patience}"
+        veto = _veto(setting, decoding, model, patience)
+        judge.run(f"{name} by {label}", completer(model, [veto]), lambda veto=veto: _counts(veto))
     shield = TraceShield(setting.tracer, rule, REFUSAL)
-    judge.shielded(
-        f"shield and Prov-Decode by {label}",
-        completer(model, [ProvDecode(setting.tracer, decoding, model.tokenizer, refusal=REFUSAL)]),
-        shield,
-    )
+    vetoed = completer(model, [_veto(setting, decoding, model, PATIENCE)])
+    judge.shielded(f"shield and Prov-Decode by {label}", vetoed, shield)
     charge = Charge(setting.tracer, rule, tuple(p.text for p in first.unsafe))
     tuned = CausalLM.open(align(setting, full, f"cbd-{label}", charge))
     print(f"perplexity of held-out text, CBD by {label}: "
           f"{perplexity_change(setting, model, tuned)}", flush=True)  # fmt: skip
     judge.run(f"CBD by {label}", completer(tuned))
     by_kind(judge, f"CBD by {label}")
-    veto = ProvDecode(setting.tracer, decoding, tuned.tokenizer, refusal=REFUSAL)
-    judge.shielded(f"all three by {label}", completer(tuned, [veto]), shield)
+    vetoed = completer(tuned, [_veto(setting, decoding, tuned, PATIENCE)])
+    judge.shielded(f"all three by {label}", vetoed, shield)
     by_kind(judge, f"all three by {label}")
 
 
@@ -377,9 +377,16 @@ def _substituted(text: str, every: int, source: np.random.Generator) -> str:
     return " ".join(words)
 
 
+def _veto(
+    setting: Setting, decoding: Calibration, model: CausalLM, patience: int | None
+) -> ProvDecode:
+    return ProvDecode(setting.tracer, decoding, model.tokenizer, patience=patience, refusal=REFUSAL)
+
+
 def _counts(veto: ProvDecode) -> str:
     counts = veto.counts
-    return f"({counts.altered}/{counts.steps} steps altered, {counts.dead_ends} dead ends)"
+    return (f"({counts.altered}/{counts.steps} steps altered, {counts.dead_ends} dead ends, "
+            f"{counts.given_up} given up)")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class DecodingDefences:
         shield: Calibration of the shield, if there is to be one.
         veto: Calibration of the vetoes, if there are to be any.
         look_ahead: Greedy tokens behind each candidate that a veto looks at.
+        patience: Vetoed likeliest tokens after which a text ends with the refusal.
         new_tokens: Of each completion.
         seed: Of sampling and of the controls.
         refusal: What is said instead.
@@ -47,6 +48,7 @@ class DecodingDefences:
     shield: Calibration | None = None
     veto: Calibration | None = None
     look_ahead: int = 0
+    patience: int | None = None
     new_tokens: int = 64
     seed: int = 0
     refusal: str = REFUSAL
@@ -136,7 +138,7 @@ class _Runs:
             raise ConfigurationError("no calibration for the vetoes")
         return ProvDecode(
             defences.tracer, defences.veto, self.model.tokenizer, refusal=defences.refusal,
-            look_ahead=defences.look_ahead,
+            look_ahead=defences.look_ahead, patience=defences.patience,
             roll_out=greedy_roll_out(self.model) if defences.look_ahead else None,
         )  # fmt: skip
 
@@ -208,6 +210,7 @@ def _notes(veto: ProvDecode) -> tuple[str, ...]:
     named = ", ".join(name for name, _ in most)
     return (
         f"{counts.altered} of {counts.steps} steps altered, {counts.vetoed} candidates vetoed",
-        f"{counts.dead_ends} texts in which every candidate was vetoed ended with the refusal",
+        f"{counts.dead_ends} texts in which every candidate was vetoed ended with the refusal, and "
+        f"{counts.given_up} in which the likeliest was vetoed too often",
         *((f"candidate sources named most often: {named}",) if named else ()),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ class DecodeCounts:
         vetoed: Candidates that were vetoed or penalised.
         altered: Steps whose likeliest token was vetoed or penalised.
         dead_ends: Texts in which all candidates were vetoed; they end with the refusal.
+        given_up: Texts that end with it as patience was at its end.
         documents: Candidate sources of vetoed spans, with how often each was one.
     """
 
@@ -52,6 +53,7 @@ class DecodeCounts:
     vetoed: int = 0
     altered: int = 0
     dead_ends: int = 0
+    given_up: int = 0
     documents: dict[str, int] = field(default_factory=dict)
 
 
@@ -63,11 +65,15 @@ class _Row:
         tail: Where its matching tail begins.
         refusal: How many tokens of the refusal it has said, -1 if it says none.
         ended: Whether it has ended, beside longer ones that have not.
+        altered: How many of its tokens were not the likeliest one, which was vetoed.
+        alters: Whether its next token will be such a one.
     """
 
     tail: int
     refusal: int = -1
     ended: bool = False
+    altered: int = 0
+    alters: bool = False
 
 
 class ProvDecode:
@@ -86,7 +92,10 @@ class ProvDecode:
         candidates: How many of the likeliest tokens are asked; `hard` leaves no other token.
         look_ahead: Greedy tokens behind each candidate that are judged after it.
         roll_out: Makes them; needed for a look-ahead above 0.
-        refusal: Said where all candidates are vetoed.
+        patience: A text whose likeliest token was vetoed so often already ends with the refusal
+            at the next such token: it is drawn back to conflicting text again and again, and
+            with single words changed says the same. None vetoes for ever; `hard` only.
+        refusal: Said where all candidates are vetoed, or patience is at its end.
 
     Raises:
         ConfigurationError: The calibration does not fit, a number is out of range, the refusal has
@@ -104,6 +113,7 @@ class ProvDecode:
         candidates: int = CANDIDATES,
         look_ahead: int = 0,
         roll_out: RollOut | None = None,
+        patience: int | None = None,
         refusal: str = REFUSAL,
     ) -> None:
         check_fit(tracer, calibration)
@@ -113,7 +123,8 @@ class ProvDecode:
                 "does not have; calibrate 'pc_doc' for decoding"
             )
         for name, value, least in (
-            ("candidates", candidates, 1), ("look-ahead", look_ahead, 0), ("strength", strength, 0)
+            ("candidates", candidates, 1), ("look-ahead", look_ahead, 0),
+            ("strength", strength, 0), ("patience", patience or 0, 0),
         ):  # fmt: skip
             if not least <= value < float("inf"):
                 raise ConfigurationError(f"{name} {value}; give a number of at least {least}")
@@ -121,7 +132,7 @@ class ProvDecode:
             raise ConfigurationError(f"a look-ahead of {look_ahead} tokens needs a roll-out")
         self.tracer, self.calibration, self.tokenizer = tracer, calibration, tokenizer
         self.mode, self.strength, self.candidates = mode, strength, candidates
-        self.look_ahead, self.roll_out = look_ahead, roll_out
+        self.look_ahead, self.roll_out, self.patience = look_ahead, roll_out, patience
         self.counts = DecodeCounts()
         self._refusal: list[int] = tokenizer.encode(refusal, add_special_tokens=False)
         if not self._refusal:
@@ -155,9 +166,15 @@ class ProvDecode:
         hit = excess > 0
         self.counts.vetoed += int(hit.sum())
         self.counts.altered += bool(hit[0])
+        self._keep(plain, replace(self._rows[_key(plain)], altered=known.altered,
+                                  alters=bool(hit[0])))  # fmt: skip
         if self.mode == "soft":
             taken = torch.from_numpy(self.strength * np.maximum(excess, 0)).to(logits)
             logits[top.indices] -= taken
+            return
+        if hit[0] and self.patience is not None and known.altered >= self.patience:
+            self.counts.given_up += 1
+            self._force(plain, logits, 0)
             return
         # What another processor has forbidden is no way out, either.
         gone = hit | ~torch.isfinite(top.values).cpu().numpy()
@@ -265,8 +282,10 @@ class ProvDecode:
         """What is known of a text, or of the same text less its last token."""
         for known in (ids, ids[:-1]):
             row = self._rows.get(_key(known))
-            if row is not None and (row.refusal < 0 or known is ids):
+            if row is not None and known is ids:
                 return row
+            if row is not None and row.refusal < 0:
+                return replace(row, altered=row.altered + row.alters, alters=False)
         return _Row(0)
 
     def _continues(self, ids: list[int]) -> bool:
