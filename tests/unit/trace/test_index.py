@@ -63,7 +63,7 @@ def test_counts_and_places_are_those_of_the_documents(built: Path) -> None:
     assert index.count(b"cat sat on the mat and") == 0
     found = index.find(b"dog")
     (place,) = found.occurrences
-    assert (place.document.source, place.offset) == ("001.txt", 4)
+    assert (place.document.source, place.offset) == ("corpus/001.txt", 4)
     assert (place.before, place.after) == ("the ", " sat on the cat")
 
 
