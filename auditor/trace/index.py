@@ -296,7 +296,7 @@ def _corpus_digest(
 ) -> str:
     """What a build must have in common with an interrupted one to go on with it."""
     parts: list[Any] = [repr(options.text_field), repr(options.id_field),
-                        repr(options.label_field), shard_bytes, old.digest]  # fmt: skip
+                        repr(options.label_field), shard_bytes, old.digest, old.tokenizer]  # fmt: skip
     for file in files:
         found = file.path.stat()
         parts += [file.source, found.st_size, found.st_mtime_ns]
