@@ -15,7 +15,6 @@ from auditor.executor import Executor, LocalExecutor, Outcome, WorkUnit
 from auditor.trace.building import Failure, InProcess, ShardJob, make_shard
 from auditor.trace.corpus import Document
 from auditor.trace.index import (
-    SHARDS,
     UNFINISHED,
     add_to_index,
     build_index,
@@ -25,6 +24,7 @@ from auditor.trace.index import (
 from auditor.trace.manifest import MANIFEST, ShardRecord, read_manifest
 from auditor.trace.matches import TraceIndex
 from auditor.trace.memory import BASE_BYTES, needed_memory
+from auditor.trace.shard import SHARDS
 from auditor.trace.shard_writer import ShardWriter
 from tests.unit.trace.tokenizers_for_tests import byte_tokenizer
 

@@ -295,7 +295,7 @@ def test_another_tokenizer_in_its_place_is_refused(built: Path, tmp_path: Path) 
     path.write_bytes(byte_tokenizer(tmp_path / "t.json", merges=3).read_bytes())
     for ask in (TraceIndex, verify_index, merge_shards):
         with pytest.raises(RefusedInput, match="is damaged; build the index anew"):
-            ask(built)  # type: ignore[operator]
+            ask(built)
     path.unlink()
     with pytest.raises(RefusedInput, match="is no file of the index"):
         TraceIndex(built)
