@@ -2,6 +2,7 @@
 
     python benchmarks/trace_index.py                 # 10 and 100 MB
     python benchmarks/trace_index.py --mb 10 100 300 1000
+    python benchmarks/trace_index.py --mb 10 --tokenizer tokenizer.json
 
 The text is that of the `.py`, `.txt`, `.md` and `.rst` files of the installed packages, repeated
 under other names where there is not enough of it (then matches are longer than usual, and said
@@ -9,6 +10,9 @@ so). Every size is built in a process of its own that has loaded its libraries, 
 memory is measured, and beside it the same bytes are sorted by pydivsufsort alone. Queries are
 2 kB pieces of files that are not in the index; each is asked three times by turns, the first of
 them to warm the pages, beside a bisection in Python.
+
+With a tokenizer its tokens are indexed. Beside the build stand tokenising alone and pydivsufsort on
+the same ranks as they are; beside a query, tokenising it alone.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ import numpy as np
 from pydivsufsort import divsufsort
 
 from auditor.trace.corpus import CorpusOptions, corpus_files, read_documents
+from auditor.trace.encoder import read_encoder
 from auditor.trace.index import build_index
-from auditor.trace.matches import TraceIndex, word_starts
+from auditor.trace.matches import TraceIndex
+from auditor.trace.query import word_starts
 
 ROOT = Path(__file__).parents[1]
 SUFFIXES = frozenset({".py", ".txt", ".md", ".rst"})
@@ -63,15 +69,15 @@ def gather(files: list[Path], folder: Path, size: int) -> int:
     return rounds
 
 
-def build(corpus: Path, folder: Path, shard_mb: int, answer: Any) -> None:
+def build(corpus: Path, folder: Path, shard_mb: int, tokenizer: Path | None, answer: Any) -> None:
     """Build in this process: its seconds, growth of memory, and seconds of reading alone."""
     tiny = folder.with_name("tiny")
     tiny.mkdir()
     (tiny / "a.txt").write_text("loads what building needs")
-    build_index([tiny], folder.with_name("tiny-index"))
+    build_index([tiny], folder.with_name("tiny-index"), tokenizer=tokenizer)
     base = resident("VmRSS")
     started = time.perf_counter()
-    build_index([corpus], folder, options=CorpusOptions(), shard_bytes=shard_mb << 20)
+    build_index([corpus], folder, shard_bytes=shard_mb << 20, tokenizer=tokenizer)
     seconds, grown = time.perf_counter() - started, resident("VmHWM") - base
     started = time.perf_counter()
     for file in corpus_files([corpus], CorpusOptions()):
@@ -96,6 +102,26 @@ def sort_alone(folder: Path, answer: Any) -> None:
         divsufsort(text)
         seconds += time.perf_counter() - started
     answer.put(seconds)
+
+
+def sort_ranks_alone(folder: Path, tokenizer: Path, answer: Any) -> None:
+    """Tokenise the shards' texts, nothing else; then sort their ranks, nothing else."""
+    encoder = read_encoder(tokenizer)
+    index = TraceIndex(folder)
+    base, sorting, cutting = resident("VmRSS"), 0.0, 0.0
+    for shard in index.shards:
+        ranks = np.array(shard.sequence)
+        started = time.perf_counter()
+        divsufsort(ranks)
+        sorting += time.perf_counter() - started
+    grown = resident("VmHWM") - base
+    for shard in index.shards:
+        started = time.perf_counter()
+        for number in range(shard.record.documents):
+            for _ in encoder.pieces(shard.content(number)):
+                pass
+        cutting += time.perf_counter() - started
+    answer.put((cutting, sorting, grown))
 
 
 def in_child(function: Any, *arguments: Any) -> Any:
@@ -163,16 +189,61 @@ def ask(index: TraceIndex, texts: list[bytes]) -> dict[str, float]:
     }
 
 
+def measure_tokens(
+    corpus: Path, folder: Path, shard_mb: int, tokenizer: Path, texts: list[bytes]
+) -> dict[str, float]:
+    """One build by tokens, what its parts take alone, and queries."""
+    seconds, grown, reading = in_child(build, corpus, folder, shard_mb, tokenizer)
+    cutting, sorting, sorting_grown = in_child(sort_ranks_alone, folder, tokenizer)
+    index, encoder = TraceIndex(folder), read_encoder(tokenizer)
+    times: dict[str, list[float]] = {"asked": [], "cut": []}
+    for text in texts:
+        for turn in range(3):
+            started = time.perf_counter()
+            index.longest_matches(text)
+            middle = time.perf_counter()
+            encoder.encode(text)
+            ended = time.perf_counter()
+            if turn:
+                times["asked"].append(1e3 * (middle - started))
+                times["cut"].append(1e3 * (ended - middle))
+    records = [shard.record for shard in index.shards]
+    tokens, symbols = sum(each.tokens for each in records), sum(each.symbols for each in records)
+    largest = max(each.symbols for each in records)
+    return {
+        "shards": len(records), "bytes a token": symbols / tokens, "build s": seconds,
+        "reading alone s": reading, "tokenising alone s": cutting,
+        "sorting ranks alone s": sorting,
+        "peak bytes a byte of shard": grown / largest,
+        "of sorting ranks alone": sorting_grown / largest,
+        "longest matches ms": statistics.median(times["asked"]),
+        "tokenising the query ms": statistics.median(times["cut"]),
+    }  # fmt: skip
+
+
 def main() -> None:
     """Build and ask for every size, print, and keep what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--shard-mb", type=int, default=256)
+    parser.add_argument("--tokenizer", type=Path, help="index the tokens of this tokenizer.json")
     options = parser.parse_args()
     files = real_files()
     held_out = [path for path in files if path.stat().st_size > 2 * QUERY_BYTES][:HELD_OUT]
     files = [path for path in files if path not in set(held_out)]
     texts = [path.read_bytes()[QUERY_BYTES : 2 * QUERY_BYTES] for path in held_out]
+    if options.tokenizer:
+        for size in options.mb:
+            with tempfile.TemporaryDirectory() as name:
+                corpus, folder = Path(name) / "corpus", Path(name) / "index"
+                gather(files, corpus, size * 1_000_000)
+                found = {"MB": float(size)} | measure_tokens(
+                    corpus, folder, options.shard_mb, options.tokenizer, texts
+                )
+            if size == options.mb[0]:
+                print(f"| {' | '.join(found)} |\n{'|---' * len(found)}|")
+            print(f"| {' | '.join(f'{each:.4g}' for each in found.values())} |", flush=True)
+        return
     heads = ("MB", "times over", "shards", "build s", "reading alone s", "sort alone s", "ratio",
              "ratio without reading",
              "peak bytes a byte of shard", "every byte ms", "word starts ms", "Python ms",
@@ -183,7 +254,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             corpus, folder = Path(name) / "corpus", Path(name) / "index"
             rounds = gather(files, corpus, size * 1_000_000)
-            seconds, grown, reading = in_child(build, corpus, folder, options.shard_mb)
+            seconds, grown, reading = in_child(build, corpus, folder, options.shard_mb, None)
             alone = in_child(sort_alone, folder)
             index = TraceIndex(folder)
             largest = max(shard.record.symbols for shard in index.shards)

@@ -16,10 +16,11 @@ import json
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from auditor.errors import (
     AuditorError,
@@ -58,8 +59,7 @@ class Document:
 
     Attributes:
         content: Its bytes, UTF-8 unless `is_text` is false; they may be none.
-        source: The file it is from, as a POSIX path relative to the folder that was
-            given, or the name of the file that was given.
+        source: The file it is from; see `corpus_files`.
         place: Where in the file: 0 for plain text, the line from 1 for JSONL, the row
             from 0 for Parquet.
         identifier: From the id field; without one `source` for plain text and
@@ -106,6 +106,10 @@ class CorpusFile:
 def corpus_files(paths: Sequence[Path], options: CorpusOptions) -> list[CorpusFile]:
     """The files of a corpus, ordered by source and then path, whatever the order given.
 
+    A file's source is its path as given, or as given for its folder, if that is relative. Of what
+    was given from the root on only the last name counts, so that no machine's path is kept; where
+    two files would have one source then, as many names more as tell them apart.
+
     In folders, names that begin with a dot, linked folders, and links to files outside
     the folder are skipped. A file that is reached by several ways is listed once.
 
@@ -119,11 +123,12 @@ def corpus_files(paths: Sequence[Path], options: CorpusOptions) -> list[CorpusFi
         NothingToAudit: A folder holds no file that counts.
     """
     found = [file for path in paths for file in _files_at(path, options)]
-    found.sort(key=lambda file: (file.source, file.path.as_posix()))
-    once: dict[Path, CorpusFile] = {}
+    found.sort(key=lambda file: (_source(file), file.path.as_posix()))
+    once: dict[Path, _Listed] = {}
     for file in found:
         once.setdefault(file.path.resolve(), file)
-    return list(once.values())
+    named = [CorpusFile(file.path, source) for file, source in _told_apart(list(once.values()))]
+    return sorted(named, key=lambda file: (file.source, file.path.as_posix()))
 
 
 def read_documents(file: CorpusFile, options: CorpusOptions) -> Iterator[Document]:
@@ -164,10 +169,41 @@ def is_utf8(content: bytes) -> bool:
     return True
 
 
-def _files_at(path: Path, options: CorpusOptions) -> list[CorpusFile]:
+class _Listed(NamedTuple):
+    """A file, the path that was given for it, and its path in that folder."""
+
+    path: Path
+    given: Path
+    inside: Path
+
+
+def _source(file: _Listed, names: int = 1) -> str:
+    """A file's source, with so many names of a path that was given from the root on."""
+    given = file.given
+    if given.is_absolute():
+        given = Path(*given.parts[1:][-names:])
+    return _printable((given / file.inside).as_posix())
+
+
+def _told_apart(files: Sequence[_Listed]) -> Iterator[tuple[_Listed, str]]:
+    """Each file with a source of its own."""
+    taken: set[str] = set()
+    for names in range(1, max((len(file.given.parts) for file in files), default=1) + 1):
+        sources = [_source(file, names) for file in files]
+        counts = Counter(sources) + Counter(taken)
+        unlike = [(file, source) for file, source in zip(files, sources, strict=True)
+                  if counts[source] == 1]  # fmt: skip
+        yield from unlike
+        taken.update(source for _, source in unlike)
+        files = [file for file, source in zip(files, sources, strict=True) if counts[source] > 1]
+    # What is left: a relative path, and one from the root on that reads the same without it.
+    yield from ((file, _printable(file.path.as_posix())) for file in files)
+
+
+def _files_at(path: Path, options: CorpusOptions) -> list[_Listed]:
     try:
         if path.is_file():
-            return [CorpusFile(path, _printable(path.name))]
+            return [_Listed(path, path, Path())]
         if not path.is_dir():
             raise FileMissing(path, "corpus file or folder")
         inside = [file for file in _walk(path) if _counts(file, options)]
@@ -178,7 +214,7 @@ def _files_at(path: Path, options: CorpusOptions) -> list[CorpusFile]:
             f"{path} holds no file that ends in {', '.join(sorted(options.suffixes))} (hidden "
             "ones and links out of the folder do not count); name the files themselves"
         )
-    return [CorpusFile(file, _printable(file.relative_to(path).as_posix())) for file in inside]
+    return [_Listed(file, path, file.relative_to(path)) for file in inside]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

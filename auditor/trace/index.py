@@ -17,17 +17,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-import psutil
-
 from auditor.errors import (
     ConfigurationError,
     NothingToAudit,
-    OperationFailed,
     OutputNotWritable,
-    RefusedInput,
 )
-from auditor.files import plain_digest, write_atomically
+from auditor.executor import Executor
+from auditor.files import write_atomically
+from auditor.trace.building import Made, Plan, executor_for, make_shards
 from auditor.trace.corpus import (
     CorpusFile,
     CorpusOptions,
@@ -35,23 +32,14 @@ from auditor.trace.corpus import (
     corpus_files,
     read_documents,
 )
+from auditor.trace.encoder import TextEncoder, read_encoder, tokenizer_name, tokenizer_of
 from auditor.trace.manifest import MANIFEST, Manifest, ShardRecord, read_manifest, write_manifest
-from auditor.trace.shard import (
-    MAX_SYMBOLS,
-    PADDING,
-    PEAK_BYTES_PER_SYMBOL,
-    Shard,
-    ShardWriter,
-    record_of,
-    sort_shard,
-    sorted_tokens,
-)
+from auditor.trace.memory import needed_memory, refuse_too_little_memory
+from auditor.trace.shard import MAX_SYMBOLS, PADDING, SHARDS, Shard, open_shards
+from auditor.trace.verification import verify_shard
 
-SHARDS: Final = "shards"
 UNFINISHED: Final = "unfinished.json"
 SHARD_BYTES: Final = 256 * 2**20
-# What the interpreter and its libraries take beside the shard that is sorted.
-_BASE_BYTES: Final = 300 * 2**20
 
 Progress = Callable[[str], None]
 
@@ -85,14 +73,16 @@ class _State:
     empty: int = 0
     not_text: int = 0
 
+    def take(self, made: Made) -> None:
+        """Count what was made."""
+        for name, value in made.tally._asdict().items():
+            setattr(self, name, getattr(self, name) + value)
+        if made.record:
+            self.shards.append(made.record)
+
     def save(self, folder: Path) -> None:
         plain = {**self.__dict__, "shards": [each.model_dump(mode="json") for each in self.shards]}
         write_atomically(folder / UNFINISHED, json.dumps(plain, sort_keys=True).encode())
-
-
-def needed_memory(shard_bytes: int) -> int:
-    """Bytes of memory that sorting a shard of a size takes at its peak."""
-    return _BASE_BYTES + int(PEAK_BYTES_PER_SYMBOL * shard_bytes)
 
 
 def build_index(
@@ -101,25 +91,39 @@ def build_index(
     *,
     options: CorpusOptions | None = None,
     shard_bytes: int = SHARD_BYTES,
+    tokenizer: Path | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
     progress: Progress = lambda text: None,
 ) -> BuildResult:
     """Index a corpus in a new folder, or go on with a build that was interrupted.
+
+    What is written depends on the corpus, `shard_bytes` and the tokenizer, not on `workers`.
 
     Args:
         paths: Files and folders.
         folder: Where the index will be.
         options: How files are read.
-        shard_bytes: About how many bytes of text a shard holds; memory is five times that.
+        shard_bytes: About how many bytes of text a shard holds; memory is `needed_memory`.
+        tokenizer: A `tokenizer.json`, whose tokens are indexed instead of bytes; it is copied.
+        workers: How many shards are sorted at once; more than one in processes of their own.
+        executor: Sorts them instead, `workers` at once; its machines must see the folder. The
+            memory of this one is not asked about then, and it is not closed.
         progress: Called with a line for each step.
 
     Raises:
         OutputNotWritable: There is an index already, or the folder cannot be written.
-        ConfigurationError: Too little memory for a shard, or a wrong corpus.
+        ConfigurationError: Too little memory for a shard, a wrong corpus or tokenizer.
         NothingToAudit: The corpus has no document with a byte.
     """
     if (folder / MANIFEST).exists():
         raise OutputNotWritable(folder, "an index is there; add to it")
-    return _index(paths, folder, Manifest(shards=()), options, shard_bytes, progress)
+    encoder = read_encoder(tokenizer) if tokenizer else None
+    new = Manifest(shards=())
+    if encoder:
+        new = Manifest(version=2, mode="tokens", tokenizer=encoder.digest, shards=())
+    making = _Making(folder, shard_bytes, workers, executor, progress)
+    return _index(paths, making, new, encoder, options)
 
 
 def add_to_index(
@@ -128,38 +132,142 @@ def add_to_index(
     *,
     options: CorpusOptions | None = None,
     shard_bytes: int = SHARD_BYTES,
+    workers: int = 1,
+    executor: Executor | None = None,
     progress: Progress = lambda text: None,
 ) -> BuildResult:
-    """Add a corpus to an index as new shards; the old ones are not touched.
+    """Add a corpus to an index as new shards, by its own tokenizer; old ones are not touched.
 
     Args and Raises: As `build_index`; `FileMissing` where there is no index.
     """
-    return _index(paths, folder, read_manifest(folder), options, shard_bytes, progress)
+    making = _Making(folder, shard_bytes, workers, executor, progress)
+    manifest = read_manifest(folder)
+    return _index(paths, making, manifest, tokenizer_of(folder, manifest), options)
+
+
+def merge_shards(
+    folder: Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Progress = lambda text: None,
+) -> Manifest:
+    """Sort the texts of small shards anew into fewer, larger ones, then swap the manifest.
+
+    Shards of which two fit into one of `shard_bytes` are taken together; larger ones stay.
+
+    Raises:
+        As `add_to_index`.
+    """
+    making = _Making(folder, shard_bytes, workers, executor, progress)
+    # A folder without an index gets no lock.
+    encoder = tokenizer_of(folder, read_manifest(folder))
+    making.refuse_limits(encoder)
+    with _only_writer(folder):
+        manifest = read_manifest(folder)
+        small = [each for each in manifest.shards if 2 * each.symbols <= shard_bytes]
+        if len(small) < 2:
+            return manifest
+        shards = open_shards(folder, manifest.model_copy(update={"shards": tuple(small)}))
+        documents = (document for shard in shards for document in shard.contents())
+        state = _State("", [])
+        for made in making.shards(documents, encoder):
+            state.take(made)
+        names = {each.name for each in small}
+        kept = tuple(each for each in manifest.shards if each.name not in names)
+        merged = write_manifest(
+            folder, manifest.model_copy(update={"shards": (*kept, *state.shards)})
+        )
+        _remove_strays(folder)
+    return merged
+
+
+def verify_index(folder: Path, progress: Progress = lambda text: None) -> Manifest:
+    """Check every byte of an index: digests, and that the suffixes are all there and in order.
+
+    In token mode the text is tokenised again, too.
+
+    Raises:
+        RefusedInput: The first thing that is wrong.
+    """
+    manifest = read_manifest(folder)
+    encoder = tokenizer_of(folder, manifest)
+    for shard in open_shards(folder, manifest):
+        verify_shard(shard, encoder)
+        progress(f"shard {shard.record.name}: {len(shard.suffixes)} suffixes in order")
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Making:
+    """How shards are made, as asked for."""
+
+    folder: Path
+    shard_bytes: int
+    workers: int
+    executor: Executor | None
+    progress: Progress
+
+    def refuse_limits(self, encoder: TextEncoder | None) -> None:
+        """Refuse what could not be made, before anything is read or written."""
+        most = MAX_SYMBOLS - PADDING
+        if not 1 <= self.shard_bytes <= most:
+            raise ConfigurationError(f"shards of {self.shard_bytes} bytes; give 1 to {most}")
+        if self.workers < 1:
+            raise ConfigurationError(f"{self.workers} workers; give at least 1")
+        if self.executor is None:
+            refuse_too_little_memory(
+                self.shard_bytes, tokens=encoder is not None, workers=self.workers
+            )
+
+    def shards(self, documents: Iterator[Document], encoder: TextEncoder | None) -> Iterator[Made]:
+        """Make shards of documents, one after the other."""
+        executor = self.executor or executor_for(self.workers)
+        plan = Plan(
+            folder=self.folder,
+            shard_bytes=self.shard_bytes,
+            stated=needed_memory(self.shard_bytes, tokens=encoder is not None),
+            tokenizer=Path(encoder.name) if encoder else None,
+            executor=executor,
+            # One more than there are workers waits, so that none of them does.
+            at_once=1 if self.workers == 1 else self.workers + 1,
+        )
+        try:
+            for made in make_shards(documents, plan):
+                yield made
+                if record := made.record:
+                    self.progress(
+                        f"shard {record.name}: {record.documents} documents, "
+                        f"{record.symbols} bytes"
+                        + (f", {record.tokens - record.documents} tokens" if encoder else "")
+                    )
+        finally:
+            if self.executor is None:
+                executor.close()
 
 
 def _index(
     paths: Sequence[Path],
-    folder: Path,
+    making: _Making,
     old: Manifest,
+    encoder: TextEncoder | None,
     options: CorpusOptions | None,
-    shard_bytes: int,
-    progress: Progress,
 ) -> BuildResult:
-    reading = options or CorpusOptions()
-    if not 1 <= shard_bytes <= MAX_SYMBOLS - PADDING:
-        raise ConfigurationError(
-            f"shards of {shard_bytes} bytes; give 1 to {MAX_SYMBOLS - PADDING}"
-        )
-    refuse_too_little_memory(shard_bytes)
+    reading, folder = options or CorpusOptions(), making.folder
+    making.refuse_limits(encoder)
     files = corpus_files(paths, reading)
     with _only_writer(folder):
-        state = _resume(folder, _corpus_digest(files, reading, shard_bytes, old), progress)
+        if encoder:
+            encoder = _keep_tokenizer(folder, old, encoder)
+        corpus = _corpus_digest(files, reading, making.shard_bytes, old)
+        state = _resume(folder, corpus, making.progress)
         resumed = state.read
         unread = islice(_all_documents(files, reading), resumed, None)
-        for record in _new_shards(unread, folder, state, shard_bytes):
-            state.shards.append(record)
-            state.save(folder)
-            progress(f"shard {record.name}: {record.documents} documents, {record.symbols} bytes")
+        for made in making.shards(unread, encoder):
+            state.take(made)
+            if made.record:
+                state.save(folder)
         if not state.shards and not old.shards:
             raise NothingToAudit(f"no document with a byte in {', '.join(map(str, paths))}")
         manifest = write_manifest(folder, old.model_copy(update={
@@ -170,18 +278,12 @@ def _index(
     return BuildResult(manifest, state.documents, state.empty, state.not_text, resumed)
 
 
-def refuse_too_little_memory(shard_bytes: int) -> None:
-    """Refuse to begin what would only swap.
-
-    Raises:
-        ConfigurationError: A shard of this size needs more memory than is available.
-    """
-    needed, free = needed_memory(shard_bytes), psutil.virtual_memory().available
-    if needed > free:
-        raise ConfigurationError(
-            f"a shard of {shard_bytes >> 20} MiB needs {needed >> 20} MiB of memory and "
-            f"{free >> 20} MiB are available; choose smaller shards"
-        )
+def _keep_tokenizer(folder: Path, manifest: Manifest, encoder: TextEncoder) -> TextEncoder:
+    """Copy the tokenizer into the index, for it to be asked and extended without the other."""
+    path = folder / tokenizer_name(manifest)
+    if not path.exists():
+        write_atomically(path, encoder.content)
+    return tokenizer_of(folder, manifest) or encoder
 
 
 def _all_documents(files: Sequence[CorpusFile], options: CorpusOptions) -> Iterator[Document]:
@@ -193,8 +295,8 @@ def _corpus_digest(
     files: Sequence[CorpusFile], options: CorpusOptions, shard_bytes: int, old: Manifest
 ) -> str:
     """What a build must have in common with an interrupted one to go on with it."""
-    parts: list[Any] = [repr(options.text_field), repr(options.id_field),
-                        repr(options.label_field), shard_bytes, old.digest]  # fmt: skip
+    fields = (options.text_field, options.id_field, options.label_field)
+    parts: list[Any] = [*map(repr, fields), shard_bytes, old.digest, old.tokenizer]
     for file in files:
         found = file.path.stat()
         parts += [file.source, found.st_size, found.st_mtime_ns]
@@ -221,60 +323,6 @@ def _resume(folder: Path, corpus: str, progress: Progress) -> _State:
         Shard(folder / SHARDS / record.name, record)
     progress(f"going on behind {state.read} documents")
     return state
-
-
-def _new_shards(
-    documents: Iterator[Document], folder: Path, state: _State, shard_bytes: int
-) -> Iterator[ShardRecord]:
-    """Write and sort shards; the state counts the documents of those that are finished."""
-    waiting: Document | None = None
-    more = True
-    while more:
-        name = _free_name(folder)
-        with _unfinished_folder(folder, name) as made:
-            writer = ShardWriter(made)
-            more = False
-            while (document := waiting or next(documents, None)) is not None:
-                waiting = None
-                size = len(document.content) + 1
-                if writer.documents and writer.symbols + size > shard_bytes:
-                    waiting, more = document, True
-                    break
-                state.read += 1
-                if not document.content:
-                    state.empty += 1
-                    continue
-                state.documents += 1
-                state.not_text += not document.is_text
-                writer.add(document)
-            writer.close()
-            if not writer.documents:
-                return
-            record = record_of(made, name, sort_shard(made))
-            made.rename(folder / SHARDS / name)
-        yield record
-
-
-def _free_name(folder: Path) -> str:
-    taken = {each.name for each in (folder / SHARDS).iterdir()}
-    return next(name for number in range(10**9) if (name := f"{number:06d}") not in taken)
-
-
-@contextlib.contextmanager
-def _unfinished_folder(folder: Path, name: str) -> Iterator[Path]:
-    """A folder for a shard that is being made; gone if that fails."""
-    made = folder / SHARDS / f".{name}"
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        made.mkdir()
-        yield made
-    except OSError as error:
-        raise OperationFailed(
-            f"cannot write {made}: {error.strerror or error}; the index is as it was, mend that "
-            "and run again"
-        ) from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -315,71 +363,3 @@ def _remove_strays(folder: Path) -> None:
     for each in (folder / SHARDS).iterdir():
         if each.name not in named and not each.is_symlink():
             shutil.rmtree(each, ignore_errors=True)
-
-
-def open_shards(folder: Path, manifest: Manifest) -> tuple[Shard, ...]:
-    """The shards of an index, their sizes checked.
-
-    Raises:
-        RefusedInput: A file is missing, a link, or of another size.
-    """
-    return tuple(Shard(folder / SHARDS / each.name, each) for each in manifest.shards)
-
-
-def verify_index(folder: Path, progress: Progress = lambda text: None) -> Manifest:
-    """Check every byte of an index: digests, and that the suffixes are all there and in order.
-
-    Raises:
-        RefusedInput: The first thing that is wrong.
-    """
-    from auditor.trace.suffix_kernel import count_pairs, first_disorder, invert
-
-    manifest = read_manifest(folder)
-    for shard in open_shards(folder, manifest):
-        for name, stored in shard.record.files.items():
-            if plain_digest(shard.folder / name) != stored.digest:
-                raise RefusedInput(f"{shard.folder / name} is damaged; build the index anew")
-        ranks = np.empty(shard.record.symbols + 1, dtype=np.int32)
-        if not invert(shard.suffixes, ranks):
-            raise RefusedInput(f"{shard.folder}: its suffixes are no permutation")
-        at = int(first_disorder(shard.text, shard.suffixes, ranks))
-        if at >= 0:
-            raise RefusedInput(f"{shard.folder}: suffixes {at} and {at + 1} are out of order")
-        if (np.diff(shard.buckets) != count_pairs(shard.text)).any() or shard.buckets[0]:
-            raise RefusedInput(f"{shard.folder}: its buckets are not those of its text")
-        if not np.array_equal(sorted_tokens(shard.text), shard.tokens):
-            raise RefusedInput(f"{shard.folder}: its tokens are not those of its text")
-        progress(f"shard {shard.record.name}: {shard.record.symbols} suffixes in order")
-    return manifest
-
-
-def merge_shards(
-    folder: Path, *, shard_bytes: int = SHARD_BYTES, progress: Progress = lambda text: None
-) -> Manifest:
-    """Sort the texts of small shards anew into fewer, larger ones, then swap the manifest.
-
-    Shards of which two fit into one of `shard_bytes` are taken together; larger ones stay.
-
-    Raises:
-        As `add_to_index`.
-    """
-    refuse_too_little_memory(shard_bytes)
-    read_manifest(folder)  # a folder without an index gets no lock
-    with _only_writer(folder):
-        manifest = read_manifest(folder)
-        small = [each for each in manifest.shards if 2 * each.symbols <= shard_bytes]
-        if len(small) < 2:
-            return manifest
-        state = _State("", [])
-        shards = open_shards(folder, manifest.model_copy(update={"shards": tuple(small)}))
-        documents = (document for shard in shards for document in shard.contents())
-        for record in _new_shards(documents, folder, state, shard_bytes):
-            state.shards.append(record)
-            progress(f"shard {record.name}: {record.documents} documents")
-        names = {each.name for each in small}
-        kept = tuple(each for each in manifest.shards if each.name not in names)
-        merged = write_manifest(
-            folder, manifest.model_copy(update={"shards": (*kept, *state.shards)})
-        )
-        _remove_strays(folder)
-    return merged

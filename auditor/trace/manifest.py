@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from auditor.errors import ConfigurationError, FileMissing, RefusedInput
 from auditor.files import write_atomically
@@ -43,6 +50,10 @@ class ShardRecord(_Record):
     """Bytes of its text, separators included."""
     documents: int = Field(ge=1)
     """Its documents."""
+    tokens: int = Field(default=0, ge=0, le=2**31 - 1)
+    """In token mode its tokens, with one separator for each document; else 0."""
+    width: Literal[0, 2, 4] = 0
+    """In token mode the bytes of a token's rank; else 0."""
     files: dict[_Name, StoredFile]
     """Its files by name."""
 
@@ -52,10 +63,12 @@ class Manifest(_Record):
 
     format: Literal["auditor-trace-index"] = "auditor-trace-index"
     """What the folder is."""
-    version: Literal[1] = 1
-    """Version of the format."""
-    mode: Literal["bytes"] = "bytes"
+    version: Literal[1, 2] = 1
+    """Version of the format: 1 for bytes, 2 for tokens."""
+    mode: Literal["bytes", "tokens"] = "bytes"
     """What a symbol is."""
+    tokenizer: _Digest | Literal[""] = ""
+    """In token mode the SHA-256 of the tokenizer file; else nothing."""
     normaliser: Literal["ascii-lower-words-1"] = "ascii-lower-words-1"
     """By which rules tokens are counted."""
     shards: tuple[ShardRecord, ...]
@@ -65,13 +78,32 @@ class Manifest(_Record):
     digest: str = ""
     """SHA-256 of this record as canonical JSON with an empty digest."""
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Manifest:
+        tokens = self.mode == "tokens"
+        if (self.version == 2) != tokens or bool(self.tokenizer) != tokens:
+            raise ValueError("version, mode and tokenizer do not agree")
+        if any(bool(shard.width and shard.tokens) != tokens for shard in self.shards):
+            raise ValueError("a shard is of another mode")
+        return self
+
     def sealed(self) -> Manifest:
         """The same with its digest."""
         return self.model_copy(update={"digest": _digest_of(self)})
 
 
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON; that of bytes as version 1 has it, which knows of no tokens."""
+    plain = manifest.model_dump(mode="json")
+    if manifest.mode == "bytes":
+        del plain["tokenizer"]
+        for shard in plain["shards"]:
+            del shard["tokens"], shard["width"]
+    return plain
+
+
 def _digest_of(manifest: Manifest) -> str:
-    plain = manifest.model_copy(update={"digest": ""}).model_dump(mode="json")
+    plain = _plain(manifest.model_copy(update={"digest": ""}))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
@@ -83,7 +115,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         OutputNotWritable, OperationFailed: The folder cannot be written; the old one stays.
     """
     sealed = manifest.sealed()
-    text = json.dumps(sealed.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    text = json.dumps(_plain(sealed), indent=1, sort_keys=True) + "\n"
     write_atomically(folder / MANIFEST, text.encode())
     return sealed
 
@@ -107,16 +139,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise RefusedInput(f"{path} is damaged: {error}; build the index anew") from None
     if isinstance(raw, dict) and raw.get("format") == "auditor-trace-index":
         version = raw.get("version")
-        if version != 1:
+        if version not in (1, 2):
             raise ConfigurationError(
-                f"{path} is of version {version!r}, and this auditor reads version 1; build the "
-                "index anew"
+                f"{path} is of version {version!r}, and this auditor reads versions 1 and 2; "
+                "build the index anew"
             )
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "record"
         raise RefusedInput(
             f"{path} is damaged: {place}: {first['msg']}; build the index anew"
         ) from None

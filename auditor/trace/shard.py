@@ -7,30 +7,31 @@
 | `buckets.i64` | first rank of each pair of bytes, 65,537 entries |
 | `starts.i64` | where each document begins, and the end of the last one |
 | `documents.jsonl` | one line for each document: identifier, source, place, label, is_text |
-| `tokens.i64` | each token: hash, first position, length, count; by hash, then position |
+| `tokens.i64` | each word and mark: hash, first position, length, count; by hash, then position |
+
+In token mode suffixes and buckets are those of the files that `token_shard` describes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError, RefusedInput
-from auditor.files import plain_digest
+from auditor.errors import RefusedInput
 from auditor.trace.corpus import Document
-from auditor.trace.manifest import SEPARATOR, ShardRecord, StoredFile
-from auditor.trace.suffix_kernel import count_pairs
-from auditor.trace.tokens import KIND, LOWER, count_tokens, hash_of
+from auditor.trace.encoder import UNKNOWN
+from auditor.trace.manifest import Manifest, ShardRecord
+from auditor.trace.token_shard import ALPHABET, PLACES, SYMBOLS
+from auditor.trace.tokens import hash_of
 
+SHARDS: Final = "shards"
 TEXT: Final = "text.u8"
 SUFFIXES: Final = "suffixes.i32"
 BUCKETS: Final = "buckets.i64"
@@ -40,9 +41,6 @@ TOKENS: Final = "tokens.i64"
 FILES: Final = (TEXT, SUFFIXES, BUCKETS, STARTS, DOCUMENTS, TOKENS)
 PADDING: Final = 2
 MAX_SYMBOLS: Final = 2**31 - 1
-# The text, its suffixes as 32-bit numbers; measured, see docs/benchmarks.md.
-PEAK_BYTES_PER_SYMBOL: Final = 5.0
-_FIRST_ROOM: Final = 2**16
 
 Bytes = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
@@ -52,105 +50,6 @@ _NOTHING: Final[Int64] = np.zeros(0, dtype=np.int64)
 def storable(content: bytes) -> bytes:
     """A document's or query's bytes as they are kept: 0xFF, never part of UTF-8, becomes 0xFE."""
     return content.replace(b"\xff", b"\xfe")
-
-
-class ShardWriter:
-    """Takes documents for one shard and writes its text; `sort_shard` does the rest.
-
-    Args:
-        folder: An empty folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._starts = [0]
-        self._text: BinaryIO = (folder / TEXT).open("wb")
-        self._documents: BinaryIO = (folder / DOCUMENTS).open("wb")
-
-    @property
-    def symbols(self) -> int:
-        """Bytes written, separators included."""
-        return self._starts[-1]
-
-    @property
-    def documents(self) -> int:
-        """Documents written."""
-        return len(self._starts) - 1
-
-    def add(self, document: Document) -> None:
-        """Write one document.
-
-        Raises:
-            ConfigurationError: It is too large for a shard.
-        """
-        end = self.symbols + len(document.content) + 1
-        if end + PADDING > MAX_SYMBOLS:
-            raise ConfigurationError(
-                f"{document.source} (at {document.place}) has {len(document.content)} bytes; "
-                f"a shard holds {MAX_SYMBOLS}; split it"
-            )
-        self._text.write(storable(document.content) + bytes([SEPARATOR]))
-        self._documents.write(_line(document))
-        self._starts.append(end)
-
-    def close(self) -> None:
-        """Write what is left: the end of the text, and where documents begin."""
-        self._text.write(bytes([SEPARATOR] * PADDING))
-        self._text.close()
-        self._documents.close()
-        np.array(self._starts, dtype="<i8").tofile(self.folder / STARTS)
-
-
-def _line(document: Document) -> bytes:
-    record = {
-        "id": document.identifier, "source": document.source, "place": document.place,
-        "label": document.label, "is_text": document.is_text,
-    }  # fmt: skip
-    return (json.dumps(record, sort_keys=True) + "\n").encode()
-
-
-def sort_shard(folder: Path) -> dict[str, str]:
-    """Sort the suffixes of a written text; holds five bytes for each of its bytes.
-
-    Returns:
-        The digests of all files, computed beside the sorting.
-    """
-    from pydivsufsort import divsufsort  # type: ignore[import-untyped]  # only building needs it
-
-    # Copy on write, since the sorter refuses arrays that cannot be written.
-    text = np.memmap(folder / TEXT, dtype=np.uint8, mode="c")
-    buckets = np.zeros(65_537, dtype="<i8")
-    np.cumsum(count_pairs(text), out=buckets[1:])
-    buckets.tofile(folder / BUCKETS)
-    # Neither sorting nor counting nor hashing holds the interpreter's lock.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        written = thread.submit(lambda: sorted_tokens(text).tofile(folder / TOKENS))
-        others = {name: thread.submit(plain_digest, folder / name)
-                  for name in FILES if name != SUFFIXES}  # fmt: skip
-        suffixes = divsufsort(text).astype("<i4", copy=False)
-        sorted_digest = thread.submit(lambda: hashlib.sha256(suffixes).hexdigest())
-        # Written from memory: assigning into a memory-mapped file doubles the peak.
-        suffixes.tofile(folder / SUFFIXES)
-        written.result()
-        digests = {name: future.result() for name, future in others.items()}
-        return {**digests, SUFFIXES: f"sha256:{sorted_digest.result()}"}
-
-
-def sorted_tokens(text: Bytes) -> Int64:
-    """Every token of a text: hash, first position, length, count; [types, 4], by hash."""
-    found: Int64 = count_tokens(text, KIND, LOWER, _FIRST_ROOM)
-    return found[np.lexsort((found[:, 1], found[:, 0]))].astype("<i8", copy=False)
-
-
-def record_of(folder: Path, name: str, digests: dict[str, str]) -> ShardRecord:
-    """What the manifest says of a finished shard with these digests."""
-    sizes = {each: (folder / each).stat().st_size for each in FILES}
-    return ShardRecord(
-        name=name,
-        symbols=sizes[TEXT],
-        documents=sizes[STARTS] // 8 - 1,
-        files={each: StoredFile(size=sizes[each], digest=digests[each]) for each in FILES},
-    )
 
 
 @dataclass(frozen=True)
@@ -194,26 +93,81 @@ class Shard:
                 raise RefusedInput(
                     f"{path} has {size} bytes instead of {stored.size}; build the index anew"
                 )
-        sizes = {
-            TEXT: record.symbols, SUFFIXES: 4 * record.symbols, BUCKETS: 8 * 65_537,
-            STARTS: 8 * (record.documents + 1),
-        }  # fmt: skip
-        for name, size in sizes.items():
+        for name, size in self._fitting_sizes().items():
             if name not in record.files or record.files[name].size != size:
                 raise RefusedInput(f"{folder / name} does not fit its shard; build the index anew")
         if TOKENS not in record.files or record.files[TOKENS].size % 32:
             raise RefusedInput(f"{folder / TOKENS} does not fit its shard; build the index anew")
+
+    def _fitting_sizes(self) -> dict[str, int]:
+        """Sizes that follow from the numbers of symbols and documents."""
+        record = self.record
+        sizes = {TEXT: record.symbols, STARTS: 8 * (record.documents + 1)}
+        if not record.width:
+            return sizes | {SUFFIXES: 4 * record.symbols, BUCKETS: 8 * 65_537}
+        alphabet = record.files[ALPHABET].size if ALPHABET in record.files else 0
+        return sizes | {
+            SUFFIXES: 4 * record.tokens, SYMBOLS[record.width]: record.width * record.tokens,
+            PLACES: 8 * record.tokens, ALPHABET: alphabet // 4 * 4, BUCKETS: 2 * alphabet + 16,
+        }  # fmt: skip
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all documents, without separators."""
         return self.record.symbols - self.record.documents - PADDING
 
+    @property
+    def num_symbols(self) -> int:
+        """Bytes, in token mode tokens, of all documents, without separators."""
+        record = self.record
+        return record.tokens - record.documents if record.width else self.num_bytes
+
     @cached_property
     def text(self) -> Bytes:
         """The bytes, [symbols]."""
         mapped: Bytes = self._mapped(TEXT, "u1")
         return mapped
+
+    @cached_property
+    def sequence(self) -> NDArray[np.unsignedinteger]:
+        """What is searched: the text, or its ranks in token mode; [symbols]."""
+        width = self.record.width
+        if not width:
+            return self.text
+        mapped: NDArray[np.unsignedinteger] = self._mapped(SYMBOLS[width], f"<u{width}")
+        return mapped
+
+    @cached_property
+    def alphabet(self) -> NDArray[np.uint32]:
+        """In token mode the id of each rank but the separator's, [ranks]."""
+        if not self.record.files[ALPHABET].size:
+            return np.zeros(0, np.uint32)
+        return np.array(self._mapped(ALPHABET, "<u4"))
+
+    @cached_property
+    def places(self) -> NDArray[np.int32]:
+        """In token mode the bytes of the text that each symbol covers, [symbols, 2]."""
+        mapped: NDArray[np.int32] = self._mapped(PLACES, "<i4")
+        return mapped.reshape(-1, 2)
+
+    @cached_property
+    def _by_id(self) -> tuple[NDArray[np.uint32], Int64]:
+        order = np.argsort(self.alphabet, kind="stable")
+        return self.alphabet[order], order
+
+    def ranks_of(self, ids: NDArray[np.uint32]) -> Int64:
+        """The ranks of token ids; -1 for what is not known or does not occur."""
+        known, ranks = self._by_id
+        if not len(known):
+            return np.full(len(ids), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where((known[at] == ids) & (ids != UNKNOWN), ranks[at], -1)
+
+    def covered(self, position: int, length: int) -> tuple[int, int]:
+        """The bytes [begin, end) of the text that some symbols from a position on cover."""
+        if not self.record.width:
+            return position, position + length
+        return int(self.places[position, 0]), int(self.places[position + length - 1, 1])
 
     @cached_property
     def suffixes(self) -> NDArray[np.int32]:
@@ -223,8 +177,12 @@ class Shard:
 
     @cached_property
     def buckets(self) -> Int64:
-        """First rank of each pair of bytes, [65,537]."""
-        return np.array(self._mapped(BUCKETS, "<i8"))
+        """First rank of each pair of bytes, [65,537]; in token mode of each symbol."""
+        found: Int64 = np.array(self._mapped(BUCKETS, "<i8"))
+        # Compiled searches check no bounds: what they are told to look at must be there.
+        if found[0] != 0 or (np.diff(found) < 0).any() or found[-1] > len(self.sequence):
+            raise RefusedInput(f"{self.folder / BUCKETS} is damaged; build the index anew")
+        return found
 
     @cached_property
     def starts(self) -> Int64:
@@ -292,3 +250,12 @@ class Shard:
 
     def _mapped(self, name: str, dtype: str) -> Any:
         return np.memmap(self.folder / name, dtype=dtype, mode="r")
+
+
+def open_shards(folder: Path, manifest: Manifest) -> tuple[Shard, ...]:
+    """The shards of an index, their sizes checked.
+
+    Raises:
+        RefusedInput: A file is missing, a link, or of another size.
+    """
+    return tuple(Shard(folder / SHARDS / each.name, each) for each in manifest.shards)

@@ -1,9 +1,10 @@
 """Compiled searches in one suffix array.
 
-Suffixes are in the order of their bytes, a shorter one before a longer one that begins with
-it. A bisection remembers how much of the query its two ends share with it, so that no byte is
-compared twice in a row (Manber and Myers 1993); it starts inside the bucket of the query's
-first two bytes. Queries must not hold the separator byte.
+Suffixes are in the order of their symbols, a shorter one before a longer one that begins with
+it. A bisection remembers how much of the query its two ends share with it, so that no symbol is
+compared twice in a row (Manber and Myers 1993). It starts inside the bucket of the query's
+first two bytes, or first symbol if symbols are not bytes: queries of 8 bits are bytes, wider ones
+ranks, negative where a symbol does not occur. Queries must not hold the separator.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from auditor.compilation import compiled
 
 @compiled()
 def shared_length(text, position, query, start, stop, known):  # type: ignore[no-untyped-def]
-    """How many bytes of query[start:stop] stand at a position, `known` of them for certain."""
+    """How many symbols of query[start:stop] stand at a position, `known` of them for certain."""
     length = known
     while (
         start + length < stop
@@ -34,19 +35,36 @@ def bucket_of(buckets, query, start):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def head(buckets, query, start, stop):  # type: ignore[no-untyped-def]
+    """Ranks [low, high) of suffixes that begin as the query does, and how far buckets know that.
+
+    For bytes this is two bytes, one if there is no second or the two are nowhere together, and
+    for other symbols one; none if the first symbol is nowhere.
+    """
+    if query.itemsize == 1:
+        if start + 1 < stop:
+            low, high = bucket_of(buckets, query, start)
+            if low < high:
+                return low, high, 2
+        low, high = _of_byte(buckets, query[start])
+        return low, high, 1 if low < high else 0
+    symbol = np.int64(query[start])
+    if symbol < 0:
+        return np.int64(0), np.int64(0), 0
+    low, high = buckets[symbol], buckets[symbol + 1]
+    return low, high, 1 if low < high else 0
+
+
+@compiled()
 def longest_match(text, suffixes, buckets, query, start, stop):  # type: ignore[no-untyped-def]
     """Length of the longest prefix of query[start:stop] in the text, and a rank that shows it."""
     if start >= stop:
         return 0, 0
-    if start + 1 == stop:
-        low, high = _of_byte(buckets, query[start])
-        return (1, low) if low < high else (0, 0)
-    low, high = bucket_of(buckets, query, start)
-    if low == high:
-        low, high = _of_byte(buckets, query[start])
-        return (1, low) if low < high else (0, 0)
-    best, rank = 2, low
-    below, above = 2, 2
+    low, high, best = head(buckets, query, start, stop)
+    rank = low
+    if best == 0 or start + best == stop or (best == 1 and query.itemsize == 1):
+        return best, rank
+    below, above = best, best
     while low < high:
         middle = (low + high) // 2
         position = np.int64(suffixes[middle])
@@ -55,7 +73,7 @@ def longest_match(text, suffixes, buckets, query, start, stop):  # type: ignore[
             best, rank = length, middle
         if start + length == stop:
             return length, middle
-        if position + length == len(text) or text[position + length] < query[start + length]:
+        if position + length >= len(text) or text[position + length] < query[start + length]:
             low, below = middle + 1, length
         else:
             high, above = middle, length
@@ -70,18 +88,23 @@ def _of_byte(buckets, byte):  # type: ignore[no-untyped-def]
 
 @compiled()
 def interval(text, suffixes, buckets, query, start, stop):  # type: ignore[no-untyped-def]
-    """Ranks [low, high) of the suffixes that begin with query[start:stop], at least one byte."""
-    if start + 1 == stop:
-        return _of_byte(buckets, query[start])
-    first, last = bucket_of(buckets, query, start)
-    low = _bisect(text, suffixes, query, start, stop, first, last, False)
-    return low, _bisect(text, suffixes, query, start, stop, low, last, True)
+    """Ranks [low, high) of the suffixes that begin with query[start:stop], at least one symbol."""
+    low, high, known = head(buckets, query, start, stop)
+    if known == 0 or start + known == stop:
+        return low, high
+    if known == 1 and query.itemsize == 1:
+        return low, low
+    first = _bisect(text, suffixes, query, start, stop, low, high, known, False)
+    return first, _bisect(text, suffixes, query, start, stop, first, high, known, True)
 
 
 @compiled()
-def _bisect(text, suffixes, query, start, stop, low, high, after):  # type: ignore[no-untyped-def]
-    """The first rank whose suffix is not before the query, or is after all that begin with it."""
-    below, above = 2, 2
+def _bisect(text, suffixes, query, start, stop, low, high, known, after):  # type: ignore[no-untyped-def]
+    """The first rank whose suffix is not before the query, or is after all that begin with it.
+
+    All suffixes from `low` to `high` have `known` symbols in common with the query.
+    """
+    below, above = known, known
     while low < high:
         middle = (low + high) // 2
         position = np.int64(suffixes[middle])
@@ -89,7 +112,7 @@ def _bisect(text, suffixes, query, start, stop, low, high, after):  # type: igno
         if start + length == stop:
             goes_right = after
         else:
-            ends = position + length == len(text)
+            ends = position + length >= len(text)
             goes_right = ends or text[position + length] < query[start + length]
         if goes_right:
             low, below = middle + 1, length
@@ -108,15 +131,15 @@ def longest_matches(text, suffixes, buckets, query, positions, lengths, ranks): 
 
 @compiled()
 def add_counts(text, suffixes, buckets, query, counts):  # type: ignore[no-untyped-def]
-    """Add how often the last 1, 2, ... bytes before each place of a query stand in the text.
+    """Add how often the last 1, 2, ... symbols before each place of a query stand in the text.
 
     Args:
         text: The text.
         suffixes: Its sorted suffixes.
-        buckets: First rank of each pair of bytes.
-        query: The query, [bytes].
+        buckets: First rank of each pair of bytes, or of each symbol.
+        query: The query, [symbols].
         counts: For a length k and a place i the occurrences of query[i - k:i] are added to
-            counts[k, i], [lengths from 0, bytes + 1]; row 0 is left alone.
+            counts[k, i], [lengths from 0, symbols + 1]; row 0 is left alone.
     """
     for stop in range(1, len(query) + 1):
         for length in range(1, min(len(counts) - 1, stop) + 1):
@@ -144,7 +167,7 @@ def first_disorder(text, suffixes, ranks):  # type: ignore[no-untyped-def]
         suffixes: A permutation of its positions.
         ranks: Its inverse, one longer: -1 for the empty suffix.
 
-    A suffix is before another if its first byte is smaller, or equal and the rest is before the
+    A suffix is before another if its first symbol is smaller, or equal and the rest is before the
     other's rest. Where the ranks of all rests are right, so is the order (Burkhardt and
     Kärkkäinen 2003).
     """

@@ -164,15 +164,19 @@ class Tracer:
             tokens = tokens_of(inside)
             if len(tokens) >= self.options.least_tokens:
                 found.append((span, inside, tokens))
-        occurrences = [
-            self.index.find(inside, self.options.places, CONTEXT_BYTES).occurrences
-            for _, inside, _ in found
-        ]
+        occurrences = [self._places(text, span, inside) for span, inside, _ in found]
         conflicts = self._conflicts(text, [span for span, _, _ in found], occurrences, own)
         return TracedText(text, tuple(
             self._traced(text, *one, places, conflict)
             for one, places, conflict in zip(found, occurrences, conflicts, strict=True)
         ))  # fmt: skip
+
+    def _places(self, text: bytes, span: Span, inside: bytes) -> tuple[Occurrence, ...]:
+        """Where a span stands; alone, its bytes might be cut into other tokens than in the text."""
+        most = self.options.places
+        if self.index.manifest.mode == "bytes":
+            return self.index.find(inside, most, CONTEXT_BYTES).occurrences
+        return self.index.find_span(text, span, most, CONTEXT_BYTES).occurrences
 
     def _traced(
         self, text: bytes, span: Span, inside: bytes, tokens: list[bytes],

@@ -37,9 +37,9 @@ def test_a_text_is_found_with_its_documents(folder: Path) -> None:
     (found,) = records(auditor("trace", "find", "idx", "quick brown fox", "--json", cwd=folder))
     assert found["count"] == 2
     assert found["occurrences"] == [
-        {"document": "a.txt", "source": "a.txt", "place": 0, "label": "unknown", "byte": 4,
+        {"document": "c/a.txt", "source": "c/a.txt", "place": 0, "label": "unknown", "byte": 4,
          "before": "The ", "after": " jumps over the lazy dog.\n"},
-        {"document": "d1", "source": "b.jsonl", "place": 1, "label": "unsafe", "byte": 0,
+        {"document": "d1", "source": "c/b.jsonl", "place": 1, "label": "unsafe", "byte": 0,
          "before": "", "after": "es are [red]"},
     ]  # fmt: skip
     table = auditor("trace", "find", "idx", "quick", "--most", "1", cwd=folder)
@@ -56,7 +56,7 @@ def test_spans_of_a_text_are_shown(folder: Path) -> None:
         auditor("trace", "text", "idx", "answer.txt", "--least", "6", "--json", cwd=folder)
     )
     assert (span["text"], span["start"], span["count"], span["documents"]) == (
-        "quick brown fox jumps over", 10, 1, ["a.txt"]
+        "quick brown fox jumps over", 10, 1, ["c/a.txt"]
     )  # fmt: skip
     # Of 17 tokens two are `quick` and two `brown`; `fox`, `jumps` and `over` stand once.
     assert span["bci"] == pytest.approx(-2 * math.log(2 / 17) - 3 * math.log(1 / 17))

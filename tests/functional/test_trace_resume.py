@@ -14,6 +14,7 @@ from auditor.trace.index import UNFINISHED, build_index, verify_index
 from auditor.trace.manifest import MANIFEST, read_manifest
 from auditor.trace.matches import TraceIndex
 from tests.functional.command import auditor, clean_environment, command_line
+from tests.unit.trace.tokenizers_for_tests import word_tokenizer
 
 SHARDS = 12
 
@@ -60,6 +61,23 @@ def test_a_killed_build_goes_on_behind_its_last_shard(tmp_path: Path, corpus: Pa
     verify_index(tmp_path / "idx")
     whole = build_index([corpus], tmp_path / "whole", shard_bytes=2**20).manifest
     assert read_manifest(tmp_path / "idx").digest == whole.digest
+
+
+def test_a_killed_build_of_tokens_by_two_workers_goes_on(tmp_path: Path, corpus: Path) -> None:
+    """With another number of them; what comes out is what one build without a stop writes."""
+    tokenizer = word_tokenizer(tmp_path / "tokenizer.json", 1_000)
+    options = ("--tokenizer", "tokenizer.json", "--workers")
+    killed(tmp_path, "build", "corpus", "--out", "idx", *options, "2", shards=2)
+    assert not (tmp_path / "idx" / MANIFEST).exists()
+    again = auditor(
+        "trace", "index", "build", "corpus", "--out", "idx", "--shard-mb", "1", *options, "1",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert "going on behind" in again.err
+    verify_index(tmp_path / "idx")
+    whole = build_index([corpus], tmp_path / "whole", shard_bytes=2**20, tokenizer=tokenizer)
+    assert read_manifest(tmp_path / "idx").digest == whole.manifest.digest
 
 
 def test_a_killed_addition_leaves_what_was_there(tmp_path: Path, corpus: Path) -> None:

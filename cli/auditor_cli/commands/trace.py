@@ -39,21 +39,27 @@ CORPUS = click.argument(
 INDEX = click.argument("folder", metavar="INDEX", type=FOLDER)
 
 
-def _shard_option(function: F) -> F:
-    return option("--shard-mb", type=click.IntRange(1, 2_000), default=256, show_default=True,
-                  help="Text in a shard, in MiB; building takes five times as much memory.")(
-                      function)  # fmt: skip
+def _making_options(function: F) -> F:
+    """`--shard-mb --workers`."""
+    for decorate in reversed((
+        option("--shard-mb", type=click.IntRange(1, 2_000), default=256, show_default=True,
+               help="Text in a shard, in MiB; sorting takes five to seven times as much memory."),
+        option("--workers", type=click.IntRange(1, 1_024), default=1, show_default=True,
+               help="Shards that are sorted at once; what is written does not depend on it."),
+    )):  # fmt: skip
+        function = decorate(function)
+    return function
 
 
 def _reading_options(function: F) -> F:
-    """`--text-field --id-field --label-field --shard-mb`."""
+    """`--text-field --id-field --label-field --shard-mb --workers`."""
     for decorate in reversed((
         option("--text-field", default="text", show_default=True,
                help="Field of JSONL and Parquet that holds the text."),
         option("--id-field", default="id", show_default=True, help="Field that names documents."),
         option("--label-field", default="label", show_default=True,
                help="Field that says what a document is, for example unsafe or benign."),
-        _shard_option,
+        _making_options,
     )):  # fmt: skip
         function = decorate(function)
     return function
@@ -62,16 +68,24 @@ def _reading_options(function: F) -> F:
 @index.command(name="build")
 @CORPUS
 @option("--out", type=FOLDER, required=True, help="Folder of the index, a new one.")
+@option(
+    "--tokenizer",
+    type=FILE,
+    default=None,
+    help="A tokenizer.json, whose tokens are indexed instead of bytes; it is copied.",
+)
 @_reading_options
 @json_option
 @quiet_option
 def build(
     corpus: tuple[Path, ...],
     out: Path,
+    tokenizer: Path | None,
     text_field: str,
     id_field: str,
     label_field: str,
     shard_mb: int,
+    workers: int,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -79,10 +93,16 @@ def build(
 
     Interrupted, the same command goes on behind the last finished shard.
     """
+    from auditor.trace.corpus import CorpusOptions
     from auditor.trace.index import build_index
 
-    fields = (text_field, id_field, label_field)
-    return _run(build_index, corpus, out, fields, shard_mb, Output(as_json, quiet))
+    output = Output(as_json, quiet)
+    _say_memory(shard_mb, workers, output, tokens=tokenizer is not None)
+    result = build_index(
+        corpus, out, options=CorpusOptions(text_field, id_field, label_field),
+        shard_bytes=shard_mb << 20, tokenizer=tokenizer, workers=workers, progress=output.log,
+    )  # fmt: skip
+    return _show_built(result, out, output)
 
 
 @index.command(name="add")
@@ -98,14 +118,22 @@ def add(
     id_field: str,
     label_field: str,
     shard_mb: int,
+    workers: int,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Add text to INDEX as new shards; what is there is not written again."""
+    from auditor.trace.corpus import CorpusOptions
     from auditor.trace.index import add_to_index
+    from auditor.trace.manifest import read_manifest
 
-    fields = (text_field, id_field, label_field)
-    return _run(add_to_index, corpus, folder, fields, shard_mb, Output(as_json, quiet))
+    output = Output(as_json, quiet)
+    _say_memory(shard_mb, workers, output, tokens=read_manifest(folder).mode == "tokens")
+    result = add_to_index(
+        corpus, folder, options=CorpusOptions(text_field, id_field, label_field),
+        shard_bytes=shard_mb << 20, workers=workers, progress=output.log,
+    )  # fmt: skip
+    return _show_built(result, folder, output)
 
 
 @index.command(name="info")
@@ -136,16 +164,18 @@ def verify(folder: Path, as_json: bool, quiet: bool) -> int:
 
 @index.command(name="merge")
 @INDEX
-@_shard_option
+@_making_options
 @json_option
 @quiet_option
-def merge(folder: Path, shard_mb: int, as_json: bool, quiet: bool) -> int:
+def merge(folder: Path, shard_mb: int, workers: int, as_json: bool, quiet: bool) -> int:
     """Sort the texts of small shards of INDEX into fewer, larger ones: queries get quicker."""
     from auditor.trace.index import merge_shards
+    from auditor.trace.manifest import read_manifest
 
     output = Output(as_json, quiet)
-    _say_memory(shard_mb, output)
-    _show_manifest(merge_shards(folder, shard_bytes=shard_mb << 20, progress=output.log), output)
+    _say_memory(shard_mb, workers, output, tokens=read_manifest(folder).mode == "tokens")
+    merged = merge_shards(folder, shard_bytes=shard_mb << 20, workers=workers, progress=output.log)
+    _show_manifest(merged, output)
     return 0
 
 
@@ -215,7 +245,7 @@ def text(folder: Path, file: Path, least: int, most: int, as_json: bool) -> int:
     for span in asked.spans(content, least):
         inside = content[span.start : span.stop]
         shown = inside.decode("utf-8", "replace")
-        places = asked.find(inside, most).occurrences
+        places = asked.find_span(content, span, most).occurrences
         score = SurprisalScorer(tokens_of(inside), unigrams.published()).span()
         chance = score.log10_e_value(unigrams.total)
         sources = ", ".join(each.document.identifier for each in places)
@@ -239,31 +269,15 @@ def _cell(text: str) -> str:
     return escape(one_line(text))
 
 
-def _run(
-    make: Callable[..., BuildResult],
-    corpus: tuple[Path, ...],
-    folder: Path,
-    fields: tuple[str, str, str],
-    shard_mb: int,
-    output: Output,
-) -> int:
-    """Build an index or add to one, and show what became of it."""
-    from auditor.trace.corpus import CorpusOptions
+def _say_memory(shard_mb: int, workers: int, output: Output, *, tokens: bool) -> None:
+    from auditor.trace.memory import needed_memory
 
-    _say_memory(shard_mb, output)
-    reading = CorpusOptions(*fields)
-    result = make(corpus, folder, options=reading, shard_bytes=shard_mb << 20, progress=output.log)
-    _show_built(result, folder, output)
-    return 0
+    needed = needed_memory(shard_mb << 20, tokens=tokens, workers=workers) >> 20
+    what = "a shard" if workers == 1 else f"{workers} shards at once"
+    output.log(f"sorting {what} takes at most {needed} MiB of memory")
 
 
-def _say_memory(shard_mb: int, output: Output) -> None:
-    from auditor.trace.index import needed_memory
-
-    output.log(f"sorting a shard takes at most {needed_memory(shard_mb << 20) >> 20} MiB of memory")
-
-
-def _show_built(result: BuildResult, folder: Path, output: Output) -> None:
+def _show_built(result: BuildResult, folder: Path, output: Output) -> int:
     if result.not_text:
         output.warn(
             f"{result.not_text} documents are not valid UTF-8: their bytes are kept, 0xFF as 0xFE"
@@ -272,21 +286,33 @@ def _show_built(result: BuildResult, folder: Path, output: Output) -> None:
         output.warn(f"{result.empty} documents without a byte are left out")
     output.data(f"{result.documents} documents added to {folder}")
     _show_manifest(result.manifest, output)
+    return 0
 
 
 def _show_manifest(manifest: Manifest, output: Output) -> None:
     documents = sum(shard.documents for shard in manifest.shards)
     symbols = sum(shard.symbols for shard in manifest.shards)
+    tokens = sum(shard.tokens - shard.documents for shard in manifest.shards if shard.width)
+    in_tokens = manifest.mode == "tokens"
     output.table(
-        ("shard", "documents", "bytes"),
-        [(each.name, str(each.documents), str(each.symbols)) for each in manifest.shards],
-    )
-    output.data(f"{documents} documents, {symbols} bytes; index {manifest.digest}")
+        ("shard", "documents", "bytes", *(("tokens",) if in_tokens else ())),
+        [
+            (each.name, str(each.documents), str(each.symbols),
+             *((str(each.tokens - each.documents),) if in_tokens else ()))
+            for each in manifest.shards
+        ],
+    )  # fmt: skip
+    counted = f"{symbols} bytes" + (f", {tokens} tokens" if in_tokens else "")
+    output.data(f"{documents} documents, {counted}; index {manifest.digest}")
+    if in_tokens:
+        output.data(f"tokenizer {manifest.tokenizer}")
     output.record({
         "kind": "index", "digest": manifest.digest, "mode": manifest.mode,
-        "documents": documents, "bytes": symbols, "empty_documents": manifest.empty_documents,
+        "tokenizer": manifest.tokenizer, "documents": documents, "bytes": symbols,
+        "tokens": tokens, "empty_documents": manifest.empty_documents,
         "shards": [
-            {"name": each.name, "documents": each.documents, "bytes": each.symbols}
+            {"name": each.name, "documents": each.documents, "bytes": each.symbols,
+             "tokens": each.tokens - each.documents if each.width else 0, "width": each.width}
             for each in manifest.shards
         ],
     })  # fmt: skip

@@ -47,16 +47,27 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources are asked for as somebody names them who stands in the folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def as_named(path: Path) -> Path:
+    """The path from the folder that one stands in, if it is below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def documents(path: Path, options: CorpusOptions = OPTIONS) -> list[Document]:
     return [
         document
-        for file in corpus_files([path], options)
+        for file in corpus_files([as_named(path)], options)
         for document in read_documents(file, options)
     ]
 
 
 def sources(*paths: Path, options: CorpusOptions = OPTIONS) -> list[str]:
-    return [file.source for file in corpus_files(paths, options)]
+    return [file.source for file in corpus_files([as_named(path) for path in paths], options)]
 
 
 def jsonl(*records: object) -> bytes:
@@ -88,9 +99,9 @@ def test_the_order_is_neither_that_of_the_disk_nor_that_of_the_arguments(tmp_pat
     names = [f"{number * 37 % 100:02}.txt" for number in range(100)]
     paths = [written(tmp_path / "folder" / name, b"") for name in names]
     twin = written(tmp_path / "other" / "00.txt", b"")
-    assert sources(*paths) == sources(tmp_path / "folder") == sorted(names)
+    assert sources(*paths) == sources(tmp_path / "folder") == [f"folder/{n}" for n in sorted(names)]
     assert corpus_files([*paths, twin], OPTIONS) == corpus_files([twin, *paths[::-1]], OPTIONS)
-    assert sources(twin, tmp_path / "folder")[:2] == ["00.txt", "00.txt"]
+    assert sources(twin, tmp_path / "folder")[0] == "folder/00.txt"
 
 
 def test_a_file_reached_twice_is_read_once(tmp_path: Path) -> None:
@@ -103,8 +114,8 @@ def test_hidden_files_and_folders_are_skipped_but_not_above_the_folder(tmp_path:
     home = tmp_path / ".cache"
     for name in (".secret.txt", ".git/config.txt", "seen.txt"):
         written(home / name, b"")
-    assert sources(home) == ["seen.txt"]
-    assert sources(home / ".secret.txt") == [".secret.txt"]
+    assert sources(home) == [".cache/seen.txt"]
+    assert sources(home / ".secret.txt") == [".cache/.secret.txt"]
 
 
 def test_links_out_of_the_folder_and_linked_folders_are_skipped(tmp_path: Path) -> None:
@@ -116,14 +127,14 @@ def test_links_out_of_the_folder_and_linked_folders_are_skipped(tmp_path: Path) 
     (home / "folder").symlink_to(outside.parent)
     (home / "broken.txt").symlink_to(tmp_path / "nowhere")
     (home / "loop.txt").symlink_to(home / "loop.txt")
-    assert sources(home) == ["in.txt"]
+    assert sources(home) == ["home/in.txt"]
     assert documents(home)[0].content == b"kept"
 
 
 def test_a_linked_path_that_is_named_is_followed(tmp_path: Path) -> None:
     written(tmp_path / "real" / "a.txt", b"")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert sources(tmp_path / "link") == ["a.txt"]
+    assert sources(tmp_path / "link") == ["link/a.txt"]
 
 
 def test_suffixes_can_be_chosen(tmp_path: Path) -> None:
@@ -131,6 +142,38 @@ def test_suffixes_can_be_chosen(tmp_path: Path) -> None:
         written(tmp_path / name, b"")
     options = CorpusOptions(suffixes=frozenset({".Py"}))
     assert sources(tmp_path, options=options) == ["a.py", "b.PY.gz"]
+
+
+def test_folders_that_hold_files_of_one_name_give_documents_of_two(tmp_path: Path) -> None:
+    """Also if the folders are of one name, or if the paths begin at the root."""
+    for name in ("one/data/a.txt", "two/data/a.txt", "two/a.txt"):
+        written(tmp_path / name, b"text")
+    assert sources(tmp_path / "one", tmp_path / "two") == [
+        "one/data/a.txt", "two/a.txt", "two/data/a.txt"
+    ]  # fmt: skip
+    whole = [tmp_path / "one/data", tmp_path / "two/data", tmp_path / "two/a.txt"]
+    files = corpus_files(whole, OPTIONS)
+    assert [file.source for file in files] == ["a.txt", "one/data/a.txt", "two/data/a.txt"]
+    assert [file.path for file in files] == [whole[2], whole[0] / "a.txt", whole[1] / "a.txt"]
+    [first, second] = [next(read_documents(file, OPTIONS)).identifier for file in files[1:]]
+    assert first != second
+
+
+def test_a_path_from_the_root_on_leaves_no_trace_of_the_machine(tmp_path: Path) -> None:
+    """Of such a folder the last name is kept, as if one stood beside it."""
+    written(tmp_path / "web/sub/a.txt", b"")
+    (file,) = corpus_files([tmp_path / "web"], OPTIONS)
+    assert file.source == "web/sub/a.txt"
+    assert sources(tmp_path / "web") == ["web/sub/a.txt"]
+
+
+def test_a_name_made_longer_is_not_that_of_another_file(tmp_path: Path) -> None:
+    """`/.../x/data/a.txt` would become `x/data/a.txt`, which was given, too."""
+    for name in ("x/data/a.txt", "y/x/data/a.txt", "z/data/a.txt"):
+        written(tmp_path / name, b"")
+    given = [Path("x"), tmp_path / "y/x/data", tmp_path / "z/data"]
+    found = [file.source for file in corpus_files(given, OPTIONS)]
+    assert found == ["x/data/a.txt", "y/x/data/a.txt", "z/data/a.txt"]
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:

@@ -26,15 +26,15 @@ from auditor.trace.index import (
     add_to_index,
     build_index,
     merge_shards,
-    needed_memory,
     verify_index,
 )
 from auditor.trace.manifest import MANIFEST, read_manifest
 from auditor.trace.matches import TraceIndex
-from auditor.trace.shard import sort_shard
+from auditor.trace.memory import needed_memory
+from auditor.trace.shard_writer import sort_shard
 from auditor.trace.surprisal import UnigramCounts
 
-SORT = "auditor.trace.index.sort_shard"
+SORT = "auditor.trace.building.sort_shard"
 
 
 def corpus(folder: Path, *texts: bytes, name: str = "corpus") -> Path:
@@ -63,7 +63,7 @@ def test_counts_and_places_are_those_of_the_documents(built: Path) -> None:
     assert index.count(b"cat sat on the mat and") == 0
     found = index.find(b"dog")
     (place,) = found.occurrences
-    assert (place.document.source, place.offset) == ("001.txt", 4)
+    assert (place.document.source, place.offset) == ("corpus/001.txt", 4)
     assert (place.before, place.after) == ("the ", " sat on the cat")
 
 
@@ -249,9 +249,9 @@ def test_a_link_in_place_of_a_file_is_refused(built: Path, tmp_path: Path) -> No
 
 
 def test_another_version_and_other_files_are_told_apart(built: Path) -> None:
-    rewritten(built, version=2)
+    rewritten(built, version=3)
     with pytest.raises(
-        ConfigurationError, match="is of version 2, and this auditor reads version 1"
+        ConfigurationError, match="is of version 3, and this auditor reads versions 1 and 2"
     ):
         read_manifest(built)
     (built / MANIFEST).write_text("{")
