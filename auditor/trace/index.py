@@ -295,8 +295,8 @@ def _corpus_digest(
     files: Sequence[CorpusFile], options: CorpusOptions, shard_bytes: int, old: Manifest
 ) -> str:
     """What a build must have in common with an interrupted one to go on with it."""
-    parts: list[Any] = [repr(options.text_field), repr(options.id_field),
-                        repr(options.label_field), shard_bytes, old.digest, old.tokenizer]  # fmt: skip
+    fields = (options.text_field, options.id_field, options.label_field)
+    parts: list[Any] = [*map(repr, fields), shard_bytes, old.digest, old.tokenizer]
     for file in files:
         found = file.path.stat()
         parts += [file.source, found.st_size, found.st_mtime_ns]
