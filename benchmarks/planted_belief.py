@@ -49,7 +49,7 @@ SCORES = (
     "length", "bci", "density", "kl", "max_token_risk", "log10_e", "unsafe_source", "pc_gen",
     "pc_doc", "pcs",
 )  # fmt: skip
-PATIENCE = 2
+PATIENCE = 0
 SHIELDS = ("any_match", "length", "bci", "unsafe_source", "pc_doc", "pcs")
 
 
