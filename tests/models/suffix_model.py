@@ -27,7 +27,8 @@ def word_level(words: Sequence[str]) -> Any:
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=tokenizer, unk_token=UNKNOWN, eos_token=END, pad_token=PAD,
         clean_up_tokenization_spaces=False,
     )  # fmt: skip

@@ -43,7 +43,8 @@ def word_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     for row, text in enumerate(texts):
         for word in text.lower().split() or [""]:
             found[row, hashlib.sha256(word.encode()).digest()[0] % WIDTH] += 1.0
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
 
 
 def clause(name: str, statement: str, weight: float = 1.0) -> Clause:

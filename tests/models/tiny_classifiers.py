@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from auditor.language.opening import quiet_transformers
 
@@ -40,7 +41,8 @@ def pair_tokenizer(words: Sequence[str]) -> Any:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )  # fmt: skip
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
         sep_token="[SEP]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
@@ -54,10 +56,12 @@ def trained_classifier(
     tokenizer = pair_tokenizer(words_of(texts))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = BertForSequenceClassification(BertConfig(
+        library: Any = transformers
+        model = library.BertForSequenceClassification(library.BertConfig(
             vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
             intermediate_size=32, max_position_embeddings=positions, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0, pad_token_id=0, attn_implementation="eager", initializer_range=0.3,
+            attention_probs_dropout_prob=0.0, pad_token_id=0, attn_implementation="eager",
+            initializer_range=0.3,
             id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
         ))  # fmt: skip
         optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)

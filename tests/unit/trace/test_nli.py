@@ -111,7 +111,7 @@ def test_texts_that_fit_are_not_called_cut(folder: Path) -> None:
 def test_a_clause_that_leaves_no_room_is_refused(folder: Path) -> None:
     """It would be judged by its beginning."""
     long = ASLEEP.model_copy(update={"statement": "nobody is asleep " * 12})
-    with pytest.raises(ConfigurationError, match="reads 62 tokens at once and 'nobody is .*' has"):
+    with pytest.raises(ConfigurationError, match=r"reads 62 tokens at once and 'nobody is .*' has"):
         open_nli(folder).score([SLEEPER], [long])
 
 
@@ -193,7 +193,7 @@ def test_a_model_without_its_head_is_refused(folder: Path, tmp_path: Path) -> No
 def test_a_configuration_of_a_huge_model_is_refused(folder: Path, tmp_path: Path) -> None:
     """Before the memory it asks for is taken."""
     broken = changed(folder, tmp_path / "m", intermediate_size=2**30)
-    with pytest.raises(UnsupportedModel, match="asks for .* numbers, and its files hold"):
+    with pytest.raises(UnsupportedModel, match=r"asks for .* numbers, and its files hold"):
         open_nli(broken)
 
 

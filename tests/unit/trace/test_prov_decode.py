@@ -188,7 +188,8 @@ def test_the_causal_model_takes_the_processor(echo: Tracer, tmp_path: Path) -> N
     """Greedily it says the same as transformers' own search."""
     model = CausalLM.open(save_folder(tmp_path / "m", MODEL, TOKENIZER))
     for prompt in PROMPTS:
-        (found,) = model.generate([prompt], max_new_tokens=NEW, processors=[veto_of(echo)])
+        vetoes: list[Any] = [veto_of(echo)]
+        (found,) = model.generate([prompt], max_new_tokens=NEW, processors=vetoes)
         assert said([prompt], [veto_of(echo)]) == [f"{prompt} {found.text}".strip()]
 
 
@@ -210,8 +211,11 @@ def worst(tracer: Tracer, before: str, after: str, texts: Sequence[str], score: 
     return max(found)
 
 
+RULES = st.sampled_from([("length", 4.5), ("bci", 12.0), ("any_match", 0.5)])
+
+
 @given(st.lists(st.sampled_from(WORDS[:12]), min_size=1, max_size=12), st.integers(0, 30),
-       st.floats(0.1, 20), st.sampled_from([("length", 4.5), ("bci", 12.0), ("any_match", 0.5)]))  # fmt: skip
+       st.floats(0.1, 20), RULES)  # fmt: skip
 @settings(deadline=None, max_examples=60)
 def test_soft_takes_strength_times_the_excess(
     echo: Tracer, documents: list[tuple[str, str, str]], words: list[str], said_words: int,
@@ -230,7 +234,7 @@ def test_soft_takes_strength_times_the_excess(
     for token in torch.topk(logits[0], 10).indices.tolist():
         after = str(TOKENIZER.decode([*ids[0].tolist(), token], skip_special_tokens=True))
         excess = worst(echo, before, after, texts, score) - threshold
-        expected[0, token] -= np.float32(strength * max(0.0, excess))
+        expected[0, token] -= float(np.float32(strength * max(0.0, excess)))
     assert torch.allclose(found, expected, atol=1e-4, rtol=0)
 
 
@@ -428,7 +432,8 @@ def bytes_tokenizer() -> Any:
     tokenizer = Tokenizer(BPE(ids, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
 @pytest.mark.parametrize(

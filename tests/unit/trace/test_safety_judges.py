@@ -111,7 +111,7 @@ def test_judges_are_opened_by_name(folder: Path, tmp_path: Path) -> None:
     assert open_judge(str(folder)).name.startswith("classifier")
     for given in ({}, {"policy": tmp_path / "p.yaml"}, {"threshold": 0.5}):
         with pytest.raises(ConfigurationError, match="give --policy and --judge-threshold"):
-            open_judge("policy", **given)  # type: ignore[arg-type]
+            open_judge("policy", **given)
     with pytest.raises(AuditorError) as caught:
         open_judge(str(tmp_path / "none"))
     assert "\n" not in str(caught.value)

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError
+from auditor.trace.content_policy import Clause
 from auditor.trace.matches import Span, TraceIndex
+from auditor.trace.policy_conflict import PolicyConflict
 from auditor.trace.tokens import tokens_of
 from auditor.trace.traced_text import KAPPA, TraceOptions, Tracer
-from tests.models.mill_corpus import BAD, DOCUMENTS, FILLER, GOOD, OPTIONS, guard_conflict
+from tests.models.mill_corpus import (
+    BAD,
+    CLAUSES,
+    DOCUMENTS,
+    FILLER,
+    GOOD,
+    OPTIONS,
+    TABLE,
+    guard_conflict,
+)
 from tests.models.small_index import index_of
+from tests.models.table_stance import TableStance, policy, same_vectors
 
 QUOTE = b"They say: To run the mill faster, take off the guard, and then we left."
 
@@ -33,7 +48,7 @@ def test_a_span_has_its_place_count_and_documents(tracer: Tracer) -> None:
 def test_no_span_crosses_a_document(mill_index: TraceIndex) -> None:
     """The end of one document and the beginning of the next are two spans."""
     tracer = Tracer(mill_index, None, TraceOptions(least_tokens=1, frequent=0, chance=1e9))
-    text = "two cups of zorbin and wait. Note on the mill".encode()
+    text = b"two cups of zorbin and wait. Note on the mill"
     assert [span.text for span in tracer.trace(text).spans] == [
         b"two cups of zorbin and wait", b"Note on the mill"
     ]  # fmt: skip
@@ -198,16 +213,22 @@ def test_documents_are_held_against_the_policy_evenly(tmp_path: Path) -> None:
     """Five of many occurrences, the first and the last among them."""
     shared = "one plain beginning of a long note"
     documents = [(f"d{n}", "unknown", f"{shared} number {n:02d} here.") for n in range(30)]
-    conflict = guard_conflict()
     seen: list[str] = []
-    judge = conflict.of
-    conflict.of = lambda texts: (seen.extend(texts), judge(texts))[1]  # type: ignore[method-assign]
+
+    class Listening(TableStance):
+        """Keeps what it was asked."""
+
+        def score(self, texts: Sequence[str], clauses: Sequence[Clause]) -> NDArray[np.float64]:
+            """As the table's."""
+            seen.extend(text for text in texts if text != shared)
+            return super().score(texts, clauses)
+
+    conflict = PolicyConflict(policy(CLAUSES[0]), same_vectors, Listening(TABLE))
     tracer = Tracer(index_of(tmp_path, documents), conflict, TraceOptions(least_tokens=5))
     tracer.trace(shared.encode())
-    documents_seen = [text for text in seen if text != shared]
-    assert len(documents_seen) == 5
-    assert documents_seen[0].endswith("number 00 here.")
-    assert documents_seen[-1].endswith("number 29 here.")
+    assert len(seen) == 5
+    assert seen[0].endswith("number 00 here.")
+    assert seen[-1].endswith("number 29 here.")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_policy_without_exemplars_needs_a_model(mill_index: TraceIndex, tmp_pa
     policy.write_text(
         "version: 1\nname: p\nclauses:\n  - {id: a, statement: No fire., violation: Fire.}\n"
     )
-    with pytest.raises(ConfigurationError, match="'a' has 0 violating .*, or give an NLI model"):
+    with pytest.raises(ConfigurationError, match=r"'a' has 0 violating .*, or give an NLI model"):
         open_tracer(mill_index.folder, policy)
 
 
