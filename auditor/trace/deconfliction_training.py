@@ -52,7 +52,7 @@ class TrainingOptions:
         hold: Weight of the clean text's divergence from the model as it was.
         refresh: Steps after which the model's own replies are made anew.
         new_tokens: Tokens of such a reply.
-        seed: Of every choice, dropout included.
+        seed: Of every choice.
 
     Raises:
         ConfigurationError: One of them is out of range.
@@ -125,7 +125,7 @@ def train_deconfliction(
     """Train a transformers causal model in place.
 
     Args:
-        model: The model; left in evaluation mode.
+        model: The model; it is trained and left in evaluation mode, without dropout.
         tokenizer: A fast tokenizer, which knows the characters of each token.
         preferences: Pairs of replies.
         charge: What the penalty is put on; without it this is plain preference optimisation.
@@ -142,26 +142,12 @@ def train_deconfliction(
         raise NothingToAudit("no preference pairs; give prompts with a chosen and a rejected reply")
     if charge is not None:
         check_fit(charge.tracer, charge.calibration)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(options.seed)
-        return _train(model, tokenizer, preferences, charge, clean, options, progress)
-
-
-def _train(
-    model: Any,
-    tokenizer: Any,
-    preferences: Sequence[Preference],
-    charge: Charge | None,
-    clean: Sequence[str],
-    options: TrainingOptions,
-    progress: Progress,
-) -> TrainingLog:
-    base = copy.deepcopy(model).eval().requires_grad_(False)
+    # Without dropout in either, or the model would differ from what it was before any step.
+    model.eval()
+    base = copy.deepcopy(model).requires_grad_(False)
     source = np.random.default_rng(options.seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     log, flagged = TrainingLog(), list[_Flagged]()
-    model.train()
     for step in range(options.steps):
         if charge is not None and step % options.refresh == 0:
             texts = [(each.prompt, each.rejected) for each in preferences]
@@ -187,7 +173,6 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         progress((step + 1) / options.steps, f"loss {float(loss.detach()):.3f}")
-    model.eval()
     return log
 
 
@@ -273,7 +258,6 @@ def _own_replies(
             )
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     found = dict[int, tuple[str, str]]()
-    model.eval()
     for length, same in groupby(order, key=lambda number: len(rows[number])):
         numbers = list(same)
         ids = torch.tensor([rows[number] for number in numbers], device=model.device)
@@ -285,7 +269,6 @@ def _own_replies(
         for number, row in zip(numbers, longer[:, length:], strict=True):
             reply = tokenizer.decode(row, skip_special_tokens=True).strip()
             found[number] = (prompts[number], reply)
-    model.train()
     return [found[number] for number in range(len(rows))]
 
 

@@ -98,7 +98,8 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, dict[str, str]]]:
                 )
             found.append((reader.line_num, fields))
     except csv.Error as error:
-        raise InvalidText(f"{path}:{reader.line_num}", f"no CSV: {error}") from None
+        # The line that the inner reader is at; the outer one still counts the row before.
+        raise InvalidText(f"{path}:{reader.reader.line_num}", f"no CSV: {error}") from None
     finally:
         csv.field_size_limit(before)
     return found
