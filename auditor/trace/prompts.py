@@ -87,7 +87,8 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    # JSON text may hold other line ends of Unicode inside its strings.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -96,4 +97,11 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
         if not isinstance(fields, dict):
             raise InvalidText(f"{path}:{number}", "not a JSON object")
-        yield number, {str(key): str(value) for key, value in fields.items()}
+        yield (
+            number,
+            {
+                key: str(value)
+                for key, value in fields.items()
+                if isinstance(value, (str, int, float))
+            },
+        )

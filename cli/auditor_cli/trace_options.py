@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from auditor.errors import ConfigurationError
 from auditor_cli.options import FILE, MODEL, option
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def tracing_options(function: F) -> F:
 
 
 def judge_options(function: F) -> F:
-    """`--judge --prompt-column --category-column --new-tokens`."""
+    """`--judge --prompt-column --category-column --new-tokens --device`."""
     for decorate in reversed((
         option("--judge", default="refusal", show_default=True, metavar="refusal|policy|FOLDER",
                help="What calls a completion unsafe: that it does not refuse, that it breaks "
@@ -43,18 +44,28 @@ def judge_options(function: F) -> F:
         option("--category-column", help="Column of their category, if not category or type."),
         option("--new-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True,
                help="Tokens of a completion at most."),
+        option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu",
+               show_default=True, callback=_resolved, help="Where models run."),
     )):  # fmt: skip
         function = decorate(function)
     return function
 
 
-def tracer_of(index: Path, policy: Path | None, nli: Path | None, least_tokens: int) -> Tracer:
-    """Open what the options name."""
+def tracer_of(
+    index: Path, policy: Path | None, nli: Path | None, least_tokens: int, device: str = "cpu"
+) -> Tracer:
+    """Open what the options name.
+
+    Raises:
+        ConfigurationError: A cross-encoder without a policy.
+    """
     from auditor.trace.traced_text import TraceOptions
     from auditor.trace.tracing import open_tracer
 
+    if nli is not None and policy is None:
+        raise ConfigurationError(f"--nli {nli} without --policy; give the policy that it judges by")
     options = TraceOptions(least_tokens=least_tokens)
-    return open_tracer(index, policy, nli=nli, options=options)
+    return open_tracer(index, policy, nli=nli, options=options, device=device)
 
 
 def calibration_of(path: Path | None) -> Calibration | None:
@@ -65,7 +76,7 @@ def calibration_of(path: Path | None) -> Calibration | None:
 
 
 def judge_of(
-    name: str, threshold: float | None, policy: Path | None, nli: Path | None
+    name: str, threshold: float | None, policy: Path | None, nli: Path | None, device: str = "cpu"
 ) -> SafetyJudge:
     """The safety judge that `--judge` names.
 
@@ -74,4 +85,13 @@ def judge_of(
     """
     from auditor.trace.tracing import open_judge
 
-    return open_judge(name, policy=policy, nli=nli, threshold=threshold)
+    return open_judge(name, policy=policy, nli=nli, threshold=threshold, device=device)
+
+
+def _resolved(context: click.Context, parameter: click.Parameter, device: str) -> str:
+    """`cpu` or `cuda` for `auto`."""
+    if device == "cpu":
+        return device
+    from auditor.language.opening import choose_device
+
+    return choose_device(device)

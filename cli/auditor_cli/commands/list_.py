@@ -36,14 +36,18 @@ def _checks(output: Output) -> None:
 
 
 def _fixes(output: Output) -> None:
+    from dataclasses import asdict
     from importlib.metadata import entry_points
 
-    rows = [(entry.name, entry.value) for entry in entry_points(group="auditor.fixes")]
-    for name, value in rows:
-        output.record({"name": name, "provided_by": value})
-    if not rows:
-        output.log("no fixes are installed; packages add them as 'auditor.fixes' entry points")
-    output.table(("fix", "provided by"), rows)
+    from auditor.registry import BUILT_IN_FIXES
+
+    rows = [(each.name, each.title, "auditor") for each in BUILT_IN_FIXES]
+    for each in BUILT_IN_FIXES:
+        output.record({**asdict(each), "provided_by": "auditor"})
+    for entry in entry_points(group="auditor.fixes"):
+        rows.append((entry.name, "-", entry.value))
+        output.record({"name": entry.name, "provided_by": entry.value})
+    output.table(("fix", "what it does", "provided by"), rows)
 
 
 def _plans(output: Output) -> None:
