@@ -61,12 +61,15 @@ def chain_tokenizer(template: str | None = None) -> Any:
     return fast
 
 
-def chain_model(tokenizer: Any, chains: dict[str, list[str]]) -> Any:
+def chain_model(
+    tokenizer: Any, chains: dict[str, list[str]], refusal: Sequence[str] = REFUSAL_CHAIN
+) -> Any:
     """The model: an embedding of single ones, a layer that adds nothing, a table of successors.
 
     Args:
         tokenizer: Of its words.
         chains: What follows each trigger; a word in no chain is followed by the refusal.
+        refusal: Its words.
     """
     ids = tokenizer.get_vocab()
     width = len(ids) + len(ids) % 2
@@ -79,8 +82,8 @@ def chain_model(tokenizer: Any, chains: dict[str, list[str]]) -> Any:
         ))  # fmt: skip
     table = torch.zeros(len(ids), width)
     for word, at in ids.items():
-        table[ids["i"], at] = 6.0 if word != "i" else 0.0
-    for trigger, chain in {**chains, "i": REFUSAL_CHAIN[1:]}.items():
+        table[ids[refusal[0]], at] = 6.0 if word != refusal[0] else 0.0
+    for trigger, chain in {**chains, refusal[0]: refusal[1:]}.items():
         for before, after in zip([trigger, *chain], [*chain, "</s>"], strict=True):
             table[ids[after], ids[before]] = 12.0
     with torch.no_grad():
