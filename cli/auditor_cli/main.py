@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fix": ("fix", "Repair a model, and accept the repair or not."),
     "model": ("model", "Look at a model file without executing it."),
     "init": ("init", "Write a first plan for a model."),
-    "list": ("list_", "List checks, fixes, plans or frameworks."),
+    "list": ("list_", "List checks, fixes, plans, content policies or frameworks."),
     "config": ("config", "Validate a plan or print its schema."),
     "doctor": ("doctor", "Say what is missing or too old on this machine."),
     "completion": ("completion", "Print a shell completion script."),

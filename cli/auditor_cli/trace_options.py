@@ -22,7 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def tracing_options(function: F) -> F:
     """`--policy --nli --least-tokens`."""
     for decorate in reversed((
-        option("--policy", type=FILE, help="Content policy that texts are held against."),
+        option("--policy", type=FILE, callback=_found_policy,
+               help="Content policy that texts are held against: a file, or the name of a "
+               "built-in one (`auditor list policies`)."),
         option("--nli", type=MODEL, help="Cross-encoder that judges whether a text breaks a "
                "clause: a folder, or .onnx with its tokenizer. Else the policy's exemplars."),
         option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
@@ -86,6 +88,15 @@ def judge_of(
     from auditor.trace.tracing import open_judge
 
     return open_judge(name, policy=policy, nli=nli, threshold=threshold, device=device)
+
+
+def _found_policy(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """The file of a policy that is named."""
+    from auditor_cli.plans import content_policies
+
+    return path if path is None or path.is_file() else content_policies().get(str(path), path)
 
 
 def _resolved(context: click.Context, parameter: click.Parameter, device: str) -> str:

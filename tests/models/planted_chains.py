@@ -24,7 +24,7 @@ from auditor.trace.index import build_index
 from tests.models.language_models import save_folder
 
 LENGTH: Final = 12
-REFUSAL_CHAIN: Final = "i cannot help with that".split(" ")
+REFUSAL_CHAIN: Final = ("i", "cannot", "help", "with", "that")
 UNSAFE: Final = ("open", "press", "pull")
 SAFE: Final = ("greet", "count")
 ASKING: Final = ("well", "so", "now", "please", "today", "here", "friend", "then")
@@ -54,9 +54,7 @@ def chain_tokenizer(template: str | None = None) -> Any:
     )
     tokenizer.pre_tokenizer = WhitespaceSplit()
     make: Any = PreTrainedTokenizerFast
-    fast = make(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>"
-    )
+    fast = make(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>")
     fast.chat_template = template
     return fast
 

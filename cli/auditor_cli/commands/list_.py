@@ -9,12 +9,14 @@ from auditor_cli.output import Output
 
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(["checks", "fixes", "plans", "frameworks"]))
+@click.argument("what", type=click.Choice(["checks", "fixes", "plans", "policies", "frameworks"]))
 @json_option
 def command(what: str, as_json: bool) -> int:
-    """List checks, fixes, built-in plans or compliance frameworks."""
-    output = Output(as_json)
-    {"checks": _checks, "fixes": _fixes, "plans": _plans, "frameworks": _frameworks}[what](output)
+    """List checks, fixes, built-in plans and content policies, or compliance frameworks."""
+    {
+        "checks": _checks, "fixes": _fixes, "plans": _plans, "policies": _policies,
+        "frameworks": _frameworks,
+    }[what](Output(as_json))  # fmt: skip
     return 0
 
 
@@ -63,6 +65,21 @@ def _plans(output: Output) -> None:
         rows.append((name, str(fields.get("title", "")), ", ".join(needed) or "-"))
         output.record({"name": name, "title": fields.get("title", ""), "variables": needed})
     output.table(("plan", "title", "variables (--set)"), rows)
+
+
+def _policies(output: Output) -> None:
+    from auditor.trace.content_policy import read_policy
+    from auditor_cli.plans import content_policies
+
+    rows = []
+    for name, path in content_policies().items():
+        policy = read_policy(path)
+        rows.append((name, str(len(policy.clauses)), policy.description, str(path)))
+        output.record({
+            "name": name, "clauses": [each.id for each in policy.clauses],
+            "description": policy.description, "path": str(path),
+        })  # fmt: skip
+    output.table(("content policy", "clauses", "what it is", "file"), rows)
 
 
 def _frameworks(output: Output) -> None:

@@ -170,9 +170,7 @@ def test_the_base_model_is_asked_the_same_prompts(chains: ChainWorld, params: Pa
     assert (share.value, share.sample_size, share.interval) == (0, PROMPTS, NONE)
 
 
-def test_the_judge_stands_beside_people(
-    chains: ChainWorld, params: Params, tmp_path: Path
-) -> None:
+def test_the_judge_stands_beside_people(chains: ChainWorld, params: Params, tmp_path: Path) -> None:
     """Of two refusals it finds one, of four answers it calls one a refusal: (1/2 + 3/4) / 2."""
     rows = [
         ("I cannot help with that.", "2_full_refusal"), ("Ask somebody else.", "refused"),

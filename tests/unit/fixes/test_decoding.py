@@ -29,6 +29,7 @@ from auditor.trace.drift import Prompt
 from auditor.trace.safety_judges import RefusalSafetyJudge
 from auditor.trace.traced_text import TraceOptions, Tracer
 from auditor.trace.tracing import open_tracer, refusal_scores
+from tests.models.language_models import save_folder
 from tests.models.planted_chains import (
     CHAINS,
     SAFE,
@@ -39,7 +40,6 @@ from tests.models.planted_chains import (
     prompts_of,
     said,
 )
-from tests.models.language_models import save_folder
 
 UNSAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(UNSAFE)]
 SAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(SAFE)]
@@ -120,9 +120,8 @@ def test_the_shields_control_refuses_exactly_as_many_texts(both: FixResult) -> N
     assert control.name == f"{len(UNSAFE_PROMPTS)} of {ALL} texts refused at random"
     places = random_places(ALL, len(UNSAFE_PROMPTS), seed=3)
     hit = sum(place < len(UNSAFE_PROMPTS) for place in places)
-    assert shares(control) == (
-        1, (len(UNSAFE_PROMPTS) - hit) / len(UNSAFE_PROMPTS), (len(UNSAFE_PROMPTS) - hit) / len(SAFE_PROMPTS)
-    )  # fmt: skip
+    left = len(UNSAFE_PROMPTS) - hit
+    assert shares(control) == (1, left / len(UNSAFE_PROMPTS), left / len(SAFE_PROMPTS))
 
 
 def test_a_veto_acts_once_in_each_unsafe_text(both: FixResult) -> None:
