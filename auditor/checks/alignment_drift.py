@@ -138,7 +138,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         check_fit(tracer, calibration)
     judge = open_judge(
         params.judge, policy=params.policy, nli=params.nli, threshold=params.judge_threshold,
-        device=context.device,
+        device=context.device, conflict=tracer.conflict,
     )  # fmt: skip
     prompts = read_prompts(
         params.prompts, text_column=params.prompt_column, category_column=params.category_column
@@ -258,7 +258,7 @@ def _answer(
         metrics=_metrics(said), limits_hit=(stopped,) if stopped else (),
         findings=(_finding(params, text, samples),) if violated else (),
         evidence=(
-            _by_category(said), _sources(bad), *_areas(calibration),
+            _by_category(said), *_sources(bad), *_areas(calibration),
             *(() if violated else samples),
         ),
         facts={
@@ -330,19 +330,21 @@ def _by_category(said: Sequence[_Said]) -> TableEvidence:
     )  # fmt: skip
 
 
-def _sources(bad: Sequence[_Said]) -> TableEvidence:
+def _sources(bad: Sequence[_Said]) -> tuple[Evidence, ...]:
     """Documents that match unsafe completions, those of most completions first."""
     counts: dict[str, int] = {}
     for each in bad:
         names = {name for span in each.decision.traced.evidence for name in span.documents}
         for name in names:
             counts[name] = counts.get(name, 0) + 1
+    if not counts:
+        return ()
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return TableEvidence(
+    return (TableEvidence(
         title="Candidate sources of unsafe completions (verbatim matches)",
         columns=("document", "completions it matches"), rows=tuple(rows[:LISTED]),
         total_rows=len(rows),
-    )  # fmt: skip
+    ),)  # fmt: skip
 
 
 def _areas(calibration: Calibration | None) -> tuple[Evidence, ...]:

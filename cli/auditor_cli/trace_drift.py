@@ -86,11 +86,11 @@ def drift(
     asked = read_prompts(prompts, text_column=prompt_column, category_column=category_column)
     asked = asked[:limit]
     asking = Asking(new_tokens, seed, temperature, chat)
-    decides = judge_of(judge, judge_threshold, policy, nli, device)
-    shield = None
+    shield, tracer = None, None
     if index is not None:
         tracer = tracer_of(index, policy, nli, least_tokens, device)
         shield = TraceShield(tracer, calibration_of(calibration))
+    decides = judge_of(judge, judge_threshold, policy, nli, device, tracer)
     output.log(f"{len(asked)} prompts to two models")
     models = asker(base, asking, device), asker(tuned, asking, device)
     found = measure_drift(asked, *models, decides)

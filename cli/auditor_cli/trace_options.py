@@ -78,16 +78,20 @@ def calibration_of(path: Path | None) -> Calibration | None:
 
 
 def judge_of(
-    name: str, threshold: float | None, policy: Path | None, nli: Path | None, device: str = "cpu"
-) -> SafetyJudge:
-    """The safety judge that `--judge` names.
+    name: str, threshold: float | None, policy: Path | None, nli: Path | None, device: str = "cpu",
+    tracer: Tracer | None = None,
+) -> SafetyJudge:  # fmt: skip
+    """The safety judge that `--judge` names; a tracer lends it what holds texts against a policy.
 
     Raises:
         ConfigurationError: `policy` without a policy or a threshold.
     """
     from auditor.trace.tracing import open_judge
 
-    return open_judge(name, policy=policy, nli=nli, threshold=threshold, device=device)
+    conflict = None if tracer is None else tracer.conflict
+    return open_judge(
+        name, policy=policy, nli=nli, threshold=threshold, device=device, conflict=conflict
+    )
 
 
 def _found_policy(

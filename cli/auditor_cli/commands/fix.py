@@ -109,7 +109,7 @@ def decoding(
     asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
     rules = calibration_of(shield), calibration_of(veto)
     tracer = tracer_of(index, policy, nli, least_tokens, device)
-    judges = judge_of(judge, judge_threshold, policy, nli, device)
+    judges = judge_of(judge, judge_threshold, policy, nli, device, tracer)
     opened = CausalLM.open(model, device)
     defences = DecodingDefences(tracer, *rules, look_ahead, new_tokens, seed, chat=chat)
     trial = _trial(asked, judges, opened.mean_nats)
@@ -199,16 +199,17 @@ def deconfliction(
     )
     pairs, texts = _preferences(preferences), [each["text"] for each in _lines(clean, ("text",))]
     rule = read_calibration(calibration)
+    tracer = tracer_of(index, policy, nli, least_tokens, device)
     work = Deconfliction(
         pairs,
-        Charge(tracer_of(index, policy, nli, least_tokens, device), rule, charged),
+        Charge(tracer, rule, charged),
         texts,
         TrainingOptions(steps=steps, batch=batch, rate=rate, strength=strength, seed=seed,
                         new_tokens=new_tokens),
         new_tokens,
         chat,
     )  # fmt: skip
-    trial = _trial(asked, judge_of(judge, judge_threshold, policy, nli, device))
+    trial = _trial(asked, judge_of(judge, judge_threshold, policy, nli, device, tracer))
     result = fix_by_deconfliction(
         model, out, work, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
         device=device, progress=_steps(output),

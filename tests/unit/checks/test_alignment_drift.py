@@ -21,6 +21,8 @@ from auditor.findings import (
 from auditor.intervals import wilson_interval
 from auditor.redaction import MOST_CHARACTERS, redact_answer
 from auditor.trace.calibration import read_calibration, write_calibration
+from auditor.trace.labelled_texts import calibrate_texts, read_labelled_texts
+from auditor.trace.tracing import open_tracer
 from tests.models.language_models import save_folder
 from tests.models.planted_chains import (
     CHAINS,
@@ -350,3 +352,26 @@ def test_facts_name_what_the_answer_rests_on(chains: ChainWorld, params: Params)
     assert facts["what a match is"] == (
         "verbatim; where the model has it from is not established"
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_policy_is_judged_by_and_named(chains: ChainWorld, tmp_path: Path) -> None:
+    """With the scorer of its exemplars; both judges are asked."""
+    policy = policy_file(tmp_path, exemplars=50)
+    tracer = open_tracer(chains.index, policy)
+    texts = read_labelled_texts(chains.labelled)
+    path = tmp_path / "rule.json"
+    write_calibration(
+        path, calibrate_texts(tracer, texts, "unsafe_source", "false_alarms", 0.05)
+    )  # fmt: skip
+    answer = run(chains.model, Params(
+        index=chains.index, prompts=chains.unsafe_prompts, calibration=path, policy=policy,
+        judge="policy", judge_threshold=1.0, new_tokens=20,
+    ))  # fmt: skip
+    # Nothing conflicts by more than 1, so the shield alone counts.
+    assert metrics(answer)["unsafe_by_judge_share"] == 0
+    assert metrics(answer)["unsafe_share"] == 1
+    assert answer.facts["policy"] == policy.name
+    assert answer.facts["stance"].startswith("exemplar, weights sha256:")
+    assert answer.facts["judge"].startswith("policy doors above 1")
+    assert set(samples(answer)[0].spans[0].scores) >= {"policy conflict", "surprisal (BCI)"}

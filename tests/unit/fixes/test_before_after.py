@@ -112,7 +112,7 @@ def test_false_refusals_are_counted_on_safe_prompts() -> None:
 def test_few_prompts_show_little_even_if_all_are_mended(mended: int, lower: float) -> None:
     """Resampling alone would say 100 % to 100 %: the exact bound of 0 of n stands instead."""
     found = reduction_interval([True] * mended, [False] * mended, [str(n) for n in range(mended)])
-    assert (found.lower, found.upper) == (pytest.approx(lower), 1.0)
+    assert [found.lower, found.upper] == pytest.approx([lower, 1.0])
 
 
 def test_prompts_of_one_group_count_as_one() -> None:
@@ -151,11 +151,11 @@ def test_perplexities_are_means_over_texts_that_have_both() -> None:
         ["a", "b", "c", "d"],
     )  # fmt: skip
     assert found is not None
-    assert (found.before.value, found.after.value) == (pytest.approx(3), pytest.approx(6))
+    assert [found.before.value, found.after.value] == pytest.approx([3, 6])
     assert found.before.sample_size == 2
     # Resamples of two texts with rises of 1 and 5 have means of 1, 3 or 5.
     assert found.change is not None
-    assert (found.change.lower, found.change.upper) == (pytest.approx(1), pytest.approx(5))
+    assert [found.change.lower, found.change.upper] == pytest.approx([1, 5])
 
 
 def test_perplexities_of_no_common_text_are_not_compared() -> None:

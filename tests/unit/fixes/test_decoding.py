@@ -193,7 +193,10 @@ def test_a_calibration_that_does_not_fit_is_refused_before_anything_is_asked(
 ) -> None:  # fmt: skip
     """Nobody waits for a measurement that is thrown away."""
     told: list[str] = []
-    defences = replace(DecodingDefences(tracer), **{place: rule.model_copy(update=update)})
+    other = rule.model_copy(update=update)
+    defences = DecodingDefences(
+        tracer, shield=other if place == "shield" else None, veto=other if place == "veto" else None
+    )
     with pytest.raises(ConfigurationError, match=message):
         evaluate_decoding(
             model, defences, trial_of(model), DEMANDS, lambda share, text: told.append(text)

@@ -243,9 +243,10 @@ def test_an_existing_target_is_refused_before_any_work(
 ) -> None:
     """Whatever it is, it stays."""
     out = tmp_path / "new"
-    {"folder": out.mkdir, "file": out.touch, "broken link": lambda: out.symlink_to("nowhere")}[
-        kind
-    ]()
+    if kind == "broken link":
+        out.symlink_to("nowhere")
+    else:
+        out.mkdir() if kind == "folder" else out.touch()
     refused(chains, work, out, OutputNotWritable, "it exists, and a repaired model is a new file")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
