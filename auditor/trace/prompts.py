@@ -87,8 +87,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    # JSON text may hold other line ends of Unicode inside its strings.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -97,11 +96,4 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
         if not isinstance(fields, dict):
             raise InvalidText(f"{path}:{number}", "not a JSON object")
-        yield (
-            number,
-            {
-                key: str(value)
-                for key, value in fields.items()
-                if isinstance(value, (str, int, float))
-            },
-        )
+        yield number, {str(key): str(value) for key, value in fields.items()}
