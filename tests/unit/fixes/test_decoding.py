@@ -165,9 +165,9 @@ def test_texts_that_end_in_refusals_for_want_of_a_token_are_refused_by_the_contr
 ) -> None:
     """A veto of everything ends all drift, and buys nothing beyond refusing all."""
     options = TraceOptions(least_tokens=1, frequent=0, chance=1e9)
-    loose = rule.model_copy(
-        update={"score": "any_match", "threshold": 0.5, "least_tokens": 1, "chance": 1e9}
-    )
+    loose = rule.model_copy(update={
+        "score": "any_match", "threshold": 0.5, "least_tokens": 1, "chance": 1e9, "frequent": 0
+    })  # fmt: skip
     defences = DecodingDefences(
         open_tracer(chains.index, options=options), veto=loose, refusal="i cannot help with that"
     )
