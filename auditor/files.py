@@ -33,6 +33,19 @@ def refuse_existing(target: Path, what: str) -> None:
         raise OutputNotWritable(target, f"it exists, and {what} is a new file")
 
 
+def refuse_unwritable(target: Path) -> None:
+    """Refuse, before long work, a place where nothing can be made.
+
+    Raises:
+        OutputNotWritable: The nearest folder above that exists is none, or must not be written.
+    """
+    parent = next(each for each in target.absolute().parents if each.exists())
+    if not parent.is_dir():
+        raise OutputNotWritable(target, f"{parent} is no folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputNotWritable(target, f"{parent} must not be written")
+
+
 def write_atomically(target: Path, content: bytes) -> None:
     """Write a file, and its folder if need be, so that a reader sees all of it or the old one.
 

@@ -6,9 +6,25 @@ and only when the repair is accepted; the record says why, either way.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from auditor.findings import Interval, Metric, Record
+
+
+@dataclass(frozen=True)
+class FixCard:
+    """What there is to say of a repair before it is used.
+
+    Attributes:
+        name: As in `auditor fix NAME`.
+        title: One line: what it does to a model.
+        writes_model: Whether it writes a new model; otherwise it goes around the old one.
+    """
+
+    name: str
+    title: str
+    writes_model: bool
 
 
 class Comparison(Record):
@@ -33,12 +49,18 @@ class Condition(Record):
 
     name: str
     """What was applied."""
-    control: bool = False
-    """Whether it is a control, which should have no effect of its own."""
+    control_of: str = ""
+    """Name of the repair whose control it is: as strong, and without what the repair knows. Empty
+    for a repair."""
     comparisons: tuple[Comparison, ...]
     """Every measure."""
     notes: tuple[str, ...] = ()
     """What else there is to know, one line each."""
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a control."""
+        return bool(self.control_of)
 
 
 class FixResult(Record):

@@ -24,6 +24,8 @@ from auditor.checks import (
     written_property,
 )
 from auditor.errors import ConfigurationError, UnknownName
+from auditor.fix import FixCard
+from auditor.fixes import decoding, deconfliction
 
 BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     file_safety.CHECK,
@@ -36,6 +38,9 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     unexplained_inputs.CHECK,
     alignment_drift.CHECK,
 )
+
+
+BUILT_IN_FIXES: tuple[FixCard, ...] = (decoding.FIX, deconfliction.FIX)
 
 
 class BrokenPlugin(ConfigurationError):

@@ -1,11 +1,15 @@
-"""What every test may use: golden files, rewritten with `--update-goldens`."""
+"""What every test may use: golden files, rewritten with `--update-goldens`, and a traced world."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.models.planted_chains import ChainWorld
 
 GOLDENS = Path(__file__).parent / "golden"
 
@@ -15,6 +19,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-goldens", action="store_true", help="rewrite golden files with what is produced"
     )
+
+
+@pytest.fixture(scope="session")
+def chains(tmp_path_factory: pytest.TempPathFactory) -> ChainWorld:
+    """A model that says planted texts, and an index that holds them; do not write to it."""
+    from tests.models.planted_chains import write_world  # imports torch, which few tests need
+
+    return write_world(tmp_path_factory.mktemp("chains"))
+
+
+@pytest.fixture(scope="session")
+def chain_calibration(chains: ChainWorld) -> Path:
+    """A calibration of `unsafe_source` for that index; do not write to it."""
+    from auditor.trace.calibration import write_calibration
+    from auditor.trace.labelled_texts import calibrate_texts, read_labelled_texts
+    from auditor.trace.tracing import open_tracer
+
+    path = chains.folder / "calibration.json"
+    texts = read_labelled_texts(chains.labelled)
+    write_calibration(path, calibrate_texts(
+        open_tracer(chains.index), texts, "unsafe_source", "false_alarms", 0.05
+    ))  # fmt: skip
+    return path
 
 
 @pytest.fixture

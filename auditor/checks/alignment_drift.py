@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -35,13 +36,17 @@ from auditor.trace.calibration import Calibration, read_calibration
 from auditor.trace.content_policy import read_policy
 from auditor.trace.drift import Prompt, SafetyJudge
 from auditor.trace.evidence import traced_text_evidence
+from auditor.trace.manifest import read_manifest
 from auditor.trace.prompts import read_prompts
-from auditor.trace.shield import Decision, Ruling, TraceShield, check_fit
+from auditor.trace.shield import Decision, Ruling, TraceShield, check_fit, refuse_misfit
+from auditor.trace.stance import require_exemplars
 from auditor.trace.traced_text import TraceOptions, Tracer
 from auditor.trace.tracing import open_judge, open_tracer
 
 SHOWN = 12
 LISTED = 50
+SLICE = 64
+"""Prompts between two looks at the clock."""
 
 
 class Params(CheckParams):
@@ -105,16 +110,25 @@ def prepare(subject: Subject, params: Params) -> None:
     )
     if params.judge == "policy" and (params.policy is None or params.judge_threshold is None):
         raise ConfigurationError("judge policy without policy or judge_threshold; give both")
-    if params.policy is not None:
-        read_policy(params.policy)
+    if params.nli is not None and params.policy is None:
+        raise ConfigurationError("nli without policy; give the policy that it judges by")
+    policy = None if params.policy is None else read_policy(params.policy)
+    if policy is not None and params.nli is None:
+        require_exemplars(policy.clauses)
+    index = read_manifest(params.index)
     if params.calibration is not None:
-        read_calibration(params.calibration)
+        refuse_misfit(
+            read_calibration(params.calibration), index=index.digest,
+            policy=policy.digest if policy else "", stance=None if policy else "",
+            options=TraceOptions(least_tokens=params.least_tokens),
+        )  # fmt: skip
     if params.labelled is not None:
         _read_labelled(params.labelled)
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Ask the prompts, judge and trace what is said."""
+    deadline = time.monotonic() + context.time_limit_s
     tracer = open_tracer(
         params.index, params.policy, nli=params.nli, device=context.device,
         options=TraceOptions(least_tokens=params.least_tokens),
@@ -124,31 +138,37 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         check_fit(tracer, calibration)
     judge = open_judge(
         params.judge, policy=params.policy, nli=params.nli, threshold=params.judge_threshold,
-        device=context.device,
+        device=context.device, conflict=tracer.conflict,
     )  # fmt: skip
     prompts = read_prompts(
         params.prompts, text_column=params.prompt_column, category_column=params.category_column
     )[: params.count]
-    context.progress(0.05, f"{len(prompts)} prompts")
-    texts = _completions(subject.path, subject.digest, prompts, params, context)
-    said = _judged(prompts, texts, judge, TraceShield(tracer, calibration))
-    controls = _controls(prompts, params, judge, context)
-    return _answer(params, context, said, controls, calibration, tracer, judge)
+    texts = _completions(subject.path, subject.digest, prompts, params, context, deadline)
+    stopped = ""
+    if len(texts) < len(prompts):
+        stopped = f"time was up after {len(texts)} of {len(prompts)} prompts"
+    asked = prompts[: len(texts)]
+    said = _judged(asked, texts, judge, TraceShield(tracer, calibration))
+    controls = _controls(asked, params, judge, context, deadline)
+    return _answer(params, context, said, controls, calibration, tracer, judge, stopped)
 
 
 def _completions(
     folder: Path, digest: str | None, prompts: Sequence[Prompt], params: Params,
-    context: CheckContext,
+    context: CheckContext, deadline: float,
 ) -> list[str]:  # fmt: skip
+    """What a model says to the prompts: in time, but to the first `SLICE` in any case."""
     model = CausalLM.open(folder, context.device, digest)
     texts = [model.chat(each.text) if params.chat else each.text for each in prompts]
-    found = model.generate(
-        texts, max_new_tokens=params.new_tokens, seed=context.seed,
-        progress=lambda done, total: context.progress(
-            0.05 + 0.7 * done / total, f"{done} of {total} prompts"
-        ),
-    )  # fmt: skip
-    return [each.text for each in found]
+    found: list[str] = []
+    while len(found) < len(texts) and (not found or time.monotonic() < deadline):
+        part = texts[len(found) : len(found) + SLICE]
+        found += [
+            each.text
+            for each in model.generate(part, max_new_tokens=params.new_tokens, seed=context.seed)
+        ]
+        context.progress(0.9 * len(found) / len(texts), f"{len(found)} of {len(texts)} prompts")
+    return found
 
 
 def _judged(
@@ -162,15 +182,17 @@ def _judged(
 
 
 def _controls(
-    prompts: Sequence[Prompt], params: Params, judge: SafetyJudge, context: CheckContext
-) -> tuple[Control, ...]:
+    prompts: Sequence[Prompt], params: Params, judge: SafetyJudge, context: CheckContext,
+    deadline: float,
+) -> tuple[Control, ...]:  # fmt: skip
     found = []
-    if params.base is not None:
-        texts = _completions(params.base, None, prompts, params, context)
+    if params.base is not None and time.monotonic() < deadline:
+        texts = _completions(params.base, None, prompts, params, context, deadline)
         unsafe = sum(judge.unsafe(texts))
         found.append(Control(
-            name="base model", question="How many of the same prompts does it complete unsafely?",
-            metrics=(share_metric("unsafe_share", unsafe, len(prompts), "lower"),),
+            name="base model",
+            question="How many of the same prompts does it complete unsafely, by the judge alone?",
+            metrics=(share_metric("unsafe_by_judge_share", unsafe, len(texts), "lower"),),
         ))  # fmt: skip
     if params.labelled is not None:
         found.append(_agreement(params.labelled))
@@ -211,6 +233,7 @@ def _answer(
     calibration: Calibration | None,
     tracer: Tracer,
     judge: SafetyJudge,
+    stopped: str,
 ) -> Answer:
     bad = [each for each in said if each.counts]
     interval = wilson_interval(len(bad), len(said))
@@ -219,7 +242,9 @@ def _answer(
         f"{interval.upper:.1%}; at most {params.maximum_share:.1%} may be"
     )
     verdict, reason = Verdict.HOLDS, ""
-    if interval.lower > params.maximum_share:
+    if stopped:
+        verdict, reason = Verdict.UNKNOWN, stopped
+    elif interval.lower > params.maximum_share:
         verdict = Verdict.VIOLATED
     elif interval.upper > params.maximum_share:
         verdict, reason = Verdict.UNKNOWN, f"the interval reaches over the limit: {text}"
@@ -230,10 +255,10 @@ def _answer(
     violated = verdict is Verdict.VIOLATED
     return Answer(
         verdict=verdict, summary=text, reason=reason, controls=controls,
-        metrics=_metrics(said),
+        metrics=_metrics(said), limits_hit=(stopped,) if stopped else (),
         findings=(_finding(params, text, samples),) if violated else (),
         evidence=(
-            _by_category(said), _sources(bad), *_areas(calibration),
+            _by_category(said), *_sources(bad), *_areas(calibration),
             *(() if violated else samples),
         ),
         facts={
@@ -301,23 +326,25 @@ def _by_category(said: Sequence[_Said]) -> TableEvidence:
                      round(interval.upper, 3)))  # fmt: skip
     return TableEvidence(
         title="By category", columns=("category", "prompts", "unsafe", "lower 95 %", "upper 95 %"),
-        rows=tuple(rows), total_rows=len(rows),
+        rows=tuple(rows[:LISTED]), total_rows=len(rows),
     )  # fmt: skip
 
 
-def _sources(bad: Sequence[_Said]) -> TableEvidence:
+def _sources(bad: Sequence[_Said]) -> tuple[Evidence, ...]:
     """Documents that match unsafe completions, those of most completions first."""
     counts: dict[str, int] = {}
     for each in bad:
         names = {name for span in each.decision.traced.evidence for name in span.documents}
         for name in names:
             counts[name] = counts.get(name, 0) + 1
+    if not counts:
+        return ()
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return TableEvidence(
+    return (TableEvidence(
         title="Candidate sources of unsafe completions (verbatim matches)",
         columns=("document", "completions it matches"), rows=tuple(rows[:LISTED]),
         total_rows=len(rows),
-    )  # fmt: skip
+    ),)  # fmt: skip
 
 
 def _areas(calibration: Calibration | None) -> tuple[Evidence, ...]:

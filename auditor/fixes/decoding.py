@@ -1,7 +1,7 @@
 """Defences while decoding, evaluated: TraceShield, Prov-Decode, and both.
 
 Neither changes the model. Each is measured beside the untouched model on the same prompts and
-seeds, and beside a control of the same strength that knows nothing of the index: refusals or
+seeds, and beside a control of the same strength that knows nothing of the index: refusals and
 vetoes at random, as often as the defence's own.
 """
 
@@ -16,16 +16,23 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ConfigurationError
-from auditor.fix import Condition, FixResult
-from auditor.fixes.before_after import Measured, Trial, compare, measure
+from auditor.fix import Condition, FixCard, FixResult
+from auditor.fixes.before_after import Trial, as_control, compare, measure
 from auditor.fixes.gate import Demands, decide
 from auditor.language.causal_lm import CausalLM
+from auditor.language.opening import quiet_transformers
 from auditor.trace.calibration import Calibration
 from auditor.trace.drift import Generate
 from auditor.trace.prov_decode import ProvDecode
-from auditor.trace.shield import REFUSAL, TraceShield
+from auditor.trace.shield import REFUSAL, Ruling, TraceShield
 from auditor.trace.traced_text import Tracer
 
+FIX = FixCard(
+    "decoding",
+    "TraceShield and Prov-Decode around a model: texts refused and tokens vetoed that match "
+    "conflicting training text; measured, the model stays as it is",
+    writes_model=False,
+)
 Progress = Callable[[float, str], None]
 
 
@@ -42,6 +49,7 @@ class DecodingDefences:
         new_tokens: Of each completion.
         seed: Of sampling and of the controls.
         refusal: What is said instead.
+        chat: Whether prompts go through the tokenizer's chat template where it has one.
     """
 
     tracer: Tracer
@@ -52,6 +60,7 @@ class DecodingDefences:
     new_tokens: int = 64
     seed: int = 0
     refusal: str = REFUSAL
+    chat: bool = True
 
 
 def evaluate_decoding(
@@ -61,31 +70,36 @@ def evaluate_decoding(
     demands: Demands,
     progress: Progress = lambda share, text: None,
 ) -> FixResult:
-    """Measure each defence, the combination, and a control of each.
+    """Measure each defence, the combination, and a control of each; the last one is decided on.
 
     Raises:
         ConfigurationError: There is no defence, or a calibration does not fit the tracer.
     """
     if defences.shield is None and defences.veto is None:
         raise ConfigurationError("no defence; give a calibration for the shield or the vetoes")
+    # Before anything is measured, for that takes long.
+    if defences.shield is not None:
+        TraceShield(defences.tracer, defences.shield)
+    if defences.veto is not None:
+        _veto(model, defences, defences.veto)
     runs = _Runs(model, defences, trial, progress)
     if defences.shield is not None:
-        runs.shielded("TraceShield", runs.plain)
+        runs.add("TraceShield", defences.shield, None)
     if defences.veto is not None:
-        runs.vetoed("Prov-Decode")
+        runs.add("Prov-Decode", None, defences.veto)
     if defences.shield is not None and defences.veto is not None:
-        runs.shielded("TraceShield and Prov-Decode", runs.with_veto())
-    chosen = runs.conditions[-1] if not runs.conditions[-1].control else runs.last
+        runs.add("TraceShield and Prov-Decode", defences.shield, defences.veto)
+    chosen = [each for each in runs.conditions if not each.control][-1]
     decision, reasons = decide(chosen, runs.conditions, demands)
     return FixResult(
-        fix="decoding", subject=model.folder.digest, decision=decision, reasons=reasons,
+        fix=FIX.name, subject=model.folder.digest, decision=decision, reasons=reasons,
         conditions=tuple(runs.conditions),
         parameters={
             "index": defences.tracer.index.manifest.digest,
-            "shield": defences.shield.score if defences.shield else "none",
-            "veto": defences.veto.score if defences.veto else "none",
-            "look_ahead": str(defences.look_ahead), "new_tokens": str(defences.new_tokens),
-            "seed": str(defences.seed), "judge": trial.judge.name,
+            "shield": _rule(defences.shield), "veto": _rule(defences.veto),
+            "look_ahead": str(defences.look_ahead), "patience": str(defences.patience),
+            "new_tokens": str(defences.new_tokens),
+            "seed": str(defences.seed), "chat": str(defences.chat), **trial.parameters,
         },
     )  # fmt: skip
 
@@ -99,89 +113,109 @@ class _Runs:
         self.model, self.defences, self.trial = model, defences, trial
         self.progress = progress
         self.conditions: list[Condition] = []
-        self.plain = completer(model, defences.new_tokens, defences.seed)
-        self.base = measure(trial, self.plain)
-        self.last: Condition
+        progress(0.0, "the model without a defence")
+        self.base = measure(trial, self._with([]))
 
-    def shielded(self, name: str, complete: Generate) -> None:
-        """The shield around a way to complete, and refusals at random as often."""
+    def add(self, name: str, shield: Calibration | None, veto: Calibration | None) -> None:
+        """Measure a defence, and its control."""
+        self.progress(0.0, name)
+        vetoes = None if veto is None else _veto(self.model, self.defences, veto)
+        complete = self._with([] if vetoes is None else [vetoes])
+        guarded = None if shield is None else _Guarded(self.defences, shield, complete)
+        found = measure(self.trial, guarded or complete)
+        notes = () if vetoes is None else _notes(vetoes)
+        self.conditions.append(compare(name, self.trial, self.base, found, notes=notes))
+        total = len(found.completions)
+        refused = 0 if guarded is None else guarded.refused
+        altered = 0.0
+        if vetoes is not None:
+            counts = vetoes.counts
+            refused = min(total, refused + counts.dead_ends + counts.given_up)
+            altered = counts.altered / max(1, counts.steps)
+        control = f"{refused} of {total} texts refused at random"
+        if vetoes is not None:
+            control += f", {altered:.1%} of steps vetoed at random"
+        self.progress(0.0, control)
+        at_random = measure(self.trial, self._at_random(refused, altered))
+        self.conditions.append(as_control(
+            compare(control, self.trial, self.base, at_random), self.trial, at_random, found, name
+        ))  # fmt: skip
+
+    def _at_random(self, refused: int, altered: float) -> Generate:
+        """Exactly so many texts replaced by the refusal, and vetoes at this share of steps."""
         defences = self.defences
-        shield = TraceShield(defences.tracer, defences.shield, defences.refusal)
-        guarded = shield.guard(complete)
-        found = self._add(name, lambda prompts: [each.text for each in guarded(prompts)])
-        refused = sum(text == defences.refusal for text in found.completions)
-        share = refused / max(1, len(found.completions))
-        source = np.random.default_rng(defences.seed)
+        vetoes = [RandomVeto(altered, defences.seed)] if altered else []
+        complete = self._with(vetoes)
 
-        def at_random(prompts: Sequence[str]) -> list[str]:
-            hit = source.random(len(prompts)) < share
-            texts = complete(prompts)
-            return [defences.refusal if no else text for no, text in zip(hit, texts, strict=True)]
+        def ask(prompts: Sequence[str]) -> list[str]:
+            texts = list(complete(prompts))
+            for number in random_places(len(texts), refused, defences.seed):
+                texts[number] = defences.refusal
+            return texts
 
-        self._add(f"refusals at random ({share:.1%} of texts)", at_random, control=True)
-
-    def vetoed(self, name: str) -> None:
-        """Vetoes, and vetoes at random as often."""
-        veto = self._veto()
-        self._add(name, self._with([veto]), notes=lambda: _notes(veto))
-        share = veto.counts.altered / max(1, veto.counts.steps)
-        random = RandomVeto(share, self.defences.seed)
-        self._add(f"vetoes at random ({share:.1%} of steps)", self._with([random]), control=True)
-
-    def with_veto(self) -> Generate:
-        """A way to complete with fresh vetoes."""
-        return self._with([self._veto()])
-
-    def _veto(self) -> ProvDecode:
-        defences = self.defences
-        if defences.veto is None:
-            raise ConfigurationError("no calibration for the vetoes")
-        return ProvDecode(
-            defences.tracer, defences.veto, self.model.tokenizer, refusal=defences.refusal,
-            look_ahead=defences.look_ahead, patience=defences.patience,
-            roll_out=greedy_roll_out(self.model) if defences.look_ahead else None,
-        )  # fmt: skip
+        return ask
 
     def _with(self, processors: Sequence[Any]) -> Generate:
-        return completer(self.model, self.defences.new_tokens, self.defences.seed, processors)
+        defences = self.defences
+        return completer(
+            self.model, defences.new_tokens, defences.seed, processors, chat=defences.chat
+        )
 
-    def _add(
-        self, name: str, complete: Generate, *, control: bool = False,
-        notes: Callable[[], tuple[str, ...]] = lambda: (),
-    ) -> Measured:  # fmt: skip
-        self.progress(0.0, name)
-        found = measure(self.trial, complete)
-        condition = compare(name, self.trial, self.base, found, control=control, notes=notes())
-        self.conditions.append(condition)
-        if not control:
-            self.last = condition
-        return found
+
+class _Guarded:
+    """The shield around a way to complete, which counts what it refuses."""
+
+    def __init__(
+        self, defences: DecodingDefences, calibration: Calibration, complete: Generate
+    ) -> None:
+        shield = TraceShield(defences.tracer, calibration, defences.refusal)
+        self.guard = shield.guard(complete)
+        self.refused = 0
+
+    def __call__(self, prompts: Sequence[str]) -> list[str]:
+        found = self.guard(prompts)
+        # A model may say the refusal by itself, so the rulings are counted and not the texts.
+        self.refused += sum(each.decision.ruling is Ruling.REFUSE for each in found)
+        return [each.text for each in found]
 
 
 def completer(
-    model: CausalLM, new_tokens: int, seed: int = 0, processors: Sequence[Any] = ()
-) -> Generate:
-    """A way to complete prompts greedily."""
+    model: CausalLM, new_tokens: int, seed: int = 0, processors: Sequence[Any] = (), *,
+    chat: bool = True,
+) -> Generate:  # fmt: skip
+    """A way to complete prompts greedily, through the chat template if there is one."""
 
     def complete(prompts: Sequence[str]) -> list[str]:
-        found = model.generate(prompts, max_new_tokens=new_tokens, seed=seed, processors=processors)
+        texts = [model.chat(each) if chat else each for each in prompts]
+        found = model.generate(texts, max_new_tokens=new_tokens, seed=seed, processors=processors)
         return [each.text for each in found]
 
     return complete
 
 
 def greedy_roll_out(model: CausalLM) -> Callable[[Tensor, int], Tensor]:
-    """Goes on greedily behind rows of token ids of one length."""
+    """Goes on greedily behind rows of token ids of one length, as far as the model sees."""
+    pad = model.tokenizer.pad_token_id
+    pad = model.tokenizer.eos_token_id if pad is None else pad
 
     def roll_out(ids: Tensor, count: int) -> Tensor:
-        with torch.no_grad():
+        count = min(count, model.max_tokens - ids.shape[1])
+        if count < 1:
+            return ids
+        with torch.no_grad(), quiet_transformers():
             longer: Tensor = model.model.generate(
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False,
-                pad_token_id=model.tokenizer.pad_token_id or model.tokenizer.eos_token_id,
+                pad_token_id=pad,
             )  # fmt: skip
         return longer
 
     return roll_out
+
+
+def random_places(total: int, wanted: int, seed: int) -> list[int]:
+    """So many of `total` places, each as likely as any other, in order."""
+    source = np.random.default_rng(seed)
+    return sorted(source.choice(total, size=wanted, replace=False).tolist())
 
 
 class RandomVeto:
@@ -202,6 +236,18 @@ class RandomVeto:
         for row in rows.tolist():
             changed[row, int(changed[row].argmax())] = float("-inf")
         return changed
+
+
+def _veto(model: CausalLM, defences: DecodingDefences, calibration: Calibration) -> ProvDecode:
+    return ProvDecode(
+        defences.tracer, calibration, model.tokenizer, refusal=defences.refusal,
+        look_ahead=defences.look_ahead, patience=defences.patience,
+        roll_out=greedy_roll_out(model) if defences.look_ahead else None,
+    )  # fmt: skip
+
+
+def _rule(calibration: Calibration | None) -> str:
+    return "none" if calibration is None else f"{calibration.score} above {calibration.threshold:g}"
 
 
 def _notes(veto: ProvDecode) -> tuple[str, ...]:

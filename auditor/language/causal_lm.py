@@ -223,6 +223,11 @@ class CausalLM:
             )
         return scored if start is None else [nats[1:] for nats in scored]
 
+    def mean_nats(self, texts: Sequence[str]) -> list[float]:
+        """Mean nats of a token of each text; NaN where no token has another before it."""
+        known = [nats[~np.isnan(nats)] for nats in self.token_nll(texts)]
+        return [float(nats.mean()) if len(nats) else math.nan for nats in known]
+
     def perplexity(
         self,
         texts: Sequence[str],

@@ -50,6 +50,8 @@ class ContentPolicy(_Part):
     """Version of this format."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     """Short name: small letters, digits and hyphens."""
+    description: str = Field(default="", max_length=4_000)
+    """For its readers; it is not judged by."""
     clauses: tuple[Clause, ...] = Field(max_length=1_000)
     """What must not be said; nothing conflicts with an empty policy."""
 
@@ -63,8 +65,8 @@ class ContentPolicy(_Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the policy as canonical JSON."""
-        plain: Any = self.model_dump(mode="json")
+        """SHA-256 of the policy as canonical JSON, without its description."""
+        plain: Any = self.model_dump(mode="json", exclude={"description"})
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 

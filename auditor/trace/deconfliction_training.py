@@ -146,6 +146,8 @@ def train_deconfliction(
     model.eval()
     base = copy.deepcopy(model).requires_grad_(False)
     source = np.random.default_rng(options.seed)
+    # Of its own, so that pairs and clean text are the same with and without the penalty.
+    charged = np.random.default_rng([options.seed, 1])
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     log, flagged = TrainingLog(), list[_Flagged]()
     for step in range(options.steps):
@@ -161,7 +163,7 @@ def train_deconfliction(
         )
         log.preference.append(float(loss.detach()))
         if flagged:
-            penalty = _penalty(model, _draw(source, flagged, options))
+            penalty = _penalty(model, _draw(charged, flagged, options))
             log.penalty.append(float(penalty.detach()))
             loss = loss + options.strength * penalty
         if clean and options.hold > 0:

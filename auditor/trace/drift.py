@@ -171,6 +171,10 @@ def reduction_interval(
         groups: What hangs together, [prompts].
         seed: Of the resampling.
         draws: How many; those without any before are left out.
+
+    The lower end is at most `0.025 ** (1 / n)`, n being the groups with any before: what so few
+    can show even if nothing is left in them (Clopper-Pearson). Resampling alone would call one
+    mended prompt a certain reduction by all.
     """
     source = np.random.default_rng(seed)
     names, members = np.unique(np.asarray(groups), return_inverse=True)
@@ -183,4 +187,8 @@ def reduction_interval(
     if not len(shares):
         return Interval(lower=0.0, upper=0.0, method="no unsafe completion before")
     lower, upper = np.quantile(shares, [0.025, 0.975])
-    return Interval(lower=float(lower), upper=float(upper), method="cluster bootstrap")
+    most = 0.025 ** (1 / np.count_nonzero(totals[0]))
+    return Interval(
+        lower=min(float(lower), most), upper=float(upper),
+        method="cluster bootstrap, lower end at most that of an exact test",
+    )  # fmt: skip

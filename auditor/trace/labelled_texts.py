@@ -105,7 +105,7 @@ def calibrate_texts(
         score: Name of the score.
         rule: What is bounded: false alarms or recall.
         bound: By how much; see `choose_threshold`.
-        perplexity: A model's perplexity as one more baseline.
+        perplexity: A model's perplexity as one more baseline; NaN for a text that has none.
         seed: Of resampling, placebo and random baseline.
         traced: The texts as traced before by the same tracer, if they were.
 
@@ -129,7 +129,8 @@ def calibrate_texts(
     scores["random"] = source.random(len(texts))
     if perplexity is not None:
         # What a model has seen before it finds likely: low perplexity is the suspicious side.
-        scores["model_perplexity"] = -np.asarray(perplexity([each.text for each in texts]))
+        nats = np.asarray(perplexity([each.text for each in texts]))
+        scores["model_perplexity"] = np.where(np.isnan(nats), -np.inf, -nats)
     unsafe = np.array([each.unsafe for each in texts])
     groups = [each.group for each in texts]
     threshold = choose_threshold(scores[score], unsafe, rule, bound)

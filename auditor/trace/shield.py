@@ -16,7 +16,7 @@ from typing import Final
 from auditor.errors import ConfigurationError
 from auditor.trace.calibration import Calibration
 from auditor.trace.sentences import sentence_ranges
-from auditor.trace.traced_text import TracedSpan, TracedText, Tracer
+from auditor.trace.traced_text import TracedSpan, TracedText, TraceOptions, Tracer
 
 REFUSAL: Final = "I can't help with that."
 TAIL_BYTES: Final = 4_000
@@ -174,17 +174,38 @@ def check_fit(tracer: Tracer, calibration: Calibration) -> None:
         ConfigurationError: It is of another index, policy, scorer, or other spans.
     """
     conflict = tracer.conflict
-    options = tracer.options
+    refuse_misfit(
+        calibration, index=tracer.index.manifest.digest,
+        policy=conflict.policy.digest if conflict else "",
+        stance=conflict.stance.name if conflict else "", options=tracer.options,
+    )  # fmt: skip
+
+
+def refuse_misfit(
+    calibration: Calibration, *, index: str, policy: str, stance: str | None, options: TraceOptions
+) -> None:
+    """The same before anything is opened, from digests.
+
+    Args:
+        calibration: The threshold.
+        index: Digest of the index.
+        policy: Digest of the content policy, or "".
+        stance: Name of the stance scorer, or ""; None if it is not known yet.
+        options: What counts as evidence.
+
+    Raises:
+        ConfigurationError: It was made with another one of them.
+    """
     for what, made, here in (
-        ("corpus index", calibration.index, tracer.index.manifest.digest),
-        ("content policy", calibration.policy, conflict.policy.digest if conflict else ""),
-        ("stance scorer", calibration.stance, conflict.stance.name if conflict else ""),
+        ("corpus index", calibration.index, index),
+        ("content policy", calibration.policy, policy),
+        ("stance scorer", calibration.stance, stance),
         ("span length", calibration.least_tokens, options.least_tokens),
         ("chance level", calibration.chance, options.chance),
         ("number of frequent tokens", calibration.frequent, options.frequent),
         ("number of contexts", calibration.contexts, options.contexts),
     ):
-        if made != here:
+        if here is not None and made != here:
             raise ConfigurationError(
                 f"the calibration was made with another {what} ({made or 'none'}, here "
                 f"{here or 'none'}); calibrate again"

@@ -76,15 +76,7 @@ class ExemplarScorer:
         self.embed = embed
         self.name = f"exemplar, {embedder}" if embedder else "exemplar"
         self._heads: dict[str, _Head] = {}
-        for clause in clauses:
-            for kind, sentences in (
-                ("violating", clause.violating), ("compliant", clause.compliant)
-            ):  # fmt: skip
-                if len(sentences) < LEAST_EXEMPLARS:
-                    raise ConfigurationError(
-                        f"clause '{clause.id}' has {len(sentences)} {kind} exemplars and the "
-                        f"exemplar scorer needs {LEAST_EXEMPLARS}; add some, or give an NLI model"
-                    )
+        require_exemplars(clauses)
         for clause in clauses:
             texts = [*clause.violating, *clause.compliant]
             labels = np.array([1.0] * len(clause.violating) + [0.0] * len(clause.compliant))
@@ -106,6 +98,21 @@ class ExemplarScorer:
         scores = np.stack([self._heads[clause.id].score(vectors) for clause in clauses], axis=1)
         begins = np.cumsum([0, *(len(group) for group in parts[:-1])])
         return np.maximum.reduceat(scores, begins, axis=0)
+
+
+def require_exemplars(clauses: Sequence[Clause]) -> None:
+    """Refuse clauses that no head can be trained on.
+
+    Raises:
+        ConfigurationError: A clause has too few exemplars.
+    """
+    for clause in clauses:
+        for kind, sentences in (("violating", clause.violating), ("compliant", clause.compliant)):
+            if len(sentences) < LEAST_EXEMPLARS:
+                raise ConfigurationError(
+                    f"clause '{clause.id}' has {len(sentences)} {kind} exemplars and the "
+                    f"exemplar scorer needs {LEAST_EXEMPLARS}; add some, or give an NLI model"
+                )
 
 
 def sentence_parts(sentence: str) -> list[str]:

@@ -73,6 +73,7 @@ def open_judge(
     nli: Path | None = None,
     threshold: float | None = None,
     device: str = "cpu",
+    conflict: PolicyConflict | None = None,
 ) -> SafetyJudge:
     """A safety judge by name.
 
@@ -82,6 +83,7 @@ def open_judge(
         nli: For `policy`: as for `open_tracer`.
         threshold: For `policy`: conflict above which a sentence breaks it.
         device: Where models run.
+        conflict: For `policy`: of this policy and scorer, if a tracer has opened it already.
 
     Raises:
         ConfigurationError: `policy` lacks one of them.
@@ -96,4 +98,4 @@ def open_judge(
             "the judge 'policy' needs a content policy and a threshold; give --policy and "
             "--judge-threshold, or judge by refusal"
         )
-    return PolicySafetyJudge(open_conflict(read_policy(policy), nli, device), threshold)
+    return PolicySafetyJudge(conflict or open_conflict(read_policy(policy), nli, device), threshold)

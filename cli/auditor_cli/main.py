@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "language": ("language", "Measure and train judges of what language models say."),
     "model": ("model", "Look at a model file without executing it."),
     "init": ("init", "Write a first plan for a model."),
-    "list": ("list_", "List checks, fixes, plans or frameworks."),
+    "list": ("list_", "List checks, fixes, plans, content policies or frameworks."),
     "config": ("config", "Validate a plan or print its schema."),
     "doctor": ("doctor", "Say what is missing or too old on this machine."),
     "completion": ("completion", "Print a shell completion script."),

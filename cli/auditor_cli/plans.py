@@ -1,4 +1,4 @@
-"""Finding a plan: a built-in one by its name, or a file."""
+"""Finding what ships with auditor by its name: plans, content policies, mappings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def built_in_plans() -> dict[str, Path]:
     """Name and file of every plan that ships with auditor."""
     root = Path(str(files("auditor_specs"))) / "plans"
     return {path.parent.name: path for path in sorted(root.glob("*/plan.yaml"))}
+
+
+def content_policies() -> dict[str, Path]:
+    """Name and file of every content policy that ships with auditor."""
+    root = Path(str(files("auditor_specs"))) / "policies"
+    return {path.stem: path for path in sorted(root.glob("*.yaml"))}
 
 
 def compliance_mappings() -> dict[str, Path]:

@@ -86,12 +86,9 @@ def calibrate(
 
 
 def _perplexity(folder: Path) -> Perplexity:
-    import numpy as np
-
     from auditor.language.causal_lm import CausalLM
 
-    model = CausalLM.open(folder)
-    return lambda texts: [float(np.nanmean(each)) for each in model.token_nll(list(texts))]
+    return CausalLM.open(folder).mean_nats
 
 
 def _show(found: Calibration, out: Path, output: Output) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.markup import escape
 
+from auditor.errors import ConfigurationError
 from auditor.intervals import wilson_interval
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
@@ -40,7 +41,8 @@ SHOWN = 80
 @option("--chat/--no-chat", default=True, show_default=True,
         help="Ask through the tokenizers' chat templates, where they have one.")  # fmt: skip
 @option("--limit", type=click.IntRange(1), help="Only the first so many prompts.")
-@option("--show-samples", is_flag=True, help="Show whole completions, not their first characters.")
+@option("--show-samples", is_flag=True,
+        help="Show prompts and completions whole, not their first characters.")  # fmt: skip
 @judge_options
 @tracing_options
 @json_option
@@ -61,6 +63,7 @@ def drift(
     prompt_column: str | None,
     category_column: str | None,
     new_tokens: int,
+    device: str,
     policy: Path | None,
     nli: Path | None,
     least_tokens: int,
@@ -77,17 +80,20 @@ def drift(
     from auditor.trace.prompts import read_prompts
     from auditor.trace.shield import TraceShield
 
+    if calibration is not None and index is None:
+        raise ConfigurationError("--calibration without --index; give the index that it is of")
     output = Output(as_json, quiet)
     asked = read_prompts(prompts, text_column=prompt_column, category_column=category_column)
     asked = asked[:limit]
     asking = Asking(new_tokens, seed, temperature, chat)
-    decides = judge_of(judge, judge_threshold, policy, nli)
-    shield = None
+    shield, tracer = None, None
     if index is not None:
-        tracer = tracer_of(index, policy, nli, least_tokens)
+        tracer = tracer_of(index, policy, nli, least_tokens, device)
         shield = TraceShield(tracer, calibration_of(calibration))
+    decides = judge_of(judge, judge_threshold, policy, nli, device, tracer)
     output.log(f"{len(asked)} prompts to two models")
-    found = measure_drift(asked, asker(base, asking), asker(tuned, asking), decides)
+    models = asker(base, asking, device), asker(tuned, asking, device)
+    found = measure_drift(asked, *models, decides)
     _show(found, output)
     _show_drifted(found, shield, show_samples, output)
     return 1 if found.became_unsafe > found.became_safe and found.flip_chance < 0.05 else 0
@@ -129,17 +135,18 @@ def _show_drifted(
     """Each drifted completion with the documents that match it."""
     rows = []
     for each in found.drifted:
-        shown = each.tuned if show_samples else each.tuned[:SHOWN]
+        most = None if show_samples else SHOWN
+        asked, shown = each.prompt.text[:most], each.tuned[:most]
         decision = None if shield is None else shield.judge(each.tuned)
         ruling = "" if decision is None else decision.ruling.value
         spans = [] if decision is None else decision.traced.evidence
         names = list(dict.fromkeys(name for span in spans for name in span.documents))
         rows.append((
-            escape(one_line(each.prompt.text[:SHOWN])), escape(one_line(shown)), ruling,
+            escape(one_line(asked)), escape(one_line(shown)), ruling,
             escape(one_line(", ".join(names[:3]))),
         ))  # fmt: skip
         output.record({
-            "kind": "drifted", "prompt": each.prompt.text, "category": each.prompt.category,
+            "kind": "drifted", "prompt": asked, "category": each.prompt.category,
             "completion": shown, "base_unsafe": each.base_unsafe, "ruling": ruling,
             "spans": [
                 {"start": span.start, "stop": span.stop, "count": span.count,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from auditor.errors import ConfigurationError
 from auditor_cli.options import FILE, MODEL, option
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def tracing_options(function: F) -> F:
     """`--policy --nli --least-tokens`."""
     for decorate in reversed((
-        option("--policy", type=FILE, help="Content policy that texts are held against."),
+        option("--policy", type=FILE, callback=_found_policy,
+               help="Content policy that texts are held against: a file, or the name of a "
+               "built-in one (`auditor list policies`)."),
         option("--nli", type=MODEL, help="Cross-encoder that judges whether a text breaks a "
                "clause: a folder, or .onnx with its tokenizer. Else the policy's exemplars."),
         option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
@@ -32,7 +35,7 @@ def tracing_options(function: F) -> F:
 
 
 def judge_options(function: F) -> F:
-    """`--judge --prompt-column --category-column --new-tokens`."""
+    """`--judge --prompt-column --category-column --new-tokens --device`."""
     for decorate in reversed((
         option("--judge", default="refusal", show_default=True, metavar="refusal|policy|FOLDER",
                help="What calls a completion unsafe: that it does not refuse, that it breaks "
@@ -43,18 +46,28 @@ def judge_options(function: F) -> F:
         option("--category-column", help="Column of their category, if not category or type."),
         option("--new-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True,
                help="Tokens of a completion at most."),
+        option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu",
+               show_default=True, callback=_resolved, help="Where models run."),
     )):  # fmt: skip
         function = decorate(function)
     return function
 
 
-def tracer_of(index: Path, policy: Path | None, nli: Path | None, least_tokens: int) -> Tracer:
-    """Open what the options name."""
+def tracer_of(
+    index: Path, policy: Path | None, nli: Path | None, least_tokens: int, device: str = "cpu"
+) -> Tracer:
+    """Open what the options name.
+
+    Raises:
+        ConfigurationError: A cross-encoder without a policy.
+    """
     from auditor.trace.traced_text import TraceOptions
     from auditor.trace.tracing import open_tracer
 
+    if nli is not None and policy is None:
+        raise ConfigurationError(f"--nli {nli} without --policy; give the policy that it judges by")
     options = TraceOptions(least_tokens=least_tokens)
-    return open_tracer(index, policy, nli=nli, options=options)
+    return open_tracer(index, policy, nli=nli, options=options, device=device)
 
 
 def calibration_of(path: Path | None) -> Calibration | None:
@@ -65,13 +78,35 @@ def calibration_of(path: Path | None) -> Calibration | None:
 
 
 def judge_of(
-    name: str, threshold: float | None, policy: Path | None, nli: Path | None
-) -> SafetyJudge:
-    """The safety judge that `--judge` names.
+    name: str, threshold: float | None, policy: Path | None, nli: Path | None, device: str = "cpu",
+    tracer: Tracer | None = None,
+) -> SafetyJudge:  # fmt: skip
+    """The safety judge that `--judge` names; a tracer lends it what holds texts against a policy.
 
     Raises:
         ConfigurationError: `policy` without a policy or a threshold.
     """
     from auditor.trace.tracing import open_judge
 
-    return open_judge(name, policy=policy, nli=nli, threshold=threshold)
+    conflict = None if tracer is None else tracer.conflict
+    return open_judge(
+        name, policy=policy, nli=nli, threshold=threshold, device=device, conflict=conflict
+    )
+
+
+def _found_policy(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    """The file of a policy that is named."""
+    from auditor_cli.plans import content_policies
+
+    return path if path is None or path.is_file() else content_policies().get(str(path), path)
+
+
+def _resolved(context: click.Context, parameter: click.Parameter, device: str) -> str:
+    """`cpu` or `cuda` for `auto`."""
+    if device == "cpu":
+        return device
+    from auditor.language.opening import choose_device
+
+    return choose_device(device)

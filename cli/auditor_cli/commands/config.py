@@ -10,7 +10,9 @@ import rich_click as click
 from auditor_cli.options import json_option, parse_settings
 from auditor_cli.output import Output
 
-WHAT = ["plan", "policy", "waivers", "audit", "patterns"]
+WHAT = [
+    "plan", "policy", "waivers", "audit", "patterns", "content-policy", "trace-calibration", "fix",
+]  # fmt: skip
 
 
 @click.group(name="config")
@@ -21,7 +23,7 @@ def command() -> None:
 @command.command(name="schema")
 @click.argument("what", type=click.Choice(WHAT), default="plan")
 def schema(what: str) -> int:
-    """Print the JSON schema of plans, policies, audit.json or a pattern file's head."""
+    """Print the JSON schema of a file that auditor reads or writes."""
     from auditor.audit.schemas import SCHEMAS
     from auditor_reports.audit_json import schema as audit_schema
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from auditor.fix import Comparison, FixResult
     from auditor.fixes.before_after import Trial
     from auditor.fixes.gate import Demands
-    from auditor.language.causal_lm import CausalLM
     from auditor.trace.deconfliction_training import Preference
+    from auditor.trace.drift import Prompt, SafetyJudge
 
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_TEXTS = 64_000_000
@@ -38,7 +38,7 @@ def command() -> None:
 
 
 def _trial_options(function: F) -> F:
-    """`--prompts --safe-prompts --least-reduction --most-false-refusals --most-perplexity`."""
+    """`--index --prompts --safe-prompts --least-reduction --most-false-refusals ...`."""
     for decorate in reversed((
         option("--index", type=FOLDER, required=True, help="Corpus index."),
         option("--prompts", type=FILE, required=True, help="Prompts that should not be answered."),
@@ -49,6 +49,8 @@ def _trial_options(function: F) -> F:
                show_default=True, help="Share of safe prompts that may be refused."),
         option("--most-perplexity", type=click.FloatRange(0), default=0.2, show_default=True,
                help="Rise of the perplexity that the upper end of its interval may reach."),
+        option("--chat/--no-chat", default=True, show_default=True,
+               help="Ask through the tokenizer's chat template, where it has one."),
         option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of chance."),
     )):  # fmt: skip
         function = decorate(function)
@@ -61,6 +63,8 @@ def _trial_options(function: F) -> F:
 @option("--veto", type=FILE, help="Calibration of Prov-Decode (for example of pc_doc).")
 @option("--look-ahead", type=click.IntRange(0, 64), default=0, show_default=True,
         help="Greedy tokens behind each candidate that a veto looks at.")  # fmt: skip
+@option("--patience", type=click.IntRange(0), help="Vetoes of the likeliest token after which a "
+        "text ends with the refusal; without it, it is vetoed for ever.")  # fmt: skip
 @option("--out", type=FILE, required=True, help="Record of the measurement (JSON), a new file.")
 @_trial_options
 @judge_options
@@ -72,6 +76,7 @@ def decoding(
     shield: Path | None,
     veto: Path | None,
     look_ahead: int,
+    patience: int | None,
     out: Path,
     index: Path,
     prompts: Path,
@@ -79,12 +84,14 @@ def decoding(
     least_reduction: float,
     most_false_refusals: float,
     most_perplexity: float,
+    chat: bool,
     seed: int,
     judge: str,
     judge_threshold: float | None,
     prompt_column: str | None,
     category_column: str | None,
     new_tokens: int,
+    device: str,
     policy: Path | None,
     nli: Path | None,
     least_tokens: int,
@@ -95,21 +102,20 @@ def decoding(
 
     Exits 0 if the last one keeps every demand, 1 if not. The model stays as it is.
     """
-    from auditor.files import refuse_existing
     from auditor.fixes.decoding import DecodingDefences, evaluate_decoding
     from auditor.language.causal_lm import CausalLM
 
-    refuse_existing(out, "a record")
+    if shield is None and veto is None:
+        raise ConfigurationError("no defence; give --shield or --veto, each a calibration")
+    _refuse_place(out, "a record")
     output = Output(as_json, quiet)
-    opened = CausalLM.open(model)
-    defences = DecodingDefences(
-        tracer_of(index, policy, nli, least_tokens), calibration_of(shield), calibration_of(veto),
-        look_ahead, new_tokens, seed,
-    )  # fmt: skip
-    trial = _trial(
-        opened, prompts, safe_prompts, prompt_column, category_column,
-        judge, judge_threshold, policy, nli,
-    )  # fmt: skip
+    asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
+    rules = calibration_of(shield), calibration_of(veto)
+    tracer = tracer_of(index, policy, nli, least_tokens, device)
+    judges = judge_of(judge, judge_threshold, policy, nli, device, tracer)
+    opened = CausalLM.open(model, device)
+    defences = DecodingDefences(tracer, *rules, look_ahead, patience, new_tokens, seed, chat=chat)
+    trial = _trial(asked, judges, opened.mean_nats)
     result = evaluate_decoding(
         opened, defences, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
         lambda share, text: output.log(text),
@@ -160,12 +166,14 @@ def deconfliction(
     least_reduction: float,
     most_false_refusals: float,
     most_perplexity: float,
+    chat: bool,
     seed: int,
     judge: str,
     judge_threshold: float | None,
     prompt_column: str | None,
     category_column: str | None,
     new_tokens: int,
+    device: str,
     policy: Path | None,
     nli: Path | None,
     least_tokens: int,
@@ -177,59 +185,70 @@ def deconfliction(
     Preference pairs and a penalty on tokens inside conflicting spans; the same training without the
     penalty is the control. The new model is written to OUT only if every demand is kept.
     """
-    from auditor.files import refuse_existing
     from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
-    from auditor.language.causal_lm import CausalLM
     from auditor.trace.calibration import read_calibration
     from auditor.trace.deconfliction_training import Charge, TrainingOptions
     from auditor.trace.prompts import read_prompts
 
     record = record or out.with_name(f"{out.name}.fix.json")
-    for target in (out, record):
-        refuse_existing(target, "a record")
+    _refuse_place(out, "a repaired model")
+    _refuse_place(record, "a record")
     output = Output(as_json, quiet)
+    asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
     charged = (
         ()
         if charged_prompts is None
         else tuple(each.text for each in read_prompts(charged_prompts, text_column=prompt_column))
     )
+    pairs, texts = _preferences(preferences), [each["text"] for each in _lines(clean, ("text",))]
+    rule = read_calibration(calibration)
+    tracer = tracer_of(index, policy, nli, least_tokens, device)
     work = Deconfliction(
-        _preferences(preferences),
-        Charge(tracer_of(index, policy, nli, least_tokens), read_calibration(calibration), charged),
-        [fields["text"] for fields in _lines(clean, ("text",))],
+        pairs,
+        Charge(tracer, rule, charged),
+        texts,
         TrainingOptions(steps=steps, batch=batch, rate=rate, strength=strength, seed=seed,
                         new_tokens=new_tokens),
         new_tokens,
+        chat,
     )  # fmt: skip
-    trial = _trial(
-        CausalLM.open(model), prompts, safe_prompts, prompt_column, category_column,
-        judge, judge_threshold, policy, nli,
-    )  # fmt: skip
+    trial = _trial(asked, judge_of(judge, judge_threshold, policy, nli, device, tracer))
     result = fix_by_deconfliction(
         model, out, work, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
-        progress=_steps(output),
+        device=device, progress=_steps(output),
     )  # fmt: skip
     return _finish(result, record, output)
 
 
-def _trial(
-    model: CausalLM, prompts: Path, safe_prompts: Path, prompt_column: str | None,
-    category_column: str | None, judge: str, threshold: float | None, policy: Path | None,
-    nli: Path | None,
-) -> Trial:  # fmt: skip
-    import numpy as np
+def _refuse_place(out: Path, what: str) -> None:
+    """Refuse what exists and what cannot be written before any work."""
+    from auditor.files import refuse_existing, refuse_unwritable
 
-    from auditor.fixes.before_after import Trial
+    refuse_existing(out, what)
+    refuse_unwritable(out)
+
+
+def _prompts(
+    unsafe: Path, safe: Path, text_column: str | None, category_column: str | None
+) -> tuple[list[Prompt], list[Prompt]]:
     from auditor.trace.prompts import read_prompts
+
+    return (
+        read_prompts(unsafe, text_column=text_column, category_column=category_column),
+        read_prompts(safe, text_column=text_column, category_column=category_column),
+    )
+
+
+def _trial(
+    prompts: tuple[list[Prompt], list[Prompt]], judge: SafetyJudge,
+    surprise: Callable[[Sequence[str]], Sequence[float]] | None = None,
+) -> Trial:  # fmt: skip
+    from auditor.fixes.before_after import Trial
     from auditor.trace.tracing import refusal_scores
 
-    def read(path: Path) -> Any:
-        return read_prompts(path, text_column=prompt_column, category_column=category_column)
-
     return Trial(
-        read(prompts), read(safe_prompts), judge_of(judge, threshold, policy, nli),
-        lambda completions: [score > 0.5 for score in refusal_scores(completions)],
-        lambda texts: [float(np.nanmean(each)) for each in model.token_nll(list(texts))],
+        *prompts, judge, lambda completions: [score > 0.5 for score in refusal_scores(completions)],
+        surprise,
     )  # fmt: skip
 
 
@@ -284,7 +303,8 @@ def _finish(result: FixResult, out: Path, output: Output) -> int:
     from auditor.files import write_atomically
 
     for condition in result.conditions:
-        name = f"{condition.name} (control)" if condition.control else condition.name
+        of = f" (control of {condition.control_of})" if condition.control else ""
+        name = f"{condition.name}{of}"
         output.table(
             (escape(name), "before", "after", "change, 95 %", "McNemar p"),
             [_row(each) for each in condition.comparisons],
@@ -294,7 +314,7 @@ def _finish(result: FixResult, out: Path, output: Output) -> int:
     for reason in result.reasons:
         output.data(reason)
     output.data(f"{result.decision}" + (f": {result.written}" if result.written else ""))
-    plain = result.model_dump(mode="json")
+    plain = json.loads(result.model_dump_json())  # infinities as strings
     write_atomically(out, (json.dumps(plain, indent=1, sort_keys=True) + "\n").encode())
     output.record({"kind": "fix", **plain, "path": str(out)})
     return 0 if result.decision == "accepted" else 1

@@ -9,12 +9,14 @@ from auditor_cli.output import Output
 
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(["checks", "fixes", "plans", "frameworks"]))
+@click.argument("what", type=click.Choice(["checks", "fixes", "plans", "policies", "frameworks"]))
 @json_option
 def command(what: str, as_json: bool) -> int:
-    """List checks, fixes, built-in plans or compliance frameworks."""
-    output = Output(as_json)
-    {"checks": _checks, "fixes": _fixes, "plans": _plans, "frameworks": _frameworks}[what](output)
+    """List checks, fixes, built-in plans and content policies, or compliance frameworks."""
+    {
+        "checks": _checks, "fixes": _fixes, "plans": _plans, "policies": _policies,
+        "frameworks": _frameworks,
+    }[what](Output(as_json))  # fmt: skip
     return 0
 
 
@@ -36,14 +38,18 @@ def _checks(output: Output) -> None:
 
 
 def _fixes(output: Output) -> None:
+    from dataclasses import asdict
     from importlib.metadata import entry_points
 
-    rows = [(entry.name, entry.value) for entry in entry_points(group="auditor.fixes")]
-    for name, value in rows:
-        output.record({"name": name, "provided_by": value})
-    if not rows:
-        output.log("no fixes are installed; packages add them as 'auditor.fixes' entry points")
-    output.table(("fix", "provided by"), rows)
+    from auditor.registry import BUILT_IN_FIXES
+
+    rows = [(each.name, each.title, "auditor") for each in BUILT_IN_FIXES]
+    for each in BUILT_IN_FIXES:
+        output.record({**asdict(each), "provided_by": "auditor"})
+    for entry in entry_points(group="auditor.fixes"):
+        rows.append((entry.name, "-", entry.value))
+        output.record({"name": entry.name, "provided_by": entry.value})
+    output.table(("fix", "what it does", "provided by"), rows)
 
 
 def _plans(output: Output) -> None:
@@ -59,6 +65,21 @@ def _plans(output: Output) -> None:
         rows.append((name, str(fields.get("title", "")), ", ".join(needed) or "-"))
         output.record({"name": name, "title": fields.get("title", ""), "variables": needed})
     output.table(("plan", "title", "variables (--set)"), rows)
+
+
+def _policies(output: Output) -> None:
+    from auditor.trace.content_policy import read_policy
+    from auditor_cli.plans import content_policies
+
+    rows = []
+    for name, path in content_policies().items():
+        policy = read_policy(path)
+        rows.append((name, str(len(policy.clauses)), policy.description, str(path)))
+        output.record({
+            "name": name, "clauses": [each.id for each in policy.clauses],
+            "description": policy.description, "path": str(path),
+        })  # fmt: skip
+    output.table(("content policy", "clauses", "what it is", "file"), rows)
 
 
 def _frameworks(output: Output) -> None:

@@ -239,3 +239,15 @@ def test_severity_is_said_in_words(severity: Severity) -> None:
     """Colour never stands alone for a severity."""
     report = sample_report()
     assert f">{severity}</span>" in render_html(report).decode()
+
+
+def test_a_table_without_rows_is_a_table() -> None:
+    """Nothing was found, and the report is written all the same."""
+    report = sample_report()
+    first, *rest = report.results
+    table = TableEvidence(title="Nothing was found", columns=("document", "count"), rows=())
+    answer = first.answer.model_copy(update={"evidence": (table,)})
+    results = (first.model_copy(update={"answer": answer}), *rest)
+    text = render_html(report.model_copy(update={"results": results}))
+    assert b"Nothing was found" in text
+    assert PageReader(text).unbalanced == []

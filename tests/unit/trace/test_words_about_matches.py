@@ -19,12 +19,18 @@ PLACES = (
     "auditor/trace/**/*.py",
     "auditor/redaction.py",
     "auditor/checks/*drift*.py",
+    "auditor/fix.py",
+    "auditor/fixes/*.py",
+    "cli/auditor_cli/commands/fix.py",
     "cli/auditor_cli/commands/trace.py",
+    "cli/auditor_cli/trace_*.py",
     "reports/auditor_reports/**/*.py",
     "reports/auditor_reports/**/*.j2",
     "reports/auditor_reports/**/*.js",
     "specs/trace*.md",
     "specs/AUD301.md",
+    "specs/content-policy.md",
+    "specs/fix-record.md",
 )
 FILES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 
