@@ -200,7 +200,7 @@ def _finaliser(limits: Limits) -> Callable[[object], object]:
 
 def _numeric_columns(evidence: TableEvidence) -> tuple[bool, ...]:
     """For each column, whether it holds numbers (or nothing) only."""
-    kinds = [{type(cell) for cell in column} for column in zip(*evidence.rows, strict=True)]
+    kinds = [{type(row[at]) for row in evidence.rows} for at in range(len(evidence.columns))]
     numbers = {int, float, type(None)}
     return tuple(bool(kind & {int, float}) and kind <= numbers for kind in kinds)
 
