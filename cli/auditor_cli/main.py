@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mine": ("mine", "Mine activation patterns of a classifier."),
     "patterns": ("patterns", "Show, compare or test mined patterns."),
     "trace": ("trace", "Index training text and find where a text occurs in it."),
+    "language": ("language", "Complete prompts with a language model."),
     "fix": ("fix", "Repair a model, and accept the repair or not."),
     "model": ("model", "Look at a model file without executing it."),
     "init": ("init", "Write a first plan for a model."),
