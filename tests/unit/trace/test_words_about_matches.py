@@ -25,6 +25,7 @@ PLACES = (
     "reports/auditor_reports/**/*.js",
     "specs/trace*.md",
     "specs/AUD301.md",
+    "docs/tutorial-trace.md",
 )
 FILES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 
