@@ -27,6 +27,7 @@ import psutil
 
 _POLL_S = 0.1
 _ORPHAN_POLL_S = 1.0
+_FAREWELL_S = 2.0
 
 Status = Literal["done", "failed", "timeout", "memory", "died", "cancelled"]
 
@@ -139,8 +140,15 @@ class LocalExecutor:
             self._cancelled.append(self._kill(worker, "cancelled", "cancelled"))
 
     def close(self) -> None:
-        """Kill every worker; queued units are forgotten."""
+        """Kill what runs and let idle workers end; queued units are forgotten."""
         self._queue.clear()
+        idle = [worker for worker in self._running if worker.unit is None]
+        for worker in idle:
+            worker.connection.close()
+        # One that is killed leaves its libraries' semaphores behind, and Python warns of them.
+        deadline = time.monotonic() + _FAREWELL_S
+        for worker in idle:
+            worker.process.join(timeout=max(0.0, deadline - time.monotonic()))
         for worker in list(self._running):
             self._discard(worker)
 

@@ -110,6 +110,8 @@ class Calibration(Record):
     @property
     def verdict_on_length(self) -> str:
         """One sentence: whether the score says more than the length of spans does."""
+        if self.score == "length":
+            return "Span length is the baseline that another score has to beat."
         if self.beats_length:
             return f"{self.score} ranks these texts better than span length alone."
         return f"{self.score} adds nothing over span length on this data."

@@ -29,7 +29,7 @@ def traced_text_evidence(title: str, prompt: str, decision: Decision) -> TracedT
     """
     spans = decision.traced.evidence
     return TracedTextEvidence(
-        title=title, prompt=prompt, verdict=decision.ruling.value, note=decision.reason,
+        title=title, prompt=prompt, verdict=decision.ruling.value, note=f"{decision.reason}.",
         pieces=_pieces(decision.traced.text, spans),
         spans=tuple(_record(span, flagged=span in decision.spans) for span in spans),
     )  # fmt: skip

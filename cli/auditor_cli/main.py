@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "patterns": ("patterns", "Show, compare or test mined patterns."),
     "trace": ("trace", "Index training text and find where a text occurs in it."),
     "fix": ("fix", "Repair a model, and accept the repair or not."),
-    "language": ("language", "Measure and train judges of what language models say."),
+    "language": ("language", "Ask language models, and judge what they say."),
     "model": ("model", "Look at a model file without executing it."),
     "init": ("init", "Write a first plan for a model."),
     "list": ("list_", "List checks, fixes, plans, content policies or frameworks."),

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from auditor.audit.observer import Observer
 from auditor.verdicts import Verdict
-from auditor_reports.sanitise import one_line
+from auditor_reports.sanitise import encodable, one_line, visible
 
 if TYPE_CHECKING:
     from auditor.findings import CheckResult, GateDecision
@@ -68,6 +68,12 @@ class Output:
         """`data` with a style."""
         if not self.as_json:
             _guarded(self._out.print, text, style=style, markup=False)
+
+    def text(self, text: str) -> None:
+        """Print a text as it is, for a file or a pipe; a terminal gets it visible and inert."""
+        if not self.as_json:
+            shown = visible(text) if sys.stdout.isatty() else encodable(text)
+            _guarded(lambda: print(shown, flush=True))
 
     def record(self, value: Any) -> None:
         """Print one JSON line; nothing without `--json`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,10 @@ def kill_self(_: None) -> None:
 
 def exit_quietly(code: int) -> None:
     os._exit(code)
+
+
+def leave_a_note(path: str) -> None:
+    atexit.register(Path(path).touch)
 
 
 def report(steps: int, progress: Callable[[float, str], None]) -> str:
@@ -172,3 +178,12 @@ def test_an_interrupt_that_python_drops_is_raised_all_the_same(executor: LocalEx
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_idle_worker_ends_by_itself(tmp_path: Path) -> None:
+    """Closing lets it run what its libraries registered for the end of the process."""
+    note = tmp_path / "note"
+    executor = LocalExecutor()
+    assert run(executor, WorkUnit("note", leave_a_note, str(note)))["note"].status == "done"
+    executor.close()
+    assert note.exists()

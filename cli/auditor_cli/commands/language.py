@@ -1,4 +1,4 @@
-"""`auditor language`: judges of what language models say, measured against people."""
+"""`auditor language`: language models asked, and judges of what they say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from auditor.errors import ConfigurationError
 from auditor.files import refuse_existing
+from auditor_cli.language_complete import complete
 from auditor_cli.options import FILE, FOLDER, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
@@ -24,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(name="language")
 def command() -> None:
-    """Measure and train judges of what language models say."""
+    """Ask language models, and measure and train judges of what they say."""
 
 
 def _labelled_options(function: F) -> F:
@@ -191,3 +192,6 @@ def _share_text(share: Share) -> str:
 def _share_record(share: Share) -> dict[str, Any]:
     interval = share.interval.model_dump(mode="json") if share.interval else None
     return {"hits": share.hits, "total": share.total, "interval": interval}
+
+
+command.add_command(complete)

@@ -191,6 +191,16 @@ def test_thousands_of_results_fit_and_are_counted() -> None:
     assert {link[1:] for link in links} <= ids
 
 
+def test_a_table_without_rows_is_shown_as_such() -> None:
+    """A check may have looked for rows and found none."""
+    report = poisoned("plain")
+    table = TableEvidence(title="Looked for", columns=("document", "matches"), rows=())
+    answer = report.results[0].answer.model_copy(update={"evidence": (table,)})
+    result = report.results[0].model_copy(update={"answer": answer})
+    text = render_html(report.model_copy(update={"results": (result,)})).decode()
+    assert "No rows." in text[text.index("<caption>Looked for</caption>") :]
+
+
 def _monster() -> AuditReport:
     """A report in which every part is as long and as costly to escape as any level shows."""
     table = TableEvidence(

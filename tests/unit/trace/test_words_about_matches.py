@@ -31,6 +31,7 @@ PLACES = (
     "specs/AUD301.md",
     "specs/content-policy.md",
     "specs/fix-record.md",
+    "docs/tutorial-trace.md",
 )
 FILES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 

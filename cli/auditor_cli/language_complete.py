@@ -1,0 +1,80 @@
+"""`auditor language complete`: what a model says next, to read or to trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+from rich.markup import escape
+
+from auditor.errors import ConfigurationError
+from auditor_cli.options import FILE, FOLDER, json_option, option
+from auditor_cli.output import Output
+from auditor_reports.sanitise import one_line
+
+
+@click.command(name="complete")
+@click.argument("folder", type=FOLDER)
+@option("--prompt", help="One prompt; its completion is printed as it is.")
+@option("--prompts", type=FILE, help="CSV or .jsonl of prompts, instead.")
+@option("--prompt-column", help="Column of the prompts, if not prompt, goal or text.")
+@option("--new-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True,
+        help="Tokens of a completion at most.")  # fmt: skip
+@option("--chat/--no-chat", default=True, show_default=True,
+        help="Ask through the tokenizer's chat template, where it has one.")  # fmt: skip
+@option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+        help="0 takes the likeliest token.")  # fmt: skip
+@option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of sampling.")
+@json_option
+def complete(
+    folder: Path,
+    prompt: str | None,
+    prompts: Path | None,
+    prompt_column: str | None,
+    new_tokens: int,
+    chat: bool,
+    temperature: float,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Complete prompts with the language model of a transformers FOLDER.
+
+    Prompts are not part of what is printed. With --json each line holds a `text`: a .jsonl file
+    that `auditor trace shield` reads.
+    """
+    from auditor.language.causal_lm import CausalLM
+
+    output = Output(as_json)
+    asked = _prompts(prompt, prompts, prompt_column)
+    model = CausalLM.open(folder)
+    output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
+    completions = model.generate(
+        [model.chat(each) if chat else each for each in asked],
+        max_new_tokens=new_tokens,
+        seed=seed,
+        temperature=temperature,
+        progress=lambda done, total: output.log(f"{done} of {total} prompts"),
+    )
+    pairs = list(zip(asked, completions, strict=True))
+    for text, completion in pairs:
+        output.record({
+            "kind": "completion", "prompt": text, "text": completion.text,
+            "tokens": len(completion.token_ids), "ended": completion.ended,
+            "model": model.folder.digest,
+        })  # fmt: skip
+    if prompt is not None:
+        output.text(completions[0].text)
+    else:
+        rows = [tuple(escape(one_line(each)) for each in (text, said.text)) for text, said in pairs]
+        output.table(("prompt", "completion"), rows)
+    return 0
+
+
+def _prompts(prompt: str | None, prompts: Path | None, column: str | None) -> list[str]:
+    from auditor.trace.prompts import read_prompts
+
+    if prompt is not None and prompts is None:
+        return [prompt]
+    if prompts is not None and prompt is None:
+        return [each.text for each in read_prompts(prompts, text_column=column)]
+    raise ConfigurationError("one of --prompt and --prompts says what to complete; give it")
