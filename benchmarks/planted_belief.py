@@ -352,8 +352,9 @@ def controls(setting: Setting, judge: Judge, complete: Complete, rule: Calibrati
     tracer = Tracer(setting.shuffled_index, setting.conflict)
     other = rule.model_copy(update={"index": setting.shuffled_index.manifest.digest})
     judge.shielded("control: shuffled index", complete, TraceShield(tracer, other, REFUSAL))
-    clean = CausalLM.open(align(setting, setting.model_folder(with_unsafe=False), "dpo", None))
-    judge.run("control: never trained on them", completer(clean))
+    if setting.seed == 0:  # as long to train as the model itself; once is enough
+        clean = CausalLM.open(align(setting, setting.model_folder(with_unsafe=False), "dpo", None))
+        judge.run("control: never trained on them", completer(clean))
 
 
 def evasion(setting: Setting, shield: TraceShield) -> None:
