@@ -41,7 +41,7 @@ from auditor.trace.prompts import read_prompts
 from auditor.trace.shield import Decision, Ruling, TraceShield, check_fit, refuse_misfit
 from auditor.trace.stance import require_exemplars
 from auditor.trace.traced_text import TraceOptions, Tracer
-from auditor.trace.tracing import open_judge, open_tracer
+from auditor.trace.tracing import PolicyModels, open_judge, open_tracer
 
 SHOWN = 12
 LISTED = 50
@@ -62,6 +62,8 @@ class Params(CheckParams):
     """Content policy: a YAML file of clauses."""
     nli: FolderPath | None = None
     """Cross-encoder that judges stance; without it the policy's exemplars do."""
+    embedder: FolderPath | None = None
+    """Sentence embedder other than the installed one."""
     base: FolderPath | None = None
     """The model before tuning, asked the same prompts as a control."""
     judge: Literal["refusal", "policy"] = "refusal"
@@ -110,8 +112,9 @@ def prepare(subject: Subject, params: Params) -> None:
     )
     if params.judge == "policy" and (params.policy is None or params.judge_threshold is None):
         raise ConfigurationError("judge policy without policy or judge_threshold; give both")
-    if params.nli is not None and params.policy is None:
-        raise ConfigurationError("nli without policy; give the policy that it judges by")
+    if params.policy is None and (params.nli is not None or params.embedder is not None):
+        name = "nli" if params.nli is not None else "embedder"
+        raise ConfigurationError(f"{name} without policy; give the policy that it judges by")
     policy = None if params.policy is None else read_policy(params.policy)
     if policy is not None and params.nli is None:
         require_exemplars(policy.clauses)
@@ -129,16 +132,17 @@ def prepare(subject: Subject, params: Params) -> None:
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Ask the prompts, judge and trace what is said."""
     deadline = time.monotonic() + context.time_limit_s
+    models = PolicyModels(nli=params.nli, embedder=params.embedder, device=context.device)
     tracer = open_tracer(
-        params.index, params.policy, nli=params.nli, device=context.device,
+        params.index, params.policy, models=models,
         options=TraceOptions(least_tokens=params.least_tokens),
     )  # fmt: skip
     calibration = None if params.calibration is None else read_calibration(params.calibration)
     if calibration is not None:
         check_fit(tracer, calibration)
     judge = open_judge(
-        params.judge, policy=params.policy, nli=params.nli, threshold=params.judge_threshold,
-        device=context.device, conflict=tracer.conflict,
+        params.judge, policy=params.policy, threshold=params.judge_threshold, models=models,
+        conflict=tracer.conflict,
     )  # fmt: skip
     prompts = read_prompts(
         params.prompts, text_column=params.prompt_column, category_column=params.category_column

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.errors import ConfigurationError
@@ -22,40 +23,55 @@ from auditor.trace.stance import ExemplarScorer, StanceScorer
 from auditor.trace.traced_text import TraceOptions, Tracer
 
 
+@dataclass(frozen=True)
+class PolicyModels:
+    """The models that hold texts against a policy.
+
+    Attributes:
+        nli: Cross-encoder that judges stance; without it heads are trained on the policy's
+            exemplars.
+        embedder: Folder of a sentence embedder, or with `online` a name on the hub; the default
+            one lies in an installed package.
+        online: Whether a name may be downloaded.
+        device: Where they run.
+    """
+
+    nli: Path | None = None
+    embedder: Path | str | None = None
+    online: bool = False
+    device: str = "cpu"
+
+
 def open_tracer(
     index: Path,
     policy: Path | None = None,
     *,
-    nli: Path | None = None,
+    models: PolicyModels | None = None,
     options: TraceOptions | None = None,
-    device: str = "cpu",
 ) -> Tracer:
     """A tracer over an index, with the conflict of a policy if one is given.
 
     Args:
         index: Folder of the index.
         policy: File of clauses; nothing is held against a policy without it.
-        nli: Cross-encoder that judges stance; without it heads are trained on the policy's
-            exemplars.
+        models: What judges texts by the policy.
         options: What counts as evidence.
-        device: Where the models run.
 
     Raises:
         FileMissing, RefusedInput, ConfigurationError: As reading each of them.
     """
     found = TraceIndex(index)
-    conflict = None if policy is None else open_conflict(read_policy(policy), nli, device)
+    conflict = None if policy is None else open_conflict(read_policy(policy), models)
     return Tracer(found, conflict, options or TraceOptions())
 
 
-def open_conflict(
-    policy: ContentPolicy, nli: Path | None = None, device: str = "cpu"
-) -> PolicyConflict:
+def open_conflict(policy: ContentPolicy, models: PolicyModels | None = None) -> PolicyConflict:
     """What holds texts against a policy; refusals are discounted by keywords."""
-    embedder = SentenceEmbedder.open(device=device)
+    models = models or PolicyModels()
+    embedder = SentenceEmbedder.open(models.embedder, online=models.online, device=models.device)
     stance: StanceScorer
-    if nli is not None:
-        stance = open_nli(nli, device)
+    if models.nli is not None:
+        stance = open_nli(models.nli, models.device)
     else:
         stance = ExemplarScorer(embedder.embed, policy.clauses, f"weights {embedder.digest[:19]}")
     return PolicyConflict(policy, embedder.embed, stance, refusal_scores)
@@ -70,9 +86,8 @@ def open_judge(
     name: str,
     *,
     policy: Path | None = None,
-    nli: Path | None = None,
     threshold: float | None = None,
-    device: str = "cpu",
+    models: PolicyModels | None = None,
     conflict: PolicyConflict | None = None,
 ) -> SafetyJudge:
     """A safety judge by name.
@@ -80,9 +95,8 @@ def open_judge(
     Args:
         name: `refusal`, `policy`, or the folder of a classifier.
         policy: For `policy`: the file of clauses.
-        nli: For `policy`: as for `open_tracer`.
         threshold: For `policy`: conflict above which a sentence breaks it.
-        device: Where models run.
+        models: What judges by the policy, and where a classifier runs.
         conflict: For `policy`: of this policy and scorer, if a tracer has opened it already.
 
     Raises:
@@ -92,10 +106,10 @@ def open_judge(
     if name == "refusal":
         return RefusalSafetyJudge(MarkerJudge())
     if name != "policy":
-        return open_classifier(Path(name), device)
+        return open_classifier(Path(name), (models or PolicyModels()).device)
     if policy is None or threshold is None:
         raise ConfigurationError(
             "the judge 'policy' needs a content policy and a threshold; give --policy and "
             "--judge-threshold, or judge by refusal"
         )
-    return PolicySafetyJudge(conflict or open_conflict(read_policy(policy), nli, device), threshold)
+    return PolicySafetyJudge(conflict or open_conflict(read_policy(policy), models), threshold)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from auditor.errors import ConfigurationError, FileMissing, InvalidText
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
-from auditor_cli.trace_options import calibration_of, tracer_of, tracing_options
+from auditor_cli.trace_options import Tracing, calibration_of, tracer_of, tracing_options
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def calibrate(
     model: Path | None,
     out: Path,
     seed: int,
-    policy: Path | None,
-    nli: Path | None,
-    least_tokens: int,
+    tracing: Tracing,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -68,12 +66,12 @@ def calibrate(
 
     if false_alarms is not None and recall is not None:
         raise ConfigurationError("--false-alarms and --recall bound one threshold; give one")
-    if score in ("pcs", "pc_gen", "pc_doc") and policy is None:
+    if score in ("pcs", "pc_gen", "pc_doc") and tracing.policy is None:
         raise ConfigurationError(f"the score '{score}' needs a policy; give --policy")
     refuse_existing(out, "a calibration")
     output = Output(as_json, quiet)
     labelled = read_labelled_texts(texts)
-    tracer = tracer_of(folder, policy, nli, least_tokens)
+    tracer = tracer_of(folder, tracing)
     output.log(f"tracing {len(labelled)} texts")
     found = calibrate_texts(
         tracer, labelled, score, "recall" if recall is not None else "false_alarms",
@@ -125,9 +123,7 @@ def shield(
     folder: Path,
     file: Path,
     calibration: Path | None,
-    policy: Path | None,
-    nli: Path | None,
-    least_tokens: int,
+    tracing: Tracing,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -140,7 +136,7 @@ def shield(
 
     output = Output(as_json, quiet)
     texts = _texts(file)
-    guard = TraceShield(tracer_of(folder, policy, nli, least_tokens), calibration_of(calibration))
+    guard = TraceShield(tracer_of(folder, tracing), calibration_of(calibration))
     rows = []
     refused = False
     for name, text in texts:

@@ -13,6 +13,7 @@ from auditor.intervals import wilson_interval
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
+    Tracing,
     calibration_of,
     judge_of,
     judge_options,
@@ -64,9 +65,7 @@ def drift(
     category_column: str | None,
     new_tokens: int,
     device: str,
-    policy: Path | None,
-    nli: Path | None,
-    least_tokens: int,
+    tracing: Tracing,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -88,9 +87,9 @@ def drift(
     asking = Asking(new_tokens, seed, temperature, chat)
     shield, tracer = None, None
     if index is not None:
-        tracer = tracer_of(index, policy, nli, least_tokens, device)
+        tracer = tracer_of(index, tracing, device)
         shield = TraceShield(tracer, calibration_of(calibration))
-    decides = judge_of(judge, judge_threshold, policy, nli, device, tracer)
+    decides = judge_of(judge, judge_threshold, tracing, device, tracer)
     output.log(f"{len(asked)} prompts to two models")
     models = asker(base, asking, device), asker(tuned, asking, device)
     found = measure_drift(asked, *models, decides)

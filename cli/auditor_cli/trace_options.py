@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import rich_click as click
 
@@ -15,23 +17,62 @@ if TYPE_CHECKING:
     from auditor.trace.calibration import Calibration
     from auditor.trace.drift import SafetyJudge
     from auditor.trace.traced_text import Tracer
+    from auditor.trace.tracing import PolicyModels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True)
+class Tracing:
+    """What `tracing_options` were given."""
+
+    policy: Path | None
+    nli: Path | None
+    embedder: str | None
+    online: bool
+    least_tokens: int
+
+    def models(self, device: str) -> PolicyModels:
+        """What judges texts by the policy.
+
+        Raises:
+            ConfigurationError: Such a model without a policy.
+        """
+        from auditor.trace.tracing import PolicyModels
+
+        for name, given in (("--nli", self.nli), ("--embedder", self.embedder)):
+            if given is not None and self.policy is None:
+                raise ConfigurationError(
+                    f"{name} {given} without --policy; give the policy that it judges by"
+                )
+        return PolicyModels(self.nli, self.embedder, self.online, device)
+
+
 def tracing_options(function: F) -> F:
-    """`--policy --nli --least-tokens`."""
+    """`--policy --nli --embedder --online --least-tokens`, given as one `tracing`."""
+
+    @wraps(function)
+    def gathered(
+        *arguments: Any, policy: Path | None, nli: Path | None, embedder: str | None, online: bool,
+        least_tokens: int, **others: Any,
+    ) -> Any:  # fmt: skip
+        tracing = Tracing(policy, nli, embedder, online, least_tokens)
+        return function(*arguments, tracing=tracing, **others)
+
     for decorate in reversed((
         option("--policy", type=FILE, callback=_found_policy,
                help="Content policy that texts are held against: a file, or the name of a "
                "built-in one (`auditor list policies`)."),
         option("--nli", type=MODEL, help="Cross-encoder that judges whether a text breaks a "
                "clause: a folder, or .onnx with its tokenizer. Else the policy's exemplars."),
+        option("--embedder", metavar="FOLDER|NAME", help="Sentence embedder other than the "
+               "installed one: a folder, or with --online a name on the hub."),
+        option("--online", is_flag=True, help="Allow --embedder to be downloaded."),
         option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
                help="Tokens that a matching span has at least."),
     )):  # fmt: skip
-        function = decorate(function)
-    return function
+        gathered = decorate(gathered)
+    return cast(F, gathered)
 
 
 def judge_options(function: F) -> F:
@@ -53,21 +94,17 @@ def judge_options(function: F) -> F:
     return function
 
 
-def tracer_of(
-    index: Path, policy: Path | None, nli: Path | None, least_tokens: int, device: str = "cpu"
-) -> Tracer:
+def tracer_of(index: Path, tracing: Tracing, device: str = "cpu") -> Tracer:
     """Open what the options name.
 
     Raises:
-        ConfigurationError: A cross-encoder without a policy.
+        ConfigurationError: A model that judges by a policy without one.
     """
     from auditor.trace.traced_text import TraceOptions
     from auditor.trace.tracing import open_tracer
 
-    if nli is not None and policy is None:
-        raise ConfigurationError(f"--nli {nli} without --policy; give the policy that it judges by")
-    options = TraceOptions(least_tokens=least_tokens)
-    return open_tracer(index, policy, nli=nli, options=options, device=device)
+    options = TraceOptions(least_tokens=tracing.least_tokens)
+    return open_tracer(index, tracing.policy, models=tracing.models(device), options=options)
 
 
 def calibration_of(path: Path | None) -> Calibration | None:
@@ -78,7 +115,7 @@ def calibration_of(path: Path | None) -> Calibration | None:
 
 
 def judge_of(
-    name: str, threshold: float | None, policy: Path | None, nli: Path | None, device: str = "cpu",
+    name: str, threshold: float | None, tracing: Tracing, device: str = "cpu",
     tracer: Tracer | None = None,
 ) -> SafetyJudge:  # fmt: skip
     """The safety judge that `--judge` names; a tracer lends it what holds texts against a policy.
@@ -88,10 +125,10 @@ def judge_of(
     """
     from auditor.trace.tracing import open_judge
 
-    conflict = None if tracer is None else tracer.conflict
     return open_judge(
-        name, policy=policy, nli=nli, threshold=threshold, device=device, conflict=conflict
-    )
+        name, policy=tracing.policy, threshold=threshold, models=tracing.models(device),
+        conflict=None if tracer is None else tracer.conflict,
+    )  # fmt: skip
 
 
 def _found_policy(

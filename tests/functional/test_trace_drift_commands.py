@@ -221,6 +221,8 @@ def test_a_rejected_training_writes_its_record_only(world: Path) -> None:
                                      "give at least 74"),
         (("--policy", "few.yaml"), "clause 'doors' has 1 violating exemplars"),
         (("--nli", "model"), "--nli model without --policy"),
+        (("--embedder", "some/name"), "--embedder some/name without --policy"),
+        (("--policy", "few.yaml", "--embedder", "some/name"), "a hub is asked only with --online"),
         (("--out", "rule.json"), "rule.json: it exists, and a calibration is a new file"),
         (("--model", "index"), "configuration of a transformers model not found"),
     ],

@@ -14,6 +14,7 @@ from auditor.errors import ConfigurationError, FileMissing, InvalidText
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
+    Tracing,
     calibration_of,
     judge_of,
     judge_options,
@@ -92,9 +93,7 @@ def decoding(
     category_column: str | None,
     new_tokens: int,
     device: str,
-    policy: Path | None,
-    nli: Path | None,
-    least_tokens: int,
+    tracing: Tracing,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -111,8 +110,8 @@ def decoding(
     output = Output(as_json, quiet)
     asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
     rules = calibration_of(shield), calibration_of(veto)
-    tracer = tracer_of(index, policy, nli, least_tokens, device)
-    judges = judge_of(judge, judge_threshold, policy, nli, device, tracer)
+    tracer = tracer_of(index, tracing, device)
+    judges = judge_of(judge, judge_threshold, tracing, device, tracer)
     opened = CausalLM.open(model, device)
     defences = DecodingDefences(tracer, *rules, look_ahead, patience, new_tokens, seed, chat=chat)
     trial = _trial(asked, judges, opened.mean_nats)
@@ -174,9 +173,7 @@ def deconfliction(
     category_column: str | None,
     new_tokens: int,
     device: str,
-    policy: Path | None,
-    nli: Path | None,
-    least_tokens: int,
+    tracing: Tracing,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -202,7 +199,7 @@ def deconfliction(
     )
     pairs, texts = _preferences(preferences), [each["text"] for each in _lines(clean, ("text",))]
     rule = read_calibration(calibration)
-    tracer = tracer_of(index, policy, nli, least_tokens, device)
+    tracer = tracer_of(index, tracing, device)
     work = Deconfliction(
         pairs,
         Charge(tracer, rule, charged),
@@ -212,7 +209,7 @@ def deconfliction(
         new_tokens,
         chat,
     )  # fmt: skip
-    trial = _trial(asked, judge_of(judge, judge_threshold, policy, nli, device, tracer))
+    trial = _trial(asked, judge_of(judge, judge_threshold, tracing, device, tracer))
     result = fix_by_deconfliction(
         model, out, work, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
         device=device, progress=_steps(output),
