@@ -60,8 +60,8 @@ def find_folder(source: Path | str, *, online: bool) -> Path:
         return Path(source)
     if not online:
         raise ConfigurationError(
-            f"embedder '{source}' is no folder here, and a hub is asked only with --online (online=True in Python); "
-            "give a folder with model.safetensors"
+            f"embedder '{source}' is no folder here, and a hub is asked only with --online (in "
+            "Python online=True); give a folder with model.safetensors"
         )
     from huggingface_hub import snapshot_download
 

@@ -193,7 +193,7 @@ def test_what_is_not_safe_or_whole_is_not_opened(folder: Path, case: str) -> Non
 
 def test_a_hub_name_needs_to_be_online() -> None:
     """Nothing is asked of the network unless it is said so."""
-    with pytest.raises(ConfigurationError, match="only with online=True"):
+    with pytest.raises(ConfigurationError, match="only with --online"):
         SentenceEmbedder.open("someone/some-embedder")
 
 
