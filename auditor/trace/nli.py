@@ -156,7 +156,7 @@ def _open_onnx(path: Path, device: str) -> SequenceClassifier:
 
     def classify(texts: Sequence[str], hypotheses: Sequence[str] | None = None) -> Classified:
         others = [""] * len(texts) if hypotheses is None else hypotheses
-        refuse_long(path, others, lambda text: len(counter.encode(text).ids), most)
+        refuse_long(path, others, lambda text: len(_ids_of(counter, text)), most)
         encoded = tokenizer.encode_batch(list(zip(texts, others, strict=True)))
         arrays = {
             "input_ids": np.array([each.ids for each in encoded], dtype=np.int64),
@@ -168,6 +168,12 @@ def _open_onnx(path: Path, device: str) -> SequenceClassifier:
         return classified(path, logits, arrays["attention_mask"].sum(axis=1) >= most, len(labels))
 
     return SequenceClassifier(f"{path.name} {model.digest}", labels, in_batches(classify))
+
+
+def _ids_of(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text alone, without signs of its beginning and end."""
+    found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return found
 
 
 def _open_tokenizer(file: Path) -> Any:

@@ -99,6 +99,20 @@ def test_only_the_premise_is_cut(
     assert scorer.cut == 2
 
 
+@pytest.mark.parametrize("kind", ["folder", "exported"])
+def test_a_clause_is_read_to_its_last_word(
+    kind: str, folder: Path, exported: Path, request: pytest.FixtureRequest
+) -> None:
+    """Also one that is as long as a clause may be, beside a text that is longer."""
+    scorer = open_nli(request.getfixturevalue(kind))
+    clauses = [
+        ASLEEP.model_copy(update={"statement": text, "violation": text})
+        for text in ("dog " * 30 + "asleep", "dog " * 30 + "woman")
+    ]
+    scores = scorer.score(["field " * 200], clauses)
+    assert abs(scores[0, 0] - scores[0, 1]) > 1e-6
+
+
 def test_texts_that_fit_are_not_called_cut(folder: Path) -> None:
     """The flag is a count of texts, not of pairs."""
     scorer = open_nli(folder)
