@@ -111,7 +111,9 @@ def decoding(
     tracer = tracer_of(index, policy, nli, least_tokens, device)
     judges = judge_of(judge, judge_threshold, policy, nli, device, tracer)
     opened = CausalLM.open(model, device)
-    defences = DecodingDefences(tracer, *rules, look_ahead, new_tokens, seed, chat=chat)
+    defences = DecodingDefences(
+        tracer, *rules, look_ahead=look_ahead, new_tokens=new_tokens, seed=seed, chat=chat
+    )
     trial = _trial(asked, judges, opened.mean_nats)
     result = evaluate_decoding(
         opened, defences, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
