@@ -297,8 +297,8 @@ class TraceIndex:
     def _find(self, query: Query, start: int, stop: int, most: int, context: int) -> Found:
         found = self._intervals(query, start, stop)
         occurrences: list[Occurrence] = []
-        for shard, (low, high) in zip(self.shards, found, strict=True):
-            wanted = min(high - low, most - len(occurrences))
+        shares = _shares([high - low for low, high in found], most)
+        for shard, (low, high), wanted in zip(self.shards, found, shares, strict=True):
             for rank in np.linspace(low, high, wanted, endpoint=False).astype(np.int64):
                 position = int(shard.suffixes[rank])
                 place = shard.covered(position, stop - start)
@@ -317,6 +317,21 @@ class TraceIndex:
 def _arrays(shard: Shard) -> tuple[Any, Any, Any]:
     """What the compiled searches look at."""
     return shard.sequence, shard.suffixes, shard.buckets
+
+
+def _shares(counts: Sequence[int], most: int) -> list[int]:
+    """How many places each shard names: all if there are no more, else by its part of them.
+
+    What rounding leaves goes to the shards that name fewest.
+    """
+    total = sum(counts)
+    if total <= most:
+        return list(counts)
+    shares = [count * most // total for count in counts]
+    for number, count in sorted(enumerate(counts), key=lambda each: (shares[each[0]], each[0])):
+        if sum(shares) < most and shares[number] < count:
+            shares[number] += 1
+    return shares
 
 
 def _on_threads(ask: Callable[[bytes], T], texts: Sequence[bytes], threads: int) -> list[T]:

@@ -363,3 +363,17 @@ def test_a_query_longer_than_any_document_has_no_match(built: Path) -> None:
     assert index.longest_matches(b"").tolist() == []
     assert index.spans(b"") == []
     assert np.array_equal(index.longest_matches(b"cat", [3]), [0])
+
+
+def test_places_are_named_of_every_shard_that_has_some(tmp_path: Path) -> None:
+    """A text that stands everywhere does not hide what a later shard holds."""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text("the mill grinds. " * (50 if number < 2 else 2))
+    folder = tmp_path / "index"
+    build_index([tmp_path / "0.txt"], folder)
+    for number in (1, 2):
+        add_to_index([tmp_path / f"{number}.txt"], folder)
+    found = TraceIndex(folder).find(b"the mill grinds", 10)
+    assert found.count == 102
+    assert len(found.occurrences) == 10
+    assert {each.document.identifier for each in found.occurrences} == {"0.txt", "1.txt", "2.txt"}
