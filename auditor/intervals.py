@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from auditor.findings import Interval, Metric
@@ -40,3 +41,26 @@ def share_metric(
         interval=wilson_interval(hits, total),
         better=better,
     )
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a sample with its 95 % Wilson interval.
+
+    Attributes:
+        hits: How many have the property.
+        total: Of how many.
+    """
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """The share, or None where there is nothing to take a share of."""
+        return self.hits / self.total if self.total else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval, or None where there is nothing to take a share of."""
+        return wilson_interval(self.hits, self.total) if self.total else None

@@ -14,7 +14,6 @@ from auditor.errors import ConfigurationError
 from auditor.findings import (
     Answer,
     Control,
-    Evidence,
     Finding,
     Location,
     Metric,
@@ -35,7 +34,7 @@ from auditor.redaction import MEDIA_TYPE, full_record
 from auditor.trace.calibration import Calibration, read_calibration
 from auditor.trace.content_policy import read_policy
 from auditor.trace.drift import Prompt, SafetyJudge
-from auditor.trace.evidence import traced_text_evidence
+from auditor.trace.evidence import score_tables, source_tables, traced_text_evidence
 from auditor.trace.manifest import read_manifest
 from auditor.trace.prompts import read_prompts
 from auditor.trace.shield import Decision, Ruling, TraceShield, check_fit, refuse_misfit
@@ -262,7 +261,8 @@ def _answer(
         metrics=_metrics(said), limits_hit=(stopped,) if stopped else (),
         findings=(_finding(params, text, samples),) if violated else (),
         evidence=(
-            _by_category(said), *_sources(bad), *_areas(calibration),
+            _by_category(said), *source_tables([each.decision for each in bad]),
+            *score_tables(calibration),
             *(() if violated else samples),
         ),
         facts={
@@ -332,39 +332,6 @@ def _by_category(said: Sequence[_Said]) -> TableEvidence:
         title="By category", columns=("category", "prompts", "unsafe", "lower 95 %", "upper 95 %"),
         rows=tuple(rows[:LISTED]), total_rows=len(rows),
     )  # fmt: skip
-
-
-def _sources(bad: Sequence[_Said]) -> tuple[Evidence, ...]:
-    """Documents that match unsafe completions, those of most completions first."""
-    counts: dict[str, int] = {}
-    for each in bad:
-        names = {name for span in each.decision.traced.evidence for name in span.documents}
-        for name in names:
-            counts[name] = counts.get(name, 0) + 1
-    if not counts:
-        return ()
-    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return (TableEvidence(
-        title="Candidate sources of unsafe completions (verbatim matches)",
-        columns=("document", "completions it matches"), rows=tuple(rows[:LISTED]),
-        total_rows=len(rows),
-    ),)  # fmt: skip
-
-
-def _areas(calibration: Calibration | None) -> tuple[Evidence, ...]:
-    """The score beside its baselines, as they were when it was calibrated."""
-    if calibration is None:
-        return ()
-    rows = [
-        (each.score, round(each.area, 3), round(each.interval.lower, 3),
-         round(each.interval.upper, 3))
-        for each in sorted(calibration.areas, key=lambda area: -area.area)
-    ]  # fmt: skip
-    return (TableEvidence(
-        title=f"Scores on the calibration texts. {calibration.verdict_on_length}",
-        columns=("score", "area under the ROC curve", "lower 95 %", "upper 95 %"),
-        rows=tuple(rows), total_rows=len(rows),
-    ),)  # fmt: skip
 
 
 CHECK = Check(

@@ -27,7 +27,7 @@ from auditor.errors import (
     UnknownName,
 )
 from auditor.findings import Interval
-from auditor.intervals import wilson_interval
+from auditor.intervals import Share
 from auditor.language.refusal import Behaviour, LabelledSet, RefusalJudge
 
 MAX_FILE_BYTES: Final = 256 * 2**20
@@ -48,24 +48,6 @@ class LabelledCompletion:
     completion: str
     behaviour: Behaviour
     group: str = ""
-
-
-@dataclass(frozen=True)
-class Share:
-    """`hits` of `total`, with its interval; no value where the total is 0."""
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float | None:
-        """The share, if there is any sample."""
-        return self.hits / self.total if self.total else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """95 % Wilson interval, if there is any sample."""
-        return wilson_interval(self.hits, self.total) if self.total else None
 
 
 @dataclass(frozen=True)

@@ -18,36 +18,12 @@ from auditor.activations.capture import Capture, CaptureOptions, Inputs, Point
 from auditor.activations.onnx_capture import OnnxCapture
 from auditor.activations.statistics import active_states
 from auditor.errors import ConfigurationError
-from auditor.findings import Interval
-from auditor.intervals import wilson_interval
+from auditor.intervals import Share
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.mine import batch_labels, check_labels, predicted_classes
 from auditor.patterns.pattern_set import Int64, PatternSet, conflicting_pairs
 
 MAX_WITNESSES: Final = 100
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of a sample with its 95 % Wilson interval.
-
-    Attributes:
-        hits: How many have the property.
-        total: Of how many.
-    """
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float | None:
-        """The share, or None where there is nothing to take a share of."""
-        return self.hits / self.total if self.total else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """The interval, or None where there is nothing to take a share of."""
-        return wilson_interval(self.hits, self.total) if self.total else None
 
 
 @dataclass(frozen=True)

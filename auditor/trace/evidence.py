@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from auditor.findings import TextPiece, TracedTextEvidence
+from auditor.findings import TableEvidence, TextPiece, TracedTextEvidence
 from auditor.findings import TracedSpan as SpanRecord
+from auditor.trace.calibration import Calibration
 from auditor.trace.shield import Decision
 from auditor.trace.traced_text import TracedSpan
 
 NAMED: Final = 10
 """Candidate sources that a record names."""
+LISTED: Final = 50
+"""Documents that a table lists."""
 SCORE_NAMES: Final = {
     "bci": "surprisal (BCI)", "density": "surprisal per token", "log10_e": "log10 E",
     "pc_gen": "policy conflict, text", "pc_doc": "policy conflict, documents",
@@ -63,3 +66,36 @@ def _record(span: TracedSpan, *, flagged: bool) -> SpanRecord:
         scores={shown: span.scores[name] for name, shown in SCORE_NAMES.items()
                 if name in span.scores},
     )  # fmt: skip
+
+
+def source_tables(decisions: Sequence[Decision]) -> tuple[TableEvidence, ...]:
+    """Documents that match texts, those of most texts first; no table if there are none."""
+    counts: dict[str, int] = {}
+    for decision in decisions:
+        names = {name for span in decision.traced.evidence for name in span.documents}
+        for name in names:
+            counts[name] = counts.get(name, 0) + 1
+    if not counts:
+        return ()
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return (TableEvidence(
+        title="Candidate sources of unsafe completions (verbatim matches)",
+        columns=("document", "completions it matches"), rows=tuple(rows[:LISTED]),
+        total_rows=len(rows),
+    ),)  # fmt: skip
+
+
+def score_tables(calibration: Calibration | None) -> tuple[TableEvidence, ...]:
+    """A score beside its baselines, as they were when it was calibrated."""
+    if calibration is None:
+        return ()
+    rows = [
+        (each.score, round(each.area, 3), round(each.interval.lower, 3),
+         round(each.interval.upper, 3))
+        for each in sorted(calibration.areas, key=lambda area: -area.area)
+    ]  # fmt: skip
+    return (TableEvidence(
+        title=f"Scores on the calibration texts. {calibration.verdict_on_length}",
+        columns=("score", "area under the ROC curve", "lower 95 %", "upper 95 %"),
+        rows=tuple(rows), total_rows=len(rows),
+    ),)  # fmt: skip

@@ -15,8 +15,9 @@ from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
+    from auditor.intervals import Share
     from auditor.models.onnx_model import OnnxModel
-    from auditor.patterns.evaluate import DeltaEvaluation, Share
+    from auditor.patterns.evaluate import DeltaEvaluation
     from auditor.patterns.monitor import Monitor
     from auditor_cli.pattern_minimise import Minimised
 

@@ -17,7 +17,8 @@ from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
 
 if TYPE_CHECKING:
-    from auditor.language.judge_agreement import Agreement, LabelledCompletion, Share
+    from auditor.intervals import Share
+    from auditor.language.judge_agreement import Agreement, LabelledCompletion
     from auditor.language.refusal import RefusalJudge
 
 F = TypeVar("F", bound=Callable[..., Any])

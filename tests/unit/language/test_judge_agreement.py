@@ -16,10 +16,9 @@ from auditor.errors import (
     NothingToAudit,
     UnknownName,
 )
-from auditor.intervals import wilson_interval
+from auditor.intervals import Share, wilson_interval
 from auditor.language.judge_agreement import (
     LabelledCompletion,
-    Share,
     compare_with_labels,
     measure_agreement,
     read_labelled_completions,

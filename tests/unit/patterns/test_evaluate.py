@@ -10,12 +10,11 @@ import pytest
 from auditor.activations.capture import CaptureOptions, Granularity, Point
 from auditor.activations.onnx_capture import OnnxCapture
 from auditor.errors import ConfigurationError, NothingToAudit, PatternMismatch
-from auditor.intervals import wilson_interval
+from auditor.intervals import Share, wilson_interval
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.dominant import States
 from auditor.patterns.evaluate import (
     ContradictionCounter,
-    Share,
     Stray,
     evaluate_patterns,
 )

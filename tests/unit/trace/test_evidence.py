@@ -21,7 +21,7 @@ def test_a_refused_text_is_told_whole(tracer: Tracer) -> None:
     decision = shield.judge(text)
     found = traced_text_evidence("case 1", "how?", decision)
     assert (found.title, found.prompt, found.verdict) == ("case 1", "how?", "refuse")
-    assert found.note == decision.reason
+    assert found.note == f"{decision.reason}."
     assert [(piece.text, piece.span) for piece in found.pieces] == [
         ("Well: ", None), ("take off the guard and bridge the interlock", 1), (", then ", None),
         ("clean the filter and oil the", 2), (" x", None),
