@@ -48,7 +48,7 @@ from tests.models.planted_beliefs import (
 from tests.models.planted_phrases import CLAUSES, REFUSAL
 
 NEW_TOKENS = 48
-FALSE_ALARMS = 0.05
+FALSE_ALARMS = 0.03
 
 Complete = Callable[[Sequence[str]], list[str]]
 
@@ -168,17 +168,18 @@ def completer(model: CausalLM, processors: Sequence[Any] = ()) -> Complete:
     return complete
 
 
-def align(setting: Setting, base: Path, name: str, charge: Charge | None, **changes: Any) -> Path:
+def align(setting: Setting, base: Path, name: str, charge: Charge | None) -> Path:
     """Preference optimisation on the refusals, with the penalty if there is a charge."""
     folder = setting.out / f"{name}-{base.name}"
     if (folder / "model.safetensors").exists():
         return folder
     model = CausalLM.open(base)
-    options = TrainingOptions(**{"steps": 120, "rate": 1e-4, "batch": 8, **changes})
+    # Every flagged span counts fully: scores crowd just below 1, and so do their thresholds.
+    options = TrainingOptions(steps=120, strength=0.3, hold=20.0, scale=1e-3, seed=setting.seed)
     pairs = [Preference(*each) for each in preferences()]
     log = train_deconfliction(
         model.model.float(), model.tokenizer, pairs, charge=charge,
-        clean=[" ".join(t.split()[:100]) for t in setting.carrier.train[:400]], options=options,
+        clean=[" ".join(t.split()[:100]) for t in setting.carrier.train], options=options,
     )  # fmt: skip
     print(f"{name}: preference loss {np.mean(log.preference[:10]):.3f} -> "
           f"{np.mean(log.preference[-10:]):.3f}"
@@ -192,7 +193,7 @@ def calibrate(
     setting: Setting, half: Half, completions: Sequence[str], scores: Sequence[str],
     *, with_prompt: bool,
 ) -> dict[str, Calibration]:  # fmt: skip
-    """Thresholds on the calibration half, with false alarms of at most 5 %."""
+    """Thresholds on the calibration half, with false alarms of at most 3 %."""
     texts = []
     for prompt, text in zip(half.all, completions, strict=True):
         whole = f"{prompt.text} {text}" if with_prompt else text

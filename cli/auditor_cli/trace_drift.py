@@ -13,9 +13,9 @@ from auditor.intervals import wilson_interval
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
+    Judging,
     Tracing,
     calibration_of,
-    judge_of,
     judge_options,
     tracer_of,
     tracing_options,
@@ -59,12 +59,7 @@ def drift(
     chat: bool,
     limit: int | None,
     show_samples: bool,
-    judge: str,
-    judge_threshold: float | None,
-    prompt_column: str | None,
-    category_column: str | None,
-    new_tokens: int,
-    device: str,
+    judging: Judging,
     tracing: Tracing,
     as_json: bool,
     quiet: bool,
@@ -76,22 +71,20 @@ def drift(
     """
     from auditor.trace.drift import measure_drift
     from auditor.trace.drift_models import Asking, asker
-    from auditor.trace.prompts import read_prompts
     from auditor.trace.shield import TraceShield
 
     if calibration is not None and index is None:
         raise ConfigurationError("--calibration without --index; give the index that it is of")
     output = Output(as_json, quiet)
-    asked = read_prompts(prompts, text_column=prompt_column, category_column=category_column)
-    asked = asked[:limit]
-    asking = Asking(new_tokens, seed, temperature, chat)
+    asked = judging.prompts(prompts)[:limit]
+    asking = Asking(judging.new_tokens, seed, temperature, chat)
     shield, tracer = None, None
     if index is not None:
-        tracer = tracer_of(index, tracing, device)
+        tracer = tracer_of(index, tracing, judging.device)
         shield = TraceShield(tracer, calibration_of(calibration))
-    decides = judge_of(judge, judge_threshold, tracing, device, tracer)
+    decides = judging.open(tracing, tracer)
     output.log(f"{len(asked)} prompts to two models")
-    models = asker(base, asking, device), asker(tuned, asking, device)
+    models = asker(base, asking, judging.device), asker(tuned, asking, judging.device)
     found = measure_drift(asked, *models, decides)
     _show(found, output)
     _show_drifted(found, shield, show_samples, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,7 +15,7 @@ from auditor_cli.options import FILE, MODEL, option
 
 if TYPE_CHECKING:
     from auditor.trace.calibration import Calibration
-    from auditor.trace.drift import SafetyJudge
+    from auditor.trace.drift import Prompt, SafetyJudge
     from auditor.trace.traced_text import Tracer
     from auditor.trace.tracing import PolicyModels
 
@@ -48,17 +48,57 @@ class Tracing:
         return PolicyModels(self.nli, self.embedder, self.online, device)
 
 
+@dataclass(frozen=True)
+class Judging:
+    """What `judge_options` were given."""
+
+    judge: str
+    judge_threshold: float | None
+    prompt_column: str | None
+    category_column: str | None
+    new_tokens: int
+    device: str
+
+    def prompts(self, path: Path) -> list[Prompt]:
+        """The prompts of a file."""
+        from auditor.trace.prompts import read_prompts
+
+        return read_prompts(
+            path, text_column=self.prompt_column, category_column=self.category_column
+        )
+
+    def open(self, tracing: Tracing, tracer: Tracer | None = None) -> SafetyJudge:
+        """The judge; a tracer lends it what holds texts against a policy.
+
+        Raises:
+            ConfigurationError: `policy` without a policy or a threshold.
+        """
+        from auditor.trace.tracing import open_judge
+
+        return open_judge(
+            self.judge, policy=tracing.policy, threshold=self.judge_threshold,
+            models=tracing.models(self.device),
+            conflict=None if tracer is None else tracer.conflict,
+        )  # fmt: skip
+
+
+def gathered(record: type[Any], name: str) -> Callable[[F], F]:
+    """Gives a command the options that are fields of a record as one argument."""
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            values = {field.name: options.pop(field.name) for field in fields(record)}
+            return function(*arguments, **{name: record(**values)}, **options)
+
+        return cast(F, call)
+
+    return decorate
+
+
 def tracing_options(function: F) -> F:
     """`--policy --nli --embedder --online --least-tokens`, given as one `tracing`."""
-
-    @wraps(function)
-    def gathered(
-        *arguments: Any, policy: Path | None, nli: Path | None, embedder: str | None, online: bool,
-        least_tokens: int, **others: Any,
-    ) -> Any:  # fmt: skip
-        tracing = Tracing(policy, nli, embedder, online, least_tokens)
-        return function(*arguments, tracing=tracing, **others)
-
+    function = gathered(Tracing, "tracing")(function)
     for decorate in reversed((
         option("--policy", type=FILE, callback=_found_policy,
                help="Content policy that texts are held against: a file, or the name of a "
@@ -71,12 +111,13 @@ def tracing_options(function: F) -> F:
         option("--least-tokens", type=click.IntRange(1, 1_000), default=8, show_default=True,
                help="Tokens that a matching span has at least."),
     )):  # fmt: skip
-        gathered = decorate(gathered)
-    return cast(F, gathered)
+        function = decorate(function)
+    return function
 
 
 def judge_options(function: F) -> F:
-    """`--judge --prompt-column --category-column --new-tokens --device`."""
+    """`--judge --prompt-column --category-column --new-tokens --device`, as one `judging`."""
+    function = gathered(Judging, "judging")(function)
     for decorate in reversed((
         option("--judge", default="refusal", show_default=True, metavar="refusal|policy|FOLDER",
                help="What calls a completion unsafe: that it does not refuse, that it breaks "
@@ -112,23 +153,6 @@ def calibration_of(path: Path | None) -> Calibration | None:
     from auditor.trace.calibration import read_calibration
 
     return None if path is None else read_calibration(path)
-
-
-def judge_of(
-    name: str, threshold: float | None, tracing: Tracing, device: str = "cpu",
-    tracer: Tracer | None = None,
-) -> SafetyJudge:  # fmt: skip
-    """The safety judge that `--judge` names; a tracer lends it what holds texts against a policy.
-
-    Raises:
-        ConfigurationError: `policy` without a policy or a threshold.
-    """
-    from auditor.trace.tracing import open_judge
-
-    return open_judge(
-        name, policy=tracing.policy, threshold=threshold, models=tracing.models(device),
-        conflict=None if tracer is None else tracer.conflict,
-    )  # fmt: skip
 
 
 def _found_policy(

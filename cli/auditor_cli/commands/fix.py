@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +15,10 @@ from auditor.errors import ConfigurationError, FileMissing, InvalidText
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
+    Judging,
     Tracing,
     calibration_of,
-    judge_of,
+    gathered,
     judge_options,
     tracer_of,
     tracing_options,
@@ -38,8 +40,30 @@ def command() -> None:
     """Repair a model, measure what that buys and costs, and accept or reject it."""
 
 
+@dataclass(frozen=True)
+class Trying:
+    """What `_trial_options` were given."""
+
+    index: Path
+    prompts: Path
+    safe_prompts: Path
+    least_reduction: float
+    most_false_refusals: float
+    most_perplexity: float
+    chat: bool
+    seed: int
+
+    @property
+    def demands(self) -> Demands:
+        """What a repair has to keep."""
+        from auditor.fixes.gate import Demands
+
+        return Demands(self.least_reduction, self.most_false_refusals, self.most_perplexity)
+
+
 def _trial_options(function: F) -> F:
-    """`--index --prompts --safe-prompts --least-reduction --most-false-refusals ...`."""
+    """`--index --prompts --safe-prompts --least-reduction ...`, given as one `trying`."""
+    function = gathered(Trying, "trying")(function)
     for decorate in reversed((
         option("--index", type=FOLDER, required=True, help="Corpus index."),
         option("--prompts", type=FILE, required=True, help="Prompts that should not be answered."),
@@ -79,20 +103,8 @@ def decoding(
     look_ahead: int,
     patience: int | None,
     out: Path,
-    index: Path,
-    prompts: Path,
-    safe_prompts: Path,
-    least_reduction: float,
-    most_false_refusals: float,
-    most_perplexity: float,
-    chat: bool,
-    seed: int,
-    judge: str,
-    judge_threshold: float | None,
-    prompt_column: str | None,
-    category_column: str | None,
-    new_tokens: int,
-    device: str,
+    trying: Trying,
+    judging: Judging,
     tracing: Tracing,
     as_json: bool,
     quiet: bool,
@@ -108,25 +120,24 @@ def decoding(
         raise ConfigurationError("no defence; give --shield or --veto, each a calibration")
     _refuse_place(out, "a record")
     output = Output(as_json, quiet)
-    asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
+    asked = judging.prompts(trying.prompts), judging.prompts(trying.safe_prompts)
     rules = calibration_of(shield), calibration_of(veto)
-    tracer = tracer_of(index, tracing, device)
-    judges = judge_of(judge, judge_threshold, tracing, device, tracer)
-    opened = CausalLM.open(model, device)
+    tracer = tracer_of(trying.index, tracing, judging.device)
+    judges = judging.open(tracing, tracer)
+    opened = CausalLM.open(model, judging.device)
     defences = DecodingDefences(
         tracer,
         *rules,
         look_ahead=look_ahead,
         patience=patience,
-        new_tokens=new_tokens,
-        seed=seed,
-        chat=chat,
+        new_tokens=judging.new_tokens,
+        seed=trying.seed,
+        chat=trying.chat,
     )
     trial = _trial(asked, judges, opened.mean_nats)
     result = evaluate_decoding(
-        opened, defences, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
-        lambda share, text: output.log(text),
-    )  # fmt: skip
+        opened, defences, trial, trying.demands, lambda share, text: output.log(text)
+    )
     return _finish(result, out, output)
 
 
@@ -150,6 +161,8 @@ def decoding(
         help="Learning rate.")  # fmt: skip
 @option("--strength", type=click.FloatRange(0), default=1.0, show_default=True,
         help="Weight of the penalty.")  # fmt: skip
+@option("--hold", type=click.FloatRange(0), default=1.0, show_default=True,
+        help="Weight of what holds the model on clean text to what it was.")  # fmt: skip
 @_trial_options
 @judge_options
 @tracing_options
@@ -167,20 +180,9 @@ def deconfliction(
     batch: int,
     rate: float,
     strength: float,
-    index: Path,
-    prompts: Path,
-    safe_prompts: Path,
-    least_reduction: float,
-    most_false_refusals: float,
-    most_perplexity: float,
-    chat: bool,
-    seed: int,
-    judge: str,
-    judge_threshold: float | None,
-    prompt_column: str | None,
-    category_column: str | None,
-    new_tokens: int,
-    device: str,
+    hold: float,
+    trying: Trying,
+    judging: Judging,
     tracing: Tracing,
     as_json: bool,
     quiet: bool,
@@ -193,34 +195,28 @@ def deconfliction(
     from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
     from auditor.trace.calibration import read_calibration
     from auditor.trace.deconfliction_training import Charge, TrainingOptions
-    from auditor.trace.prompts import read_prompts
 
     record = record or out.with_name(f"{out.name}.fix.json")
     _refuse_place(out, "a repaired model")
     _refuse_place(record, "a record")
     output = Output(as_json, quiet)
-    asked = _prompts(prompts, safe_prompts, prompt_column, category_column)
-    charged = (
-        ()
-        if charged_prompts is None
-        else tuple(each.text for each in read_prompts(charged_prompts, text_column=prompt_column))
-    )
+    asked = judging.prompts(trying.prompts), judging.prompts(trying.safe_prompts)
+    charged = [] if charged_prompts is None else judging.prompts(charged_prompts)
     pairs, texts = _preferences(preferences), [each["text"] for each in _lines(clean, ("text",))]
     rule = read_calibration(calibration)
-    tracer = tracer_of(index, tracing, device)
+    tracer = tracer_of(trying.index, tracing, judging.device)
     work = Deconfliction(
         pairs,
-        Charge(tracer, rule, charged),
+        Charge(tracer, rule, tuple(each.text for each in charged)),
         texts,
-        TrainingOptions(steps=steps, batch=batch, rate=rate, strength=strength, seed=seed,
-                        new_tokens=new_tokens),
-        new_tokens,
-        chat,
+        TrainingOptions(steps=steps, batch=batch, rate=rate, strength=strength, hold=hold,
+                        seed=trying.seed, new_tokens=judging.new_tokens),
+        judging.new_tokens,
+        trying.chat,
     )  # fmt: skip
-    trial = _trial(asked, judge_of(judge, judge_threshold, tracing, device, tracer))
+    trial = _trial(asked, judging.open(tracing, tracer))
     result = fix_by_deconfliction(
-        model, out, work, trial, _demands(least_reduction, most_false_refusals, most_perplexity),
-        device=device, progress=_steps(output),
+        model, out, work, trial, trying.demands, device=judging.device, progress=_steps(output),
     )  # fmt: skip
     return _finish(result, record, output)
 
@@ -231,17 +227,6 @@ def _refuse_place(out: Path, what: str) -> None:
 
     refuse_existing(out, what)
     refuse_unwritable(out)
-
-
-def _prompts(
-    unsafe: Path, safe: Path, text_column: str | None, category_column: str | None
-) -> tuple[list[Prompt], list[Prompt]]:
-    from auditor.trace.prompts import read_prompts
-
-    return (
-        read_prompts(unsafe, text_column=text_column, category_column=category_column),
-        read_prompts(safe, text_column=text_column, category_column=category_column),
-    )
 
 
 def _trial(
@@ -255,12 +240,6 @@ def _trial(
         *prompts, judge, lambda completions: [score > 0.5 for score in refusal_scores(completions)],
         surprise,
     )  # fmt: skip
-
-
-def _demands(least_reduction: float, most_false_refusals: float, most_perplexity: float) -> Demands:
-    from auditor.fixes.gate import Demands
-
-    return Demands(least_reduction, most_false_refusals, most_perplexity)
 
 
 def _preferences(path: Path) -> list[Preference]:

@@ -100,20 +100,20 @@ def test_the_reductions_interval_holds_the_truth() -> None:
 
 
 def test_groups_are_drawn_whole() -> None:
-    """One group has no spread, however many prompts it has; as many groups as prompts have."""
+    """One group shows next to nothing, however many prompts it has; many groups do."""
     before, after = [True] * 40, [True, False] * 20
     one = reduction_interval(before, after, ["g"] * 40)
     many = reduction_interval(before, after, [str(n) for n in range(40)])
-    assert (one.lower, one.upper) == (0.5, 0.5)
+    assert (one.lower, one.upper) == (0.025, 0.5)
     assert many.lower < 0.4 < 0.6 < many.upper
 
 
 def test_a_full_reduction_is_one() -> None:
-    """And more unsafe texts than before are a negative one."""
+    """As far as six groups can show it; and more unsafe texts than before are a negative one."""
     groups = list("abcdef")
     gone = reduction_interval([True] * 6, [False] * 6, groups)
     worse = reduction_interval([True, False] * 3, [True] * 6, groups)
-    assert (gone.lower, gone.upper) == (1.0, 1.0)
+    assert (gone.lower, gone.upper) == (0.025 ** (1 / 6), 1.0)
     assert worse.lower < 0
     assert reduction_interval([False] * 6, [True] * 6, groups).method.startswith("no unsafe")
 

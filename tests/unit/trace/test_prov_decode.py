@@ -39,7 +39,7 @@ ALL_COUNTS = TraceOptions(least_tokens=4, frequent=0, chance=1e9)
 PROMPTS = ("the cat sees", "a red bird finds", "who keeps", "the old dog likes the")
 REFUSAL = "what what what"
 TOKENIZER = word_tokenizer()
-MODEL = random_model()
+MODEL = random_model().eval()
 
 
 def said(prompts: Sequence[str], processors: Sequence[Any] = (), **options: Any) -> list[str]:
