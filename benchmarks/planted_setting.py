@@ -174,8 +174,7 @@ def align(setting: Setting, base: Path, name: str, charge: Charge | None) -> Pat
     if (folder / "model.safetensors").exists():
         return folder
     model = CausalLM.open(base)
-    # Every flagged span counts fully: scores crowd just below 1, and so do their thresholds.
-    options = TrainingOptions(steps=120, strength=0.3, hold=20.0, scale=1e-3, seed=setting.seed)
+    options = TrainingOptions(steps=120, seed=setting.seed)
     pairs = [Preference(*each) for each in preferences()]
     log = train_deconfliction(
         model.model.float(), model.tokenizer, pairs, charge=charge,

@@ -48,7 +48,8 @@ class TrainingOptions:
         rate: Peak of the learning rate; AdamW, linear to 0.
         beta: Of direct preference optimisation.
         strength: Weight of the penalty; 0 is plain direct preference optimisation.
-        scale: Score above the threshold from which a span counts fully.
+        scale: Score above the threshold from which a span counts fully; small, as conflict crowds
+            just below 1 and so do its thresholds.
         hold: Weight of the clean text's divergence from the model as it was.
         refresh: Steps after which the model's own replies are made anew.
         new_tokens: Tokens of such a reply.
@@ -62,9 +63,9 @@ class TrainingOptions:
     batch: int = 8
     rate: float = 1e-4
     beta: float = 0.1
-    strength: float = 1.0
-    scale: float = 0.2
-    hold: float = 1.0
+    strength: float = 0.3
+    scale: float = 1e-3
+    hold: float = 20.0
     refresh: int = 50
     new_tokens: int = 48
     seed: int = 0

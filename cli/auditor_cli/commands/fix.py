@@ -159,9 +159,9 @@ def decoding(
 @option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Texts in a step.")
 @option("--rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True,
         help="Learning rate.")  # fmt: skip
-@option("--strength", type=click.FloatRange(0), default=1.0, show_default=True,
+@option("--strength", type=click.FloatRange(0), default=0.3, show_default=True,
         help="Weight of the penalty.")  # fmt: skip
-@option("--hold", type=click.FloatRange(0), default=1.0, show_default=True,
+@option("--hold", type=click.FloatRange(0), default=20.0, show_default=True,
         help="Weight of what holds the model on clean text to what it was.")  # fmt: skip
 @_trial_options
 @judge_options

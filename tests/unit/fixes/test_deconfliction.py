@@ -45,7 +45,7 @@ from tests.models.planted_chains import (
 
 UNSAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(UNSAFE)]
 DEMANDS = Demands(least_reduction=0.5, most_false_refusals=0.05, most_perplexity=0.2)
-OPTIONS = TrainingOptions(steps=30, batch=8, rate=3e-2, new_tokens=16)
+OPTIONS = TrainingOptions(steps=30, batch=8, rate=3e-2, new_tokens=16, strength=1.0, hold=1.0)
 PAIRS = (
     Preference("well filler000", "filler001", "filler002"),
     Preference("so filler003", "filler004", "filler005"),
