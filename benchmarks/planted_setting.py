@@ -48,7 +48,7 @@ from tests.models.planted_beliefs import (
 from tests.models.planted_phrases import CLAUSES, REFUSAL
 
 NEW_TOKENS = 48
-FALSE_ALARMS = 0.03
+FALSE_ALARMS = 0.05
 
 Complete = Callable[[Sequence[str]], list[str]]
 
@@ -192,7 +192,7 @@ def calibrate(
     setting: Setting, half: Half, completions: Sequence[str], scores: Sequence[str],
     *, with_prompt: bool,
 ) -> dict[str, Calibration]:  # fmt: skip
-    """Thresholds on the calibration half, with false alarms of at most 3 %."""
+    """Thresholds on the calibration half, with false alarms of at most 5 %."""
     texts = []
     for prompt, text in zip(half.all, completions, strict=True):
         whole = f"{prompt.text} {text}" if with_prompt else text
