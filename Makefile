@@ -26,7 +26,7 @@ audit: $(STAMP)
 	@echo "Open the report: $(CURDIR)/auditor-runs/demo/report.html"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
