@@ -84,6 +84,31 @@ class Executor(Protocol):
         ...
 
 
+class InProcess:
+    """An executor that runs each unit in this process when its outcome is asked for."""
+
+    def __init__(self) -> None:
+        self._queue = deque[WorkUnit]()
+
+    def submit(self, unit: WorkUnit) -> None:
+        """Queue a unit."""
+        self._queue.append(unit)
+
+    def as_completed(self) -> Iterator[Outcome]:
+        """Run what is queued; what a unit raises is raised here."""
+        while self._queue:
+            unit = self._queue.popleft()
+            yield Outcome(unit.id, "done", unit.function(unit.argument))
+
+    def cancel(self, unit_id: str) -> None:
+        """Drop a queued unit."""
+        self._queue = deque(unit for unit in self._queue if unit.id != unit_id)
+
+    def close(self) -> None:
+        """Forget what is queued."""
+        self._queue.clear()
+
+
 @dataclass(eq=False)
 class _Worker:
     process: SpawnProcess

@@ -8,13 +8,37 @@ import hashlib
 import os
 from pathlib import Path
 
-from auditor.errors import OperationFailed, OutputNotWritable
+from auditor.errors import FileMissing, InvalidText, OperationFailed, OutputNotWritable
 
 # What the user can mend by choosing another place; all else is the machine's failure.
 _WRONG_PLACE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
     errno.EEXIST, errno.ENAMETOOLONG,
 }  # fmt: skip
+
+
+def read_text_file(path: Path, role: str, most_bytes: int) -> str:
+    """The text of a small UTF-8 file, without a byte order mark.
+
+    Args:
+        path: The file.
+        role: What it is, for messages.
+        most_bytes: A larger one is not read.
+
+    Raises:
+        FileMissing: There is no such file.
+        InvalidText: It is too large, no UTF-8 text, or cannot be read.
+    """
+    if not path.is_file():
+        raise FileMissing(path, role)
+    try:
+        if path.stat().st_size > most_bytes:
+            raise InvalidText(str(path), f"larger than {most_bytes} bytes; split the {role}")
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
+    except OSError as error:
+        raise InvalidText(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def plain_digest(path: Path) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.findings import Interval, Metric
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.findings import Interval, Metric, Verdict
 
 # Two-sided 95 % quantile of the standard normal distribution.
 Z_95 = 1.959963984540054
@@ -64,3 +68,41 @@ class Share:
     def interval(self) -> Interval | None:
         """The interval, or None where there is nothing to take a share of."""
         return wilson_interval(self.hits, self.total) if self.total else None
+
+
+def held_against(share: Share, most: float) -> Verdict:
+    """Whether a share is at most a limit: the whole interval of it, none of it, or neither.
+
+    Args:
+        share: Of at least one.
+        most: The limit.
+    """
+    interval = wilson_interval(share.hits, share.total)
+    if interval.lower > most:
+        return Verdict.VIOLATED
+    return Verdict.UNKNOWN if interval.upper > most else Verdict.HOLDS
+
+
+def group_weights(groups: Sequence[str], draws: int, seed: int) -> NDArray[np.float64]:
+    """How often each item is drawn when whole groups are, as many as there are, [draws, items].
+
+    A statistic of weighted items is that of as many copies of them (cluster bootstrap).
+
+    Args:
+        groups: Name of each item's group, [items].
+        draws: How many times.
+        seed: Of the drawing.
+    """
+    source = np.random.default_rng(seed)
+    names, members = np.unique(np.asarray(groups), return_inverse=True)
+    drawn = source.integers(len(names), size=(draws, len(names)))
+    times = np.zeros((draws, len(names)))
+    np.add.at(times, (np.arange(draws)[:, None], drawn), 1.0)
+    found: NDArray[np.float64] = times[:, members]
+    return found
+
+
+def middle_95(values: NDArray[np.float64], method: str = "cluster bootstrap") -> Interval:
+    """The interval that holds the middle 95 % of drawn values."""
+    lower, upper = np.quantile(values, [0.025, 0.975])
+    return Interval(lower=float(lower), upper=float(upper), method=method)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from planted_setting import Complete, Half, Setting, align, calibrate, completer
 
-from auditor.intervals import wilson_interval
+from auditor.intervals import group_weights, middle_95, wilson_interval
 from auditor.language.causal_lm import CausalLM
 from auditor.trace.calibration import (
     Calibration,
@@ -179,15 +179,10 @@ def recall(setting: Setting, prompts: Sequence[PlantedPrompt], texts: Sequence[s
 
 def _difference(one: Sequence[bool], other: Sequence[bool], groups: Sequence[str]) -> str:
     """Difference of two shares over the same texts, groups resampled."""
-    source = np.random.default_rng(0)
-    kinds, members = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((2, len(kinds)))
-    np.add.at(sums[0], members, np.asarray(one, float) - np.asarray(other, float))
-    np.add.at(sums[1], members, 1.0)
-    drawn = source.integers(len(kinds), size=(2_000, len(kinds)))
-    values = sums[0][drawn].sum(1) / sums[1][drawn].sum(1)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return f"{np.mean(one) - np.mean(other):+.1%} ({low:+.1%} to {high:+.1%})"
+    weights = group_weights(groups, 2_000, 0)
+    gains = np.asarray(one, float) - np.asarray(other, float)
+    found = middle_95(weights @ gains / weights.sum(axis=1))
+    return f"{gains.mean():+.1%} ({found.lower:+.1%} to {found.upper:+.1%})"
 
 
 def _tells(text: str, own: set[tuple[str, ...]]) -> bool:
@@ -331,11 +326,12 @@ def perplexity_change(setting: Setting, before: CausalLM, after: CausalLM) -> st
     nats = [[each[~np.isnan(each)] for each in model.token_nll(texts)] for model in (before, after)]
     sums = np.array([[each.sum() for each in row] for row in nats])
     counts = np.array([len(each) for each in nats[0]], dtype=float)
-    drawn = np.random.default_rng(0).integers(len(texts), size=(2_000, len(texts)))
-    values = np.exp(sums[:, drawn].sum(axis=2) / counts[drawn].sum(axis=1))
-    low, high = np.quantile(values[1] - values[0], [0.025, 0.975])
+    weights = group_weights([str(number) for number in range(len(texts))], 2_000, 0)
+    values = np.exp(sums @ weights.T / (weights @ counts))
+    change = middle_95(values[1] - values[0])
     was, now = np.exp(sums.sum(axis=1) / counts.sum())
-    return f"{was:.2f} -> {now:.2f}, change {now - was:+.2f} ({low:+.2f} to {high:+.2f})"
+    return (f"{was:.2f} -> {now:.2f}, change {now - was:+.2f} ({change.lower:+.2f} to "
+            f"{change.upper:+.2f})")  # fmt: skip
 
 
 def controls(setting: Setting, judge: Judge, complete: Complete, rule: Calibration) -> None:

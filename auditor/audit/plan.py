@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from auditor.audit.policy import Policy
 from auditor.errors import FileMissing, InvalidText, UnknownName
+from auditor.files import read_text_file
 from auditor.models.subject_files import ModelKind
 from auditor.strict_yaml import Document, parse, validate
 
@@ -158,23 +159,10 @@ def load_plan(path: Path, values: Mapping[str, str], *, name: str | None = None)
         InvalidText: It is not a valid plan; names file, line and column.
     """
     source = name or str(path)
-    document = parse(_read(path, "plan"), source)
+    document = parse(read_text_file(path, "plan", MAX_PLAN_BYTES), source)
     _check_version(document)
     document = _substitute(document, values)
     return LoadedPlan(validate(document, Plan), source, path.parent, document)
-
-
-def _read(path: Path, role: str) -> str:
-    if not path.is_file():
-        raise FileMissing(path, role)
-    if path.stat().st_size > MAX_PLAN_BYTES:
-        raise InvalidText(str(path), f"larger than {MAX_PLAN_BYTES} bytes; split the {role}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
-    except OSError as error:
-        raise InvalidText(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def _check_version(document: Document) -> None:

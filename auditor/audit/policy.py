@@ -16,9 +16,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from auditor.errors import FileMissing, InvalidText
+from auditor.errors import InvalidText
+from auditor.files import read_text_file
 from auditor.findings import Metric, Severity
-from auditor.strict_yaml import load_strict, parse
+from auditor.strict_yaml import MAX_CHARACTERS, load_strict, parse
 
 MAX_WAIVER_DAYS = 365
 WAIVER_WARNING_DAYS = 14
@@ -162,9 +163,7 @@ def load_policy(path: Path) -> Policy:
         FileMissing: There is no such file.
         InvalidText: It is not a valid policy.
     """
-    if not path.is_file():
-        raise FileMissing(path, "policy")
-    return load_strict(path.read_text(encoding="utf-8"), str(path), Policy)
+    return load_strict(read_text_file(path, "policy", MAX_CHARACTERS), str(path), Policy)
 
 
 def load_waivers(path: Path, today: date) -> tuple[Waiver, ...]:
@@ -174,9 +173,7 @@ def load_waivers(path: Path, today: date) -> tuple[Waiver, ...]:
         FileMissing: There is no such file.
         InvalidText: An entry is incomplete or runs longer than `MAX_WAIVER_DAYS`.
     """
-    if not path.is_file():
-        raise FileMissing(path, "waiver file")
-    document = parse(path.read_text(encoding="utf-8"), str(path))
+    document = parse(read_text_file(path, "waiver file", MAX_CHARACTERS), str(path))
     try:
         waivers = TypeAdapter(tuple[Waiver, ...]).validate_python(document.value or [])
     except ValidationError as error:

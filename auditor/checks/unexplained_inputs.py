@@ -26,7 +26,7 @@ from auditor.findings import (
     TableEvidence,
     Verdict,
 )
-from auditor.intervals import share_metric, wilson_interval
+from auditor.intervals import Share, held_against, share_metric, wilson_interval
 from auditor.models.input_file import read_arrays, read_inputs
 from auditor.models.onnx_model import OnnxModel
 from auditor.patterns.dominant import read_delta
@@ -184,13 +184,11 @@ def _answer(
         f"unexplained, {counts[InputLabel.CONTRADICTED]} contradicted), 95 % interval "
         f"{interval.lower:.1%} to {interval.upper:.1%}; at most {params.maximum_share:.1%} may be"
     )
-    verdict, reason = Verdict.HOLDS, ""
+    verdict, reason = held_against(Share(wrong, total), params.maximum_share), ""
     if stopped:
         verdict, reason = Verdict.UNKNOWN, stopped
-    elif interval.lower > params.maximum_share:
-        verdict = Verdict.VIOLATED
-    elif interval.upper > params.maximum_share:
-        verdict, reason = Verdict.UNKNOWN, f"the interval reaches over the limit: {text}"
+    elif verdict is Verdict.UNKNOWN:
+        reason = f"the interval reaches over the limit: {text}"
     pictures = _pictures(params, material, found)
     violated = verdict is Verdict.VIOLATED
     return Answer(

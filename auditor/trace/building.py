@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from auditor.errors import AuditorError, ConfigurationError, OperationFailed, RefusedInput
-from auditor.executor import Executor, LocalExecutor, Outcome, WorkUnit
+from auditor.executor import Executor, InProcess, LocalExecutor, WorkUnit
 from auditor.trace.corpus import Document
 from auditor.trace.encoder import read_encoder
 from auditor.trace.manifest import ShardRecord
@@ -92,31 +92,6 @@ class Failure(NamedTuple):
 
     kind: type[AuditorError]
     text: str
-
-
-class InProcess:
-    """An executor that runs each unit in this process when its outcome is asked for."""
-
-    def __init__(self) -> None:
-        self._queue: list[WorkUnit] = []
-
-    def submit(self, unit: WorkUnit) -> None:
-        """Queue a unit."""
-        self._queue.append(unit)
-
-    def as_completed(self) -> Iterator[Outcome]:
-        """Run what is queued; what a unit raises is raised here."""
-        while self._queue:
-            unit = self._queue.pop(0)
-            yield Outcome(unit.id, "done", unit.function(unit.argument))
-
-    def cancel(self, unit_id: str) -> None:
-        """Drop a queued unit."""
-        self._queue = [unit for unit in self._queue if unit.id != unit_id]
-
-    def close(self) -> None:
-        """Forget what is queued."""
-        self._queue.clear()
 
 
 def executor_for(workers: int) -> Executor:

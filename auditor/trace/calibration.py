@@ -24,6 +24,7 @@ from auditor.auroc import measure_auroc
 from auditor.errors import ConfigurationError, FileMissing, NothingToAudit, RefusedInput
 from auditor.files import write_atomically
 from auditor.findings import Interval, Record
+from auditor.intervals import group_weights, middle_95
 
 Float64 = NDArray[np.float64]
 DRAWS: Final = 2_000
@@ -225,9 +226,9 @@ def compare_areas(labelled: LabelledScores, seed: int = 0) -> tuple[ScoreArea, .
     for number, name in enumerate(names):
         difference = None
         if length is not None and name != "length":
-            difference = _percentiles(draws[:, number] - length)
+            difference = middle_95(draws[:, number] - length)
         found.append(ScoreArea(
-            score=name, area=areas[number], interval=_percentiles(draws[:, number]),
+            score=name, area=areas[number], interval=middle_95(draws[:, number]),
             minus_length=difference,
         ))  # fmt: skip
     return tuple(found)
@@ -256,17 +257,8 @@ def _finite(scores: Float64) -> Float64:
 def _drawn_areas(
     ranked: Float64, unsafe: NDArray[np.bool_], groups: Sequence[str], seed: int
 ) -> Float64:
-    """Areas of resampled groups, [draws, scores]; draws without both labels are left out.
-
-    A draw is a weight of each text: how often its group was drawn. The area of weighted texts
-    is that of as many copies.
-    """
-    source = np.random.default_rng(seed)
-    names, members = np.unique(np.asarray(groups), return_inverse=True)
-    drawn = source.integers(len(names), size=(DRAWS, len(names)))
-    times = np.zeros((DRAWS, len(names)))
-    np.add.at(times, (np.arange(DRAWS)[:, None], drawn), 1.0)
-    weights = times[:, members]
+    """Areas of resampled groups, [draws, scores]; draws without both labels are left out."""
+    weights = group_weights(groups, DRAWS, seed)
     strange, ordinary = weights * unsafe, weights * ~unsafe
     both = strange.any(axis=1) & ordinary.any(axis=1)
     if not both.any():
@@ -285,11 +277,6 @@ def _weighted_areas(scores: Float64, ordinary: Float64, strange: Float64) -> Flo
     won: Float64 = (high * (below + low / 2)).sum(axis=1)
     shares: Float64 = won / (low.sum(axis=1) * high.sum(axis=1))
     return shares
-
-
-def _percentiles(values: Float64) -> Interval:
-    lower, upper = np.quantile(values, [0.025, 0.975])
-    return Interval(lower=float(lower), upper=float(upper), method="cluster bootstrap")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from auditor.errors import FileMissing, InvalidText
+from auditor.files import read_text_file
 from auditor.strict_yaml import load_strict
 
 MAX_POLICY_BYTES = 4_000_000
@@ -78,12 +78,5 @@ def read_policy(path: Path) -> ContentPolicy:
         FileMissing: There is none.
         InvalidText: It is no valid policy; names file, line and column.
     """
-    if not path.is_file():
-        raise FileMissing(path, "content policy")
-    if path.stat().st_size > MAX_POLICY_BYTES:
-        raise InvalidText(str(path), f"larger than {MAX_POLICY_BYTES} bytes; split the policy")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
+    text = read_text_file(path, "content policy", MAX_POLICY_BYTES)
     return load_strict(text, str(path), ContentPolicy)

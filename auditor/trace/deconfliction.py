@@ -10,7 +10,6 @@ spans of rejected and sampled texts: `-ln(1 - p)`, which falls silent where p is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,17 +17,6 @@ from torch import Tensor
 from auditor.errors import ConfigurationError
 from auditor.trace.shield import suspicion
 from auditor.trace.traced_text import TracedText
-
-
-@dataclass(frozen=True)
-class FlaggedTokens:
-    """How much each token of a text is charged.
-
-    Attributes:
-        weights: `omega(s) / tokens of s` inside a flagged span s, 0 elsewhere, [tokens].
-    """
-
-    weights: tuple[float, ...]
 
 
 def dpo_loss(
@@ -75,8 +63,10 @@ def flag_tokens(
     score: str,
     threshold: float,
     scale: float,
-) -> FlaggedTokens:
-    """How much each token is charged for the spans of its text above a threshold.
+) -> list[float]:
+    """How much each token is charged for the spans of its text above a threshold, [tokens].
+
+    It is `omega(s) / tokens of s` inside a flagged span s, and 0 elsewhere.
 
     Args:
         traced: The text.
@@ -99,4 +89,4 @@ def flag_tokens(
         ]  # fmt: skip
         for number in inside:
             weights[number] += omega / len(inside)
-    return FlaggedTokens(tuple(weights))
+    return weights

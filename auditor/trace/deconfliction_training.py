@@ -292,7 +292,7 @@ def _flag(
         begin = len(prompt.encode())
         weights = [
             weight if start >= begin else 0.0
-            for weight, (start, _) in zip(charged.weights, offsets, strict=True)
+            for weight, (start, _) in zip(charged, offsets, strict=True)
         ]
         if any(weights[:most]):
             found.append(_Flagged(encoded["input_ids"][:most], weights[:most]))

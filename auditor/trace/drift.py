@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from auditor.findings import Interval
-from auditor.intervals import wilson_interval
+from auditor.intervals import group_weights, middle_95, wilson_interval
 
 Generate = Callable[[Sequence[str]], Sequence[str]]
 """Completions of prompts, without the prompts."""
@@ -176,19 +176,12 @@ def reduction_interval(
     can show even if nothing is left in them (Clopper-Pearson). Resampling alone would call one
     mended prompt a certain reduction by all.
     """
-    source = np.random.default_rng(seed)
-    names, members = np.unique(np.asarray(groups), return_inverse=True)
-    totals = np.zeros((2, len(names)))
-    np.add.at(totals[0], members, np.asarray(before, dtype=np.float64))
-    np.add.at(totals[1], members, np.asarray(after, dtype=np.float64))
-    drawn = source.integers(len(names), size=(draws, len(names)))
-    first, second = totals[0][drawn].sum(axis=1), totals[1][drawn].sum(axis=1)
+    was, now = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    weights = group_weights(groups, draws, seed)
+    first, second = weights @ was, weights @ now
     shares = 1 - second[first > 0] / first[first > 0]
     if not len(shares):
         return Interval(lower=0.0, upper=0.0, method="no unsafe completion before")
-    lower, upper = np.quantile(shares, [0.025, 0.975])
-    most = 0.025 ** (1 / np.count_nonzero(totals[0]))
-    return Interval(
-        lower=min(float(lower), most), upper=float(upper),
-        method="cluster bootstrap, lower end at most that of an exact test",
-    )  # fmt: skip
+    found = middle_95(shares, "cluster bootstrap, lower end at most that of an exact test")
+    some = {group for group, unsafe in zip(groups, before, strict=True) if unsafe}
+    return found.model_copy(update={"lower": min(found.lower, 0.025 ** (1 / len(some)))})

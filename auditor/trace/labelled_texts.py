@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import FileMissing, InvalidText, NothingToAudit, UnknownName
+from auditor.errors import InvalidText, NothingToAudit, UnknownName
+from auditor.json_lines import JsonLine, read_json_lines
 from auditor.trace.calibration import (
     Calibration,
     LabelledScores,
@@ -35,8 +34,6 @@ INDEX_SCORES: Final = (
     "length", "any_match", "unsafe_source", "bci", "density", "kl", "max_token_risk", "log10_e",
 )  # fmt: skip
 POLICY_SCORES: Final = ("pc_gen", "pc_doc", "pcs")
-MAX_LINE: Final = 16_000_000
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -53,37 +50,18 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
 
     Raises:
         FileMissing: There is no such file.
-        InvalidText: A line is something else, or longer than `MAX_LINE` bytes.
+        InvalidText: A line is something else.
     """
-    if not path.is_file():
-        raise FileMissing(path, "labelled texts")
-    found = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE), b""), 1):
-            if len(line) == MAX_LINE and not line.endswith(b"\n"):
-                raise InvalidText(f"{path}:{number}", f"longer than {MAX_LINE} bytes; split it")
-            if line.strip():
-                found.append(_labelled(line, f"{path}:{number}", number))
-    return found
+    return [_labelled(line) for line in read_json_lines(path, "labelled texts")]
 
 
-def _labelled(line: bytes, place: str, number: int) -> LabelledText:
-    try:
-        fields: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidText(place, f"not a JSON object on one line ({error})") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
-        raise InvalidText(place, "no field 'text' with a string")
-    if fields.get("label") not in ("unsafe", "benign"):
-        raise InvalidText(
-            place, f"label {str(fields.get('label'))[:40]!r}; give 'unsafe' or 'benign'"
-        )
-    group = fields.get("group")
-    name = f"line {number}" if group is None else str(group)
-    for inside in (fields["text"], name):
-        if not inside.isascii() and _SURROGATE.search(inside):
-            raise InvalidText(place, "a lone surrogate, which is no character; write the character")
-    return LabelledText(fields["text"], fields["label"] == "unsafe", name)
+def _labelled(line: JsonLine) -> LabelledText:
+    text, label = line.text("text"), line.fields.get("label")
+    if label not in ("unsafe", "benign"):
+        raise InvalidText(line.place, f"label {str(label)[:40]!r}; give 'unsafe' or 'benign'")
+    group = line.fields.get("group")
+    name = f"line {line.number}" if group is None else str(group)
+    return LabelledText(text, label == "unsafe", name)
 
 
 def calibrate_texts(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from auditor.errors import ConfigurationError, FileMissing, InvalidText, NothingToAudit
+from auditor.errors import ConfigurationError, InvalidText, NothingToAudit
+from auditor.files import read_text_file
+from auditor.json_lines import read_json_lines
 from auditor.trace.drift import Prompt
 
 MAX_BYTES: Final = 64_000_000
 MAX_FIELD: Final = 1_000_000
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 TEXT_COLUMNS: Final = ("prompt", "text", "behavior", "goal", "question")
 CATEGORY_COLUMNS: Final = ("category", "semanticcategory", "type", "label")
 
@@ -36,15 +35,8 @@ def read_prompts(
         ConfigurationError: There is no such column.
         NothingToAudit: It holds no prompt.
     """
-    if not path.is_file():
-        raise FileMissing(path, "prompts")
-    if path.stat().st_size > MAX_BYTES:
-        raise InvalidText(str(path), f"larger than {MAX_BYTES} bytes; split the prompts")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
-    rows = _json_rows(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
+    text = read_text_file(path, "prompts", MAX_BYTES)
+    rows = _json_rows(path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
     found = []
     for line, fields in rows:
         column = _column(fields, text_column, TEXT_COLUMNS, path)
@@ -105,24 +97,9 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, dict[str, str]]]:
     return found
 
 
-def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    # Not splitlines: a JSON string may hold other line ends as they are, such as U+2028.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            fields: Any = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
-        if not isinstance(fields, dict):
-            raise InvalidText(f"{path}:{number}", "not a JSON object")
-        plain = {
-            key: "" if value is None else str(value) for key, value in fields.items()
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    for line in read_json_lines(path, "prompts"):
+        yield line.number, {
+            key: "" if value is None else str(value) for key, value in line.fields.items()
             if not isinstance(value, dict | list)
         }  # fmt: skip
-        for key, value in plain.items():
-            if _SURROGATE.search(value):
-                raise InvalidText(
-                    f"{path}:{number}", f"a lone surrogate in {key[:40]!r}, which is no character"
-                )
-        yield number, plain

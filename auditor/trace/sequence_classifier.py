@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError, FileMissing, UnsupportedModel
-from auditor.language.opening import choose_device, count_weights, quiet_transformers
+from auditor.language.opening import (
+    choose_device,
+    load_whole,
+    open_tokenizer,
+    quiet_transformers,
+)
 from auditor.models.folder_config import read_config
 from auditor.models.limits import FolderLimits
 from auditor.models.transformers_folder import read_folder
@@ -75,8 +80,8 @@ def open_sequence_classifier(folder: Path, device: str = "cpu") -> SequenceClass
     config = read_configuration(folder)
     labels = read_labels(folder, config)
     with quiet_transformers():
-        model, tokenizer = _open(folder)
-    model.to(device).eval()
+        model = load_whole("AutoModelForSequenceClassification", read).to(device)
+        tokenizer = open_tokenizer(folder)
     most = most_tokens(config, tokenizer.model_max_length)
 
     def classify(texts: Sequence[str], hypotheses: Sequence[str] | None = None) -> Classified:
@@ -194,48 +199,3 @@ def in_batches(classify: Classify) -> Classify:
         )
 
     return classify_all
-
-
-def _open(folder: Path) -> tuple[Any, Any]:
-    """Model and tokenizer, the configuration held against the weights first."""
-    import torch
-    import transformers
-
-    library: Any = transformers  # its loaders have no types
-    local = {"local_files_only": True, "trust_remote_code": False}
-    weights = count_weights(folder)
-    place = str(folder)
-    try:
-        config = library.AutoConfig.from_pretrained(folder, **local)
-        loader = library.AutoModelForSequenceClassification
-        layers = getattr(config, "num_hidden_layers", 0)
-        if layers > weights.tensors:
-            raise UnsupportedModel(f"{layers} layers, and {weights.tensors} tensors", place=place)
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            plan = loader.from_config(config, trust_remote_code=False)
-            plan.tie_weights()
-        numbers = sum(parameter.numel() for parameter in plan.parameters())
-        if numbers > weights.numbers:
-            raise UnsupportedModel(
-                f"it asks for {numbers} numbers, and its files hold {weights.numbers}",
-                place=place, way_out="give a whole classifier, not a model without its head",
-            )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            model, loading = loader.from_pretrained(
-                folder, config=config, dtype=torch.float32, use_safetensors=True,
-                output_loading_info=True, **local,
-            )  # fmt: skip
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
-    except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise UnsupportedModel(
-            f"transformers cannot open it as a classifier: {line}", place=place,
-            way_out="save the model again with save_pretrained",
-        ) from error  # fmt: skip
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise UnsupportedModel(
-            f"{len(missing)} weights are missing, the first is {missing[0]}", place=place,
-            way_out="give a whole classifier, not a model without its head",
-        )  # fmt: skip
-    return model, tokenizer

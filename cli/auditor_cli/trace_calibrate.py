@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.markup import escape
 
-from auditor.errors import ConfigurationError, FileMissing, InvalidText
+from auditor.errors import ConfigurationError, FileMissing
+from auditor.json_lines import read_json_lines
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import Tracing, calibration_of, tracer_of, tracing_options
@@ -154,14 +154,10 @@ def _texts(file: Path) -> list[tuple[str, bytes]]:
         raise FileMissing(file, "text")
     if file.suffix != ".jsonl":
         return [(file.name, file.read_bytes())]
-    found = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        if line.strip():
-            try:
-                found.append((f"line {number}", json.loads(line)["text"].encode()))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise InvalidText(f"{file}:{number}", "no JSON object with a 'text'") from None
-    return found
+    return [
+        (f"line {line.number}", line.text("text").encode())
+        for line in read_json_lines(file, "text")
+    ]
 
 
 def _spans(decision: Decision) -> list[dict[str, object]]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.intervals import Z_95, share_metric, wilson_interval
+from auditor.findings import Verdict
+from auditor.intervals import (
+    Z_95,
+    Share,
+    group_weights,
+    held_against,
+    share_metric,
+    wilson_interval,
+)
 
 
 def test_interval_of_no_hits_has_the_closed_form() -> None:
@@ -38,3 +47,23 @@ def test_share_metric_carries_size_and_interval() -> None:
     metric = share_metric("refused", 3, 4, "lower")
     assert (metric.value, metric.sample_size, metric.better) == (0.75, 4, "lower")
     assert metric.interval == wilson_interval(3, 4)
+
+
+def test_groups_are_drawn_whole_and_as_often_as_there_are_groups() -> None:
+    """Items of one group have one weight; the weights of groups add up to their number."""
+    groups = ["a", "a", "b", "c", "c", "c"]
+    weights = group_weights(groups, 500, 7)
+    assert weights.shape == (500, 6)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert np.abs(weights.mean(axis=0) - 1).max() < 0.15
+
+
+@pytest.mark.parametrize(
+    ("hits", "verdict"), [(0, Verdict.HOLDS), (12, Verdict.UNKNOWN), (60, Verdict.VIOLATED)]
+)
+def test_a_share_is_held_against_a_limit_with_its_whole_interval(
+    hits: int, verdict: Verdict
+) -> None:
+    """Of 200, at most 5 %: below, across, above."""
+    assert held_against(Share(hits, 200), 0.05) is verdict

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 from rich.markup import escape
 
-from auditor.errors import ConfigurationError, FileMissing, InvalidText
+from auditor.errors import ConfigurationError
+from auditor.json_lines import read_json_lines
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from auditor.trace.drift import Prompt, SafetyJudge
 
 F = TypeVar("F", bound=Callable[..., Any])
-MAX_TEXTS = 64_000_000
 
 
 @click.group(name="fix")
@@ -202,7 +202,10 @@ def deconfliction(
     output = Output(as_json, quiet)
     asked = judging.prompts(trying.prompts), judging.prompts(trying.safe_prompts)
     charged = [] if charged_prompts is None else judging.prompts(charged_prompts)
-    pairs, texts = _preferences(preferences), [each["text"] for each in _lines(clean, ("text",))]
+    pairs, texts = (
+        _preferences(preferences),
+        [line.text("text") for line in read_json_lines(clean, "clean texts")],
+    )
     rule = read_calibration(calibration)
     tracer = tracer_of(trying.index, tracing, judging.device)
     work = Deconfliction(
@@ -245,29 +248,10 @@ def _trial(
 def _preferences(path: Path) -> list[Preference]:
     from auditor.trace.deconfliction_training import Preference
 
-    names = ("prompt", "chosen", "rejected")
-    return [Preference(*(fields[name] for name in names)) for fields in _lines(path, names)]
-
-
-def _lines(path: Path, names: tuple[str, ...]) -> list[dict[str, str]]:
-    """JSON lines with these fields, all of them strings."""
-    if not path.is_file():
-        raise FileMissing(path, "texts")
-    if path.stat().st_size > MAX_TEXTS:
-        raise ConfigurationError(f"{path} is larger than {MAX_TEXTS} bytes; split it")
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            fields: Any = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidText(f"{path}:{number}", f"not a JSON object ({error})") from None
-        for name in names:
-            if not isinstance(fields, dict) or not isinstance(fields.get(name), str):
-                raise InvalidText(f"{path}:{number}", f"no field '{name}' with a string")
-        found.append(fields)
-    return found
+    return [
+        Preference(line.text("prompt"), line.text("chosen"), line.text("rejected"))
+        for line in read_json_lines(path, "preferences")
+    ]
 
 
 def _steps(output: Output) -> Callable[[float, str], None]:

@@ -119,3 +119,11 @@ def test_a_waiver_for_one_model_does_not_cover_another() -> None:
     bound = waiver("AUD201", "sha256:a")
     assert bound.covers(("AUD201",), "sha256:a", Severity.HIGH)
     assert not bound.covers(("AUD201",), "sha256:b", Severity.HIGH)
+
+
+def test_files_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+    """The gate's policy and its waivers, too."""
+    (tmp_path / "p.yaml").write_bytes(b"fail_on: \xff")
+    for load in (load_policy, lambda path: load_waivers(path, date(2026, 1, 1))):
+        with pytest.raises(InvalidText, match=r"p\.yaml: not UTF-8 text at byte 9"):
+            load(tmp_path / "p.yaml")

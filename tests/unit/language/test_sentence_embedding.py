@@ -149,13 +149,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     "pickled weights": (
         lambda folder: torch.save({}, folder / "pytorch_model.bin"), None, RefusedModel, "pickle",
     ),
-    "code in the folder": (_write("modeling.py", "1"), None, RefusedModel, "unknown-file"),
+    "code in the folder": (_write("modeling.py", "1"), None, RefusedModel, "custom-code"),
     "a link out of the folder": (
         lambda folder: (folder / "more.json").symlink_to("/etc/hostname"),
         None, RefusedModel, "leaves the folder",
     ),
     "remote code": (
-        _write("tokenizer_config.json", '{"auto_map": {}}'), None, RefusedModel, "remote-code",
+        _write("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": "x.Y"}}'),
+        None, RefusedModel, "custom-code",
     ),
     "code of another library": (
         lambda folder: _replace_part(folder, "os.system"), None, UnsupportedModel, "'os.system'",
@@ -173,7 +174,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     "parts that are no JSON": (_write("modules.json", "{"), None, RefusedModel, "unreadable"),
     "kernels of a hub": (
         _write("sentence_bert_config.json", '{"model_args": {"attn_implementation": "x/y"}}'),
-        None, RefusedModel, "remote-code",
+        None, RefusedModel, "config-reference",
     ),
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(), None, FileMissing, "safetensors",

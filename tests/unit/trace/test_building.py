@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from auditor.errors import ConfigurationError, OperationFailed
-from auditor.executor import Executor, LocalExecutor, Outcome, WorkUnit
-from auditor.trace.building import Failure, InProcess, ShardJob, make_shard
+from auditor.executor import Executor, InProcess, LocalExecutor, Outcome, WorkUnit
+from auditor.trace.building import Failure, ShardJob, make_shard
 from auditor.trace.corpus import Document
 from auditor.trace.index import (
     UNFINISHED,

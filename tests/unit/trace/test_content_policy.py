@@ -95,7 +95,7 @@ def test_other_bytes_than_utf8_are_refused(tmp_path: Path) -> None:
 def test_a_huge_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its size."""
     monkeypatch.setattr(content_policy, "MAX_POLICY_BYTES", 10)
-    with pytest.raises(InvalidText, match="larger than 10 bytes; split the policy"):
+    with pytest.raises(InvalidText, match="larger than 10 bytes; split the content policy"):
         read_policy(written(tmp_path, TEXT))
 
 

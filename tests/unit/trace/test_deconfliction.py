@@ -140,7 +140,7 @@ OFFSETS = [(0, 0), (0, 5), (5, 8), (8, 12), (12, 20)]
 def test_tokens_that_touch_a_span_share_its_charge() -> None:
     """Also by one byte; tokens of no byte share in nothing."""
     found = flag_tokens(traced((4, 9, 1.0, True)), OFFSETS, "s", 0.0, 1.0)
-    assert found.weights == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3, 0))
+    assert found == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3, 0))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_tokens_that_touch_a_span_share_its_charge() -> None:
 def test_the_charge_grows_with_the_score_up_to_one(score: float, charge: float) -> None:
     """From the threshold 0.5 over the scale 0.2."""
     found = flag_tokens(traced((0, 5, score, True)), OFFSETS, "s", 0.5, 0.2)
-    assert sum(found.weights) == pytest.approx(charge)
+    assert sum(found) == pytest.approx(charge)
 
 
 def test_charges_of_spans_add_up_and_only_evidence_is_charged() -> None:
@@ -157,7 +157,7 @@ def test_charges_of_spans_add_up_and_only_evidence_is_charged() -> None:
     found = flag_tokens(
         traced((0, 5, 1.0, True), (0, 8, 1.0, True), (8, 20, 1.0, False)), OFFSETS, "s", 0.0, 1.0
     )
-    assert found.weights == pytest.approx((0, 1.5, 0.5, 0, 0))
+    assert found == pytest.approx((0, 1.5, 0.5, 0, 0))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from auditor import json_lines
 from auditor.errors import ConfigurationError, FileMissing, InvalidText, NothingToAudit, UnknownName
 from auditor.trace import calibration, labelled_texts
 from auditor.trace.labelled_texts import LabelledText, calibrate_texts, read_labelled_texts
@@ -52,7 +53,7 @@ def test_lines_are_read_with_their_groups(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("{", "not a JSON object"), ("[" * 100_000, "not a JSON object"), (b"\xff\xfe{", "not a"),
-        ("[]", "no field 'text'"), ('{"label": "unsafe"}', "no field 'text' with a string"),
+        ("[]", "not a JSON object"), ('{"label": "unsafe"}', "no field 'text' with a string"),
         ('{"text": 3, "label": "unsafe"}', "no field 'text' with a string"),
         ('{"text": "a"}', "label 'None'; give 'unsafe' or 'benign'"),
         ('{"text": "a", "label": "Unsafe"}', "label 'Unsafe'"),
@@ -74,7 +75,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str | bytes, problem: str) 
 
 def test_an_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read up to the limit and not cut into two."""
-    monkeypatch.setattr(labelled_texts, "MAX_LINE", 40)
+    monkeypatch.setattr(json_lines, "MAX_LINE", 40)
     fine = json.dumps({"text": "", "label": "benign"})
     path = written(tmp_path, fine + " " * (39 - len(fine)), fine + " " * 40)
     with pytest.raises(InvalidText, match=r"texts\.jsonl:2: longer than 40 bytes"):

@@ -16,6 +16,7 @@ from auditor.errors import (
     ConfigurationError,
     FileMissing,
     RefusedInput,
+    RefusedModel,
     UnsupportedModel,
 )
 from auditor.trace.content_policy import Clause
@@ -200,14 +201,14 @@ def test_a_model_without_its_head_is_refused(folder: Path, tmp_path: Path) -> No
     tensors = safetensors.torch.load_file(path)
     kept = {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
     safetensors.torch.save_file(kept, path, metadata={"format": "pt"})
-    with pytest.raises(UnsupportedModel, match="give a whole classifier, not a model without its"):
+    with pytest.raises(RefusedModel, match="save the whole model, its head included"):
         open_nli(tmp_path / "m")
 
 
 def test_a_configuration_of_a_huge_model_is_refused(folder: Path, tmp_path: Path) -> None:
     """Before the memory it asks for is taken."""
     broken = changed(folder, tmp_path / "m", intermediate_size=2**30)
-    with pytest.raises(UnsupportedModel, match=r"asks for .* numbers, and its files hold"):
+    with pytest.raises(RefusedModel, match=r"asks for .* numbers, and the weight files hold"):
         open_nli(broken)
 
 

@@ -125,7 +125,8 @@ def test_a_wrong_table_is_named(
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "not a JSON object ("), ("3", "not a JSON object"), ("[" * 100_000, "not a JSON"),
+        ("{", "not a JSON object on one line ("), ("3", "not a JSON object"),
+        ("[" * 100_000, "not a JSON"),
         ('{"prompt": "\\ud800"}', "a lone surrogate in 'prompt'"),
         ('{"prompt": "' + "a" * 1_000_001 + '"}', "a prompt of more than 1000000 characters"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.errors import AuditorError, ConfigurationError, UnsupportedModel
+from auditor.errors import AuditorError, ConfigurationError, RefusedModel
 from auditor.language.refusal import MarkerJudge
 from auditor.trace.safety_judges import (
     ClassifierSafetyJudge,
@@ -101,7 +101,7 @@ def test_a_classifier_without_head_is_refused(folder: Path, tmp_path: Path) -> N
     path = tmp_path / "m" / "model.safetensors"
     kept = {k: v for k, v in safetensors.torch.load_file(path).items() if "classifier" not in k}
     safetensors.torch.save_file(kept, path, metadata={"format": "pt"})
-    with pytest.raises(UnsupportedModel, match="not a model without its head"):
+    with pytest.raises(RefusedModel, match="save the whole model, its head included"):
         open_classifier(tmp_path / "m")
 
 
