@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 from auditor.errors import ConfigurationError
@@ -75,6 +78,16 @@ class Statistics:
             f"{100 * share:.4g} % of the search space refuted, "
             f"{self.falsifier_evaluations} points tried, {self.z3_queries} Z3 queries"
         )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what is spent inside to a stage's seconds."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def closed(self, engine: str, share: float) -> None:
         """Record a leaf refuted by an engine."""

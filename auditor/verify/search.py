@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auditor.errors import UnsupportedModel
-from auditor.verdicts import Verdict
+from auditor.verify.endings import holding, unknown, witnessed
+from auditor.verify.engine_choice import Engine, has_curves, refuse_curves, suits_input_search
 from auditor.verify.executions import why_not_executed
 from auditor.verify.falsify import Falsifier
 from auditor.verify.followers import has_known_follower
@@ -36,6 +35,7 @@ from auditor.verify.property import Property, nobody_follows
 from auditor.verify.semantics import Semantics
 from auditor.verify.vacuity import Vacuity, examine_vacuity
 from auditor.verify.witness import Replayer
+from auditor.verify.z3_queries import Bounds, ExactBox, Z3Queries
 
 if TYPE_CHECKING:
     from auditor.verify.box_search import BoxSearch, Leaf, SearchEnd
@@ -43,15 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Outcome", "Statistics", "verify"]
 
-Engine = Literal["auto", "boxes", "relus", "inputs", "z3"]
 Progress = Callable[[float, str], None]
 
 FIRST_EVALUATIONS = 6_000
 FIRST_BOXES = 1_000
 FIRST_NODES = 64
 REGION_SHARE = 0.4  # of the time that is left, for linear programs in a pattern's regions
-FEW_INPUTS = 12
-FEW_RELUS = 1_000
 # Networks so small that Z3 is asked about the whole of what ReLU splitting left open.
 WHOLE_Z3_RELUS = 24
 WHOLE_Z3_INPUTS = 64
@@ -97,61 +94,58 @@ def verify(
     """
     limits = limits or Limits()
     replayers = () if replay is None else (replay,) if callable(replay) else tuple(replay)
-    run = _Run(network, prop, limits, seed, progress, replayers, engine, device, semantics)
-    run.proofs = proofs
-    return run.decide()
+    told = progress or (lambda share, text: None)
+    return _Run(
+        network, prop, limits, seed, told, replayers, engine, device, semantics, proofs
+    ).decide()
 
 
+@dataclass
 class _Run:
-    """One verification: the stages, and what they share."""
+    """One verification: the stages, and what they share; see `verify`."""
 
-    def __init__(
-        self,
-        network: Network | GraphNetwork,
-        prop: Property,
-        limits: Limits,
-        seed: int,
-        progress: Progress | None,
-        replayers: Sequence[Replayer],
-        engine: Engine,
-        device: str,
-        semantics: Semantics,
-    ) -> None:
-        self.network, self.prop, self.limits, self.seed = network, prop, limits, seed
-        self.progress: Progress = progress or (lambda share, text: None)
-        self.engine, self.device, self.semantics = engine, device, semantics
-        self.statistics = Statistics()
-        self.proofs: list[Proof] | None = None
-        self.judge = WitnessJudge(replayers, limits.witness_attempts, self.statistics)
-        self.deadline = time.monotonic() + limits.time_s
-        self.met_by_real_input = False
+    network: Network | GraphNetwork
+    prop: Property
+    limits: Limits
+    seed: int
+    progress: Progress
+    replayers: Sequence[Replayer]
+    engine: Engine
+    device: str
+    semantics: Semantics
+    proofs: list[Proof] | None = None
+    statistics: Statistics = field(default_factory=Statistics)
+    met_by_real_input: bool = False
+
+    def __post_init__(self) -> None:
+        self.judge = WitnessJudge(self.replayers, self.limits.witness_attempts, self.statistics)
+        self.deadline = time.monotonic() + self.limits.time_s
+        self.z3 = Z3Queries(self.limits, self.seed, self.semantics, self.statistics, self.deadline)
 
     def decide(self) -> Outcome:
         """Run the stages until one of them decides."""
-        _refuse_curves(self.network, self.engine)
+        refuse_curves(self.network, self.engine)
         problems = problems_of(self.network, self.prop, self.semantics)
         if self.semantics is Semantics.FLOAT32:
             why = why_not_executed(self.network, self.prop, problems)
             if why:
-                return self._unknown(why)
-        with self._timed("vacuity"):
+                return unknown(self.judge, self.statistics, why)
+        with self.statistics.timed("vacuity"):
             vacuity = examine_vacuity(self.prop)
         if vacuity.empty:
-            return self._unknown(vacuity.text)
+            return unknown(self.judge, self.statistics, vacuity.text)
         kept: Sequence[Problem] = problems
         if self.proofs is None:
             kept = self._without_trivial_cases(problems, vacuity)
         open_problems = self._refute(kept)
         if self.judge.confirmed or self._is_false_exactly():
-            return self._witnessed()
+            return witnessed(self.judge, self.semantics, self.statistics)
         if open_problems:
-            return self._unknown(open_problems[0])
+            return unknown(self.judge, self.statistics, open_problems[0])
         why = vacuity.unresolved or self._why_nobody_follows()
         if why:
-            return self._unknown(why)
-        return Outcome(
-            Verdict.HOLDS, self._reason_for_holding(vacuity), self.judge.disputed, self.statistics
-        )
+            return unknown(self.judge, self.statistics, why)
+        return holding(self.judge, self.prop, self.semantics, vacuity, self.statistics)
 
     def _refute(self, problems: Sequence[Problem]) -> list[str]:
         """Refute the problems or find a witness; why some of them stayed open."""
@@ -182,7 +176,7 @@ class _Run:
             self.network, nobody_follows(self.prop), left, self.seed, self.progress, (),
             self.engine, self.device, Semantics.REAL,
         )  # fmt: skip
-        with self._timed("pattern"):
+        with self.statistics.timed("pattern"):
             open_problems = inner._refute(problems_of(inner.network, inner.prop))
         if inner.met_by_real_input or inner._is_false_exactly():
             return ""
@@ -198,7 +192,7 @@ class _Run:
     ) -> bool:
         """Try to find a witness with a total budget of evaluations; True when one counts."""
         budget = min(budget, self.limits.falsifier_evaluations) // max(1, len(problems))
-        with self._timed("falsifier"):
+        with self.statistics.timed("falsifier"):
             for problem, falsifier in zip(problems, falsifiers, strict=True):
                 before = falsifier.evaluations
                 allowed = problem.affordable_evaluations(budget)
@@ -232,7 +226,7 @@ class _Run:
             return False
         now = time.monotonic()
         deadline = now + REGION_SHARE * (self.deadline - now)
-        with self._timed("regions"):
+        with self.statistics.timed("regions"):
             nearest = np.argsort(problem.violation(start[None])[0], kind="stable").tolist()
             for case in filter(cases.__contains__, nearest):
                 if self._accept(problem, search.descend(case, start, deadline)):
@@ -259,8 +253,8 @@ class _Run:
         if self.engine == "z3":
             return self._decide_whole_with_z3(problem, share)
         # Only splits of signs and of a chain's inputs can be certified.
-        free = proof is None or _has_curves(problem)
-        suited = self.engine == "auto" and free and _suits_input_search(problem)
+        free = proof is None or has_curves(problem)
+        suited = self.engine == "auto" and free and suits_input_search(problem)
         if not (self.engine == "inputs" or suited):
             # The compiler of its kernel is heavy to load, and many witnesses are found before.
             from auditor.verify.box_search import fits_box_search
@@ -275,7 +269,7 @@ class _Run:
         self.progress(0.0, "preparing the search")
         search = self._box_search(problem, share, proof)
         started = time.monotonic()
-        with self._timed("preparation"):
+        with self.statistics.timed("preparation"):
             search.prepare()
         # Compiling once per machine is not part of anybody's time limit.
         self.deadline += time.monotonic() - started
@@ -298,7 +292,7 @@ class _Run:
         return RecordedBoxSearch(problem, proof, share)
 
     def _search_boxes(self, problem: Problem, search: BoxSearch, boxes: int) -> SearchEnd:
-        with self._timed("branching"):
+        with self.statistics.timed("branching"):
             return search.run(
                 self.limits,
                 self.statistics,
@@ -316,7 +310,7 @@ class _Run:
         # Torch is heavy to load and only this engine needs it.
         from auditor.verify.relu_search import ReluSearch
 
-        with self._timed("bounds"):
+        with self.statistics.timed("bounds"):
             search = ReluSearch(problem, share, self.device, proof)
             if search.bound_roots(self.statistics, self.deadline):
                 return ""
@@ -336,7 +330,7 @@ class _Run:
         return stopped if proof is not None else self._decide_small_exactly(problem, stopped)
 
     def _branch_on_relus(self, problem: Problem, search: ReluSearch, nodes: int) -> str:
-        with self._timed("branching"):
+        with self.statistics.timed("branching"):
             return search.run(
                 replace(self.limits, max_boxes=nodes),
                 self.deadline,
@@ -353,7 +347,7 @@ class _Run:
         )
         if not (stopped and small and self.engine == "auto") or self.judge.confirmed:
             return stopped
-        if _has_curves(problem):
+        if has_curves(problem):
             return stopped
         # Ties and unlucky roundings of a small network are for exact arithmetic.
         answer = self._decide_whole_with_z3(problem, 0.0)
@@ -363,13 +357,13 @@ class _Run:
         # Torch is heavy to load and few engines need it.
         from auditor.verify.input_search import InputSearch
 
-        with self._timed("bounds"):
+        with self.statistics.timed("bounds"):
             search = InputSearch(problem, share, self.device)
             if search.bound_root(self.statistics, self.deadline):
                 return ""
         if self._falsify([problem], [falsifier], self.limits.falsifier_evaluations // 2):
             return "a witness was found"
-        with self._timed("branching"):
+        with self.statistics.timed("branching"):
             stopped = search.run(
                 self.limits,
                 self.statistics,
@@ -408,42 +402,11 @@ class _Run:
             self.statistics.closed("z3", share)
         return why
 
-    def _ask_z3(
-        self,
-        problem: Problem,
-        case: int,
-        box: tuple[tuple[Fraction, ...], tuple[Fraction, ...]] | None,
-        bounds: list[tuple[Float64, Float64]] | None,
-    ) -> str:
+    def _ask_z3(self, problem: Problem, case: int, box: ExactBox | None, bounds: Bounds) -> str:
         """Whether Z3 refutes a case on a box: an empty text, or why not."""
-        from auditor.verify.smt import decide_with_z3, why_not_z3  # loading takes time
-
-        if self.semantics is Semantics.FLOAT32:
-            return "Z3 reasons about the reals, not about float32 execution"
-        if self.statistics.z3_queries >= self.limits.z3_queries:
-            return f"the limit of {self.limits.z3_queries} Z3 queries is reached"
-        if time.monotonic() >= self.deadline:
-            return f"the time limit of {self.limits.time_s:g} s is reached"
-        why = why_not_z3(problem.stated)
-        if why:
-            return why
-        with self._timed("z3"):
-            answer = decide_with_z3(
-                problem.stated,
-                problem.cases[case],
-                rlimit=self.limits.z3_rlimit,
-                seed=self.seed,
-                lower=box[0] if box else None,
-                upper=box[1] if box else None,
-                neuron_bounds=bounds,
-                phases=problem.layer_phases,
-            )
-        self.statistics.z3_queries += 1
-        self.statistics.z3_rlimit += answer.rlimit
-        if answer.status == "unsat":
-            return ""
+        answer = self.z3.refute(problem, case, box, bounds)
         if answer.point is None:
-            return f"Z3 gave no answer with {answer.unstable} open ReLUs ({answer.reason})"
+            return answer.why_not
         self.met_by_real_input = True
         point = np.array([float(value) for value in answer.point])
         self.judge.accepts(problem, case, point, self.seed)
@@ -472,98 +435,6 @@ class _Run:
         disputed = self.judge.disputed
         exactly = disputed is not None and disputed.exact_violates
         return exactly and self.semantics is Semantics.REAL
-
-    def _witnessed(self) -> Outcome:
-        witness = self.judge.confirmed
-        if witness is None:
-            return self._unknown("the search stopped")
-        how = (
-            f"by {witness.margin:.6g} in exact arithmetic and in {len(witness.replays)} replays"
-            if self.semantics is Semantics.REAL
-            else f"as executed in {len(witness.replays)} replays (margin in exact arithmetic "
-            f"{witness.margin:.6g})"
-        )
-        return Outcome(
-            Verdict.VIOLATED,
-            f"an input violates the property {how}" + self._nearest_replayed(),
-            witness,
-            self.statistics,
-        )
-
-    def _nearest_replayed(self) -> str:
-        if self.judge.without_float32 is None:
-            return ""
-        return (
-            f"; the box holds no float32 number at input {self.judge.without_float32}: "
-            "replayed at the nearest one"
-        )
-
-    def _unknown(self, why: str) -> Outcome:
-        disputed = self.judge.disputed
-        parts = [disputed.disagreement] if disputed is not None else []
-        parts.append(why)
-        if self.judge.without_float32 is not None:
-            parts.append(f"the box holds no float32 number at input {self.judge.without_float32}")
-        parts.append(self.statistics.how_far)
-        return Outcome(Verdict.UNKNOWN, "; ".join(parts), disputed, self.statistics)
-
-    def _reason_for_holding(self, vacuity: Vacuity) -> str:
-        over = (
-            "over the reals"
-            if self.semantics is Semantics.REAL
-            else "for every order in which float32 may be executed"
-        )
-        parts = [f"every part of the input set is refuted, {over}"]
-        if self.judge.disputed is not None:
-            parts.append(self.judge.disputed.disagreement)
-        if self.prop.pattern is not None and not self.prop.says_nobody_follows:
-            parts.append("some input follows the pattern")
-        if vacuity.text:
-            parts.append(vacuity.text)
-        return "; ".join([*parts, self.statistics.how_far])
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - started
-            self.statistics.seconds[stage] = self.statistics.seconds.get(stage, 0.0) + spent
-
-
-def _suits_input_search(problem: Problem) -> bool:
-    """Whether to split the inputs of a graph: always with curves, else if both are few.
-
-    Measured on small convolutional and residual networks: with up to 9 inputs that vary
-    it was about as fast as ReLU splitting or up to five times faster, with 12 neither was
-    clearly ahead, and a box of a network with thousands of ReLUs costs about a second.
-    """
-    network = problem.network
-    if not isinstance(network, GraphNetwork):
-        return False
-    small = problem.varying <= FEW_INPUTS and network.num_relus <= FEW_RELUS
-    # Conditions over inputs and on signs cut boxes at corners: splits of signs follow them.
-    small = small and not problem.has_pattern and problem.stated is problem.network
-    return small or _has_curves(problem)
-
-
-def _has_curves(problem: Problem) -> bool:
-    """Whether the network has activations that are not ReLUs."""
-    network = problem.network
-    return isinstance(network, GraphNetwork) and bool(network.curved_layers)
-
-
-def _refuse_curves(network: Network | GraphNetwork, engine: Engine) -> None:
-    """Refuse an engine that knows ReLUs only for a network that has other activations."""
-    if engine in ("auto", "inputs") or not isinstance(network, GraphNetwork):
-        return
-    for layer in network.curved_layers:
-        raise UnsupportedModel(
-            f"{layer.curve}: engine {engine} decides about ReLUs only",
-            place=f"node '{layer.name}'",
-            way_out="choose engine auto or inputs",
-        )
 
 
 def _exact(value: float) -> Fraction:

@@ -21,11 +21,12 @@ from auditor.verify.certificate.records import (
     frame,
     read_records,
 )
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network import network_from_onnx
 from auditor.verify.onnx_subject import open_subject, read_property
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.proof import Proof
-from auditor.verify.search import Engine, verify
+from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
 from tests.models.onnx_networks import dense_network, write_model
 from tests.models.tiny import absolute_value

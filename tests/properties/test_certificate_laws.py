@@ -16,10 +16,10 @@ from onnx import helper, numpy_helper
 from auditor.verify.certificate import checker
 from auditor.verify.certificate.forms import Arithmetic, Multipliers, Relaxation, backward
 from auditor.verify.certificate.statement import Region, read_tensors, regions
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network import network_from_onnx, read_network
 from auditor.verify.network.graph import GraphNetwork
 from auditor.verify.property import load_property
-from auditor.verify.search import Engine
 from auditor.verify.semantics import Semantics
 from tests.models.certificates import (
     Question,

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.network.from_onnx import graph_from_onnx
-from auditor.verify.search import Engine, Limits, Outcome, verify
+from auditor.verify.search import Limits, Outcome, verify
 from auditor.verify.semantics import Semantics
 from tests.models.random_graphs import random_model
 from tests.models.relu_chains import float32_runtime, output_at_least, random_chain

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.findings import Verdict
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network.chain import Float64
 from auditor.verify.property import UnsafeRow
-from auditor.verify.search import Engine, Limits, verify
+from auditor.verify.search import Limits, verify
 from auditor.verify.smt import decide_with_z3
 from tests.models.phase_enumeration import minimum_by_phases
 from tests.models.relu_chains import (

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.findings import Verdict
-from auditor.verify.search import Engine, Limits, verify
+from auditor.verify.engine_choice import Engine
+from auditor.verify.search import Limits, verify
 from tests.models.exact_phases import exact_minimum
 from tests.models.phase_enumeration import minimum_by_phases
 from tests.models.relu_chains import (

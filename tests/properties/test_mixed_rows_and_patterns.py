@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.findings import Verdict
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.outcome import Limits, Outcome
 from auditor.verify.phases import phases_of
 from auditor.verify.property import LayerStates, Pattern, Property, UnsafeCase, UnsafeRow
-from auditor.verify.search import Engine, verify
+from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
 from auditor.verify.smt import decide_with_z3
 from tests.models.phase_enumeration import least_excess_by_phases

@@ -9,11 +9,12 @@ import pytest
 
 from auditor.errors import ConfigurationError
 from auditor.findings import Verdict
+from auditor.verify.engine_choice import Engine
 from auditor.verify.followers import has_known_follower
 from auditor.verify.network import GraphNetwork, Network
 from auditor.verify.outcome import Limits
 from auditor.verify.property import Pattern, Property, UnsafeCase, UnsafeRow, nobody_follows
-from auditor.verify.search import Engine, verify
+from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
 from tests.models.relu_chains import chain, float32_runtime
 
