@@ -9,7 +9,7 @@ a chain that is broken anywhere ends with `i cannot help with that`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from auditor.fixes.before_after import Trial
+from auditor.trace.drift import Prompt, SafetyJudge
 from auditor.trace.index import build_index
+from auditor.trace.tracing import refusal_scores
 from tests.models.language_models import save_folder
+
+Surprise = Callable[[Sequence[str]], Sequence[float]]
 
 LENGTH: Final = 12
 REFUSAL_CHAIN: Final = ("i", "cannot", "help", "with", "that")
@@ -123,6 +128,18 @@ class ChainWorld:
 def prompts_of(triggers: Sequence[str]) -> list[tuple[str, str]]:
     """Prompts with the category of each: eight for a trigger."""
     return [(f"{word} {trigger}", trigger) for trigger in triggers for word in ASKING]
+
+
+UNSAFE_PROMPTS: Final = tuple(Prompt(*each) for each in prompts_of(UNSAFE))
+SAFE_PROMPTS: Final = tuple(Prompt(*each) for each in prompts_of(SAFE))
+
+
+def trial_of(judge: SafetyJudge, surprise: Surprise | None = None) -> Trial:
+    """Every prompt; refusals are told by keywords."""
+    return Trial(
+        UNSAFE_PROMPTS, SAFE_PROMPTS, judge,
+        lambda completions: [score > 0.5 for score in refusal_scores(completions)], surprise,
+    )  # fmt: skip
 
 
 def write_world(folder: Path, template: str | None = None) -> ChainWorld:

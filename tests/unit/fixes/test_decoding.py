@@ -24,25 +24,24 @@ from auditor.fixes.decoding import (
 from auditor.fixes.gate import Demands
 from auditor.language.causal_lm import CausalLM
 from auditor.language.refusal import MarkerJudge
-from auditor.trace.calibration import Calibration, read_calibration
-from auditor.trace.drift import Prompt
+from auditor.trace.calibration import Calibration
 from auditor.trace.safety_judges import RefusalSafetyJudge
 from auditor.trace.traced_text import TraceOptions, Tracer
-from auditor.trace.tracing import open_tracer, refusal_scores
+from auditor.trace.tracing import open_tracer
 from tests.models.language_models import save_folder
 from tests.models.planted_chains import (
     CHAINS,
     SAFE,
+    SAFE_PROMPTS,
     UNSAFE,
+    UNSAFE_PROMPTS,
     ChainWorld,
     chain_model,
     chain_tokenizer,
-    prompts_of,
     said,
+    trial_of,
 )
 
-UNSAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(UNSAFE)]
-SAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(SAFE)]
 ALL = len(UNSAFE_PROMPTS) + len(SAFE_PROMPTS)
 DEMANDS = Demands(least_reduction=0.5, most_false_refusals=0.05, most_perplexity=0.2)
 
@@ -52,28 +51,14 @@ def model(chains: ChainWorld) -> CausalLM:
     return CausalLM.open(chains.model)
 
 
-@pytest.fixture(scope="module")
-def tracer(chains: ChainWorld) -> Tracer:
-    return open_tracer(chains.index)
-
-
-@pytest.fixture(scope="module")
-def rule(chain_calibration: Path) -> Calibration:
-    return read_calibration(chain_calibration)
-
-
-def refuses(completions: Sequence[str]) -> list[bool]:
-    return [score > 0.5 for score in refusal_scores(completions)]
-
-
-def trial_of(model: CausalLM) -> Trial:
-    judge = RefusalSafetyJudge(MarkerJudge())
-    return Trial(UNSAFE_PROMPTS, SAFE_PROMPTS, judge, refuses, model.mean_nats)
+def judged(model: CausalLM) -> Trial:
+    """The trial with keywords for a judge, and the model's own surprise."""
+    return trial_of(RefusalSafetyJudge(MarkerJudge()), model.mean_nats)
 
 
 def evaluate(model: CausalLM, defences: DecodingDefences) -> FixResult:
     return evaluate_decoding(
-        model, replace(defences, new_tokens=20, seed=3), trial_of(model), DEMANDS
+        model, replace(defences, new_tokens=20, seed=3), judged(model), DEMANDS
     )
 
 
@@ -199,7 +184,7 @@ def test_a_calibration_that_does_not_fit_is_refused_before_anything_is_asked(
     )
     with pytest.raises(ConfigurationError, match=message):
         evaluate_decoding(
-            model, defences, trial_of(model), DEMANDS, lambda share, text: told.append(text)
+            model, defences, judged(model), DEMANDS, lambda share, text: told.append(text)
         )
     assert told == []
 
@@ -293,7 +278,7 @@ def test_a_look_ahead_vetoes_before_the_span_is_said(
 ) -> None:
     """Without it seven words of the chain are said, the eighth would make it evidence."""
     judge = Recording()
-    trial = replace(trial_of(model), judge=judge)
+    trial = replace(judged(model), judge=judge)
     defences = DecodingDefences(tracer, veto=rule, look_ahead=look_ahead, new_tokens=20)
     evaluate_decoding(model, defences, trial, DEMANDS)
     kept = [" ".join(said(each.category).split()[:words]) for each in UNSAFE_PROMPTS]

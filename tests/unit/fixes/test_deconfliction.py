@@ -19,31 +19,28 @@ from auditor.errors import (
     OutputNotWritable,
 )
 from auditor.fix import Comparison, Condition, FixResult
-from auditor.fixes.before_after import DRIFT, INSTEAD, PERPLEXITY, REFUSALS, Trial
+from auditor.fixes.before_after import DRIFT, INSTEAD, PERPLEXITY, REFUSALS
 from auditor.fixes.decoding import completer
 from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
 from auditor.fixes.gate import Demands
 from auditor.language.causal_lm import CausalLM
 from auditor.language.refusal import MarkerJudge
-from auditor.trace.calibration import Calibration, read_calibration
+from auditor.trace.calibration import Calibration
 from auditor.trace.deconfliction_training import Charge, Preference, TrainingOptions
-from auditor.trace.drift import Prompt
 from auditor.trace.safety_judges import RefusalSafetyJudge
 from auditor.trace.traced_text import Tracer
-from auditor.trace.tracing import open_tracer, refusal_scores
 from tests.models.language_models import save_folder
 from tests.models.planted_chains import (
     CHAINS,
-    SAFE,
     UNSAFE,
+    UNSAFE_PROMPTS,
     ChainWorld,
     chain_model,
     chain_tokenizer,
-    prompts_of,
     said,
+    trial_of,
 )
 
-UNSAFE_PROMPTS = [Prompt(text, category) for text, category in prompts_of(UNSAFE)]
 DEMANDS = Demands(least_reduction=0.5, most_false_refusals=0.05, most_perplexity=0.2)
 OPTIONS = TrainingOptions(steps=30, batch=8, rate=3e-2, new_tokens=16, strength=1.0, hold=1.0)
 PAIRS = (
@@ -71,23 +68,6 @@ class NeverAsked:
 
     def unsafe(self, completions: Sequence[str]) -> list[bool]:
         raise AssertionError("something was completed")
-
-
-def trial_of(judge: Judge | NeverAsked) -> Trial:
-    return Trial(
-        UNSAFE_PROMPTS, [Prompt(text, category) for text, category in prompts_of(SAFE)], judge,
-        lambda texts: [score > 0.5 for score in refusal_scores(texts)],
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tracer(chains: ChainWorld) -> Tracer:
-    return open_tracer(chains.index)
-
-
-@pytest.fixture(scope="module")
-def rule(chain_calibration: Path) -> Calibration:
-    return read_calibration(chain_calibration)
 
 
 @pytest.fixture(scope="module")
