@@ -124,7 +124,9 @@ def _show(found: Drift, output: Output) -> None:
 def _show_drifted(
     found: Drift, shield: TraceShield | None, show_samples: bool, output: Output
 ) -> None:
-    """Each drifted completion with the documents that match it."""
+    """Each drifted completion with the documents that match it, those that cover most first."""
+    from auditor.trace.document_ranking import rank_documents
+
     rows = []
     for each in found.drifted:
         most = None if show_samples else SHOWN
@@ -132,14 +134,18 @@ def _show_drifted(
         decision = None if shield is None else shield.judge(each.tuned)
         ruling = "" if decision is None else decision.ruling.value
         spans = [] if decision is None else decision.traced.evidence
-        names = list(dict.fromkeys(name for span in spans for name in span.documents))
+        ranked = [] if decision is None else rank_documents(decision.traced)
         rows.append((
             escape(one_line(asked)), escape(one_line(shown)), ruling,
-            escape(one_line(", ".join(names[:3]))),
+            escape(one_line(", ".join(each.document for each in ranked[:3]))),
         ))  # fmt: skip
         output.record({
             "kind": "drifted", "prompt": asked, "category": each.prompt.category,
             "completion": shown, "base_unsafe": each.base_unsafe, "ruling": ruling,
+            "candidate_sources": [
+                {"document": source.document, "rank": source.rank, "covered": source.covered}
+                for source in ranked[:10]
+            ],
             "spans": [
                 {"start": span.start, "stop": span.stop, "count": span.count,
                  "scores": dict(span.scores), "clause": span.clause, "digest": span.digest,
