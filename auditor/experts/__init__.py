@@ -1,1 +1,1 @@
-"""Routing capture, refusal-expert ranking, steering."""
+"""Experts of mixture-of-experts models: routing maps, ranking, steering, and repair."""
