@@ -76,7 +76,7 @@ class RoutingMaps:
 
     def position_of(self, expert: Expert) -> int:
         """The flat position of an expert in a [layers, experts] table."""
-        return self.layers.index(expert.layer) * self.counts.shape[2] + expert.expert
+        return self.layers.index(expert.layer) * int(self.counts.shape[2]) + expert.expert
 
     def take(self, prompts: NDArray[np.intp]) -> RoutingMaps:
         """The maps of some prompts, in the order given."""
