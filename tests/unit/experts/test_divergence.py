@@ -60,6 +60,15 @@ def test_topics_that_differ_more_than_answers_are_seen() -> None:
     assert found.within_pair.interval.lower > found.between_topics.interval.upper
 
 
+def test_both_pairs_of_a_comparison_are_resampled() -> None:
+    """Of three topics two are alike: a resample without the third finds no divergence at all."""
+    maps = one_hot([[0], [0], [0], [0], [1], [1]])
+    found = measure_divergences(maps, [(0, 1), (2, 3), (4, 5)], ["a", "b", "c"], top=1)
+    assert found.between_topics is not None
+    assert found.between_topics.value == pytest.approx(2 / 3)
+    assert (found.between_topics.interval.lower, found.between_topics.interval.upper) == (0.0, 1.0)
+
+
 def test_one_topic_has_no_other() -> None:
     maps, pairs, topics = noise_maps(4, 0)
     assert measure_divergences(maps, pairs, topics, top=1).between_topics is None
