@@ -212,3 +212,14 @@ class PatternMismatch(ConfigurationError):
             f"{source} was mined from the model {expected[:19]}..., this one is "
             f"{actual[:19]}...; mine patterns of this model"
         )
+
+
+class TooFewControls(ConfigurationError):
+    """There are not as many distinct sets of matched random experts as were asked for."""
+
+    def __init__(self, asked: int, possible: int, size: int) -> None:
+        self.asked, self.possible, self.size = asked, possible, size
+        super().__init__(
+            f"{asked} distinct random sets of {size} matched experts were asked for and {possible} "
+            "are possible; ask for fewer, or let rivals differ more in usage"
+        )

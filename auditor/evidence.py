@@ -109,6 +109,39 @@ class HeatMapEvidence(Record):
         return self
 
 
+class ExpertMapEvidence(Record):
+    """A number for each routed expert of each layer, `None` where nothing was measured.
+
+    Attributes:
+        layers: Numbers of the decoder layers, one for each row of `values`.
+        experts: Routed experts of a layer: the columns of `values`.
+        values: Of any sign; the scale of the picture is the largest size among them.
+        marked: Layer and number of experts that are pointed out.
+        unit: Of the values.
+    """
+
+    kind: Literal["expert_map"] = "expert_map"
+    title: str
+    layers: tuple[int, ...]
+    experts: int = Field(ge=1)
+    values: tuple[tuple[FiniteFloat | None, ...], ...]
+    marked: tuple[tuple[int, int], ...] = ()
+    unit: str = ""
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _values_fill_the_map(self) -> Self:
+        shape = {len(row) for row in self.values}
+        if len(self.values) != len(self.layers) or shape - {self.experts}:
+            raise ValueError(f"the values do not fill {len(self.layers)}x{self.experts} cells")
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError("a layer has two rows")
+        for layer, expert in self.marked:
+            if layer not in self.layers or not 0 <= expert < self.experts:
+                raise ValueError(f"expert {layer}:{expert} is marked and not in the map")
+        return self
+
+
 class GrayImage(Record):
     """A small grey-scale picture; pixels row by row in [0, 1], 0 is black."""
 
@@ -246,6 +279,7 @@ Evidence = Annotated[
     | TableEvidence
     | CurveEvidence
     | HeatMapEvidence
+    | ExpertMapEvidence
     | ImageEvidence
     | WitnessEvidence
     | TracedTextEvidence

@@ -34,6 +34,9 @@ from auditor.evidence import (
     Evidence as Evidence,
 )
 from auditor.evidence import (
+    ExpertMapEvidence as ExpertMapEvidence,
+)
+from auditor.evidence import (
     GrayImage as GrayImage,
 )
 from auditor.evidence import (

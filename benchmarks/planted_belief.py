@@ -30,6 +30,7 @@ from planted_setting import Complete, Half, Setting, align, calibrate, completer
 
 from auditor.intervals import group_weights, middle_95, wilson_interval
 from auditor.language.causal_lm import CausalLM
+from auditor.paired import mcnemar
 from auditor.trace.calibration import (
     Calibration,
     LabelledScores,
@@ -38,7 +39,7 @@ from auditor.trace.calibration import (
 )
 from auditor.trace.deconfliction_training import Charge
 from auditor.trace.document_ranking import rank_documents
-from auditor.trace.drift import mcnemar, reduction_interval
+from auditor.trace.drift import reduction_interval
 from auditor.trace.prov_decode import ProvDecode
 from auditor.trace.shield import Ruling, TraceShield, suspicion
 from auditor.trace.traced_text import Tracer

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import binomtest
 
 from auditor.findings import Interval
 from auditor.intervals import group_weights, middle_95, wilson_interval
+from auditor.paired import mcnemar
 
 Generate = Callable[[Sequence[str]], Sequence[str]]
 """Completions of prompts, without the prompts."""
@@ -151,12 +151,6 @@ def measure_drift(
         ),
         judge.name,
     )  # fmt: skip
-
-
-def mcnemar(one_way: int, other_way: int) -> float:
-    """Two-sided exact McNemar test of paired flips; 1 without any."""
-    total = one_way + other_way
-    return float(binomtest(one_way, total).pvalue) if total else 1.0
 
 
 def reduction_interval(

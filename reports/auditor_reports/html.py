@@ -23,6 +23,7 @@ from markupsafe import Markup
 from auditor.findings import AuditReport, TableEvidence, TracedTextEvidence, Verdict
 from auditor_reports import number_text, traced_text
 from auditor_reports.curve_chart import lay_out_curve
+from auditor_reports.expert_map import lay_out_expert_map
 from auditor_reports.heat_map import lay_out_heat_map
 from auditor_reports.interval_chart import lay_out_interval, shared_axes
 from auditor_reports.page import Page, arrange
@@ -153,6 +154,7 @@ def _environment(limits: Limits) -> Environment:
         status_words=STATUS_WORDS,
         verdict_words=_VERDICT_WORDS,
         lay_out_curve=lay_out_curve,
+        lay_out_expert_map=lay_out_expert_map,
         lay_out_heat_map=lay_out_heat_map,
         lay_out_traced_text=lambda evidence: traced_text.lay_out_traced_text(
             evidence, 5 * limits.text, 5 * limits.rows, limits.rows

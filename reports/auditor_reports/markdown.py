@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.findings import AuditReport, CheckResult, GateRow, TracedTextEvidence, Verdict
+from auditor_reports.expert_map_markdown import expert_maps
 from auditor_reports.markdown_text import ROWS_SHOWN, check_name, code_span, escape_markdown, more
 from auditor_reports.number_text import moment
 from auditor_reports.standing import (
@@ -73,6 +74,7 @@ def _lines(report: AuditReport, *, in_full: bool) -> Iterator[str]:
     yield from _gaps(report, standings)
     yield from _findings(report, standings)
     yield from _results(report, standings)
+    yield from expert_maps(standings.worst_first(report.results))
     yield from traced_texts(standings.worst_first(report.results))
     yield from _reproduction(report)
     yield DISCLAIMER

@@ -21,6 +21,7 @@ from auditor.findings import (
     CurvePoint,
     CurveSeries,
     Environment,
+    ExpertMapEvidence,
     Finding,
     GateDecision,
     GateRow,
@@ -506,6 +507,12 @@ def _pattern_results() -> list[CheckResult]:
     ]
 
 
+def _routing(layer: int, expert: int) -> float:
+    """A small wave, and two experts that stand out of it."""
+    large = {(7, 12): 14.5, (9, 20): -9.25}
+    return large.get((layer, expert), round(2 * math.sin(3 * layer + 1.7 * expert), 2))
+
+
 def _language_results() -> list[CheckResult]:
     expert = Location(layer="block 11", expert="3")
     span = Location(document="licences/notice-17.txt", sample="span 2,210 to 2,412")
@@ -526,6 +533,23 @@ def _language_results() -> list[CheckResult]:
                         name="length only",
                         question="How well does the length of a prompt alone predict a refusal?",
                         metrics=(Metric(name="area under the curve", value=0.53, sample_size=788),),
+                    ),
+                ),
+                evidence=(
+                    ExpertMapEvidence(
+                        title="Routing of refused less answered requests",
+                        layers=tuple(range(1, 12, 2)),
+                        experts=32,
+                        values=tuple(
+                            tuple(
+                                None if (layer, each) == (9, 31) else _routing(layer, each)
+                                for each in range(32)
+                            )
+                            for layer in range(1, 12, 2)
+                        ),
+                        marked=((7, 12), (9, 20)),
+                        unit="standard errors",
+                        description="Pairs share topic and length.",
                     ),
                 ),
             ),

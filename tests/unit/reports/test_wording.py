@@ -51,7 +51,10 @@ def test_templates_mark_only_geometry_and_policy_as_safe() -> None:
     """Escaping is switched off for numbers of our own only."""
     templates = [path.read_text("utf-8") for path in FILES if path.suffix == ".j2"]
     safe = {name for text in templates for name in re.findall(r"([\w.]+)\|safe", text)}
-    assert safe == {"content_policy", "line.band", "line.markers", "line.path", "line.swatch"}
+    assert safe == {
+        "chart.frames", "content_policy", "line.band", "line.markers", "line.path", "line.swatch",
+        "shade.path",
+    }  # fmt: skip
 
 
 def test_reports_import_records_and_errors_only() -> None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
+from auditor.paired import mcnemar
 from auditor.trace.drift import (
     Answered,
     CategoryDrift,
     Drift,
     Prompt,
-    mcnemar,
     measure_drift,
     reduction_interval,
 )
@@ -57,23 +53,6 @@ def test_both_models_are_asked_the_same() -> None:
     assert (found.base_unsafe, len(found.drifted)) == (1, 2)
     assert (found.became_unsafe, found.became_safe) == (2, 1)
     assert found.categories == (CategoryDrift("x", 2, 1, 1), CategoryDrift("y", 1, 0, 1))
-
-
-@pytest.mark.parametrize(
-    ("one_way", "other_way", "chance"),
-    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 2 / 32), (0, 10, 2 / 1024), (3, 3, 1.0), (6, 1, 16 / 128)],
-)
-def test_the_exact_test_is_that_by_hand(one_way: int, other_way: int, chance: float) -> None:
-    """Twice the smaller binomial tail at one half."""
-    assert mcnemar(one_way, other_way) == pytest.approx(chance)
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_the_exact_test_is_symmetric_and_scipys(one: int, other: int) -> None:
-    """Which model is called the tuned one does not matter."""
-    assert mcnemar(one, other) == pytest.approx(mcnemar(other, one))
-    if one + other:
-        assert mcnemar(one, other) == binomtest(one, one + other).pvalue
 
 
 def test_flips_and_not_totals_are_tested() -> None:

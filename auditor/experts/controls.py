@@ -1,0 +1,148 @@
+"""Experts that should not matter: random sets as much used, and sets of an unrelated contrast.
+
+A repair has to do more than as many experts of the same layers that are used as often. Sets are
+distinct: the same set drawn twice is one control, and one that holds a chosen expert is none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import ConfigurationError, TooFewControls
+from auditor.experts.ranking import Ranking
+from auditor.experts.routing_maps import Expert
+
+Float64 = NDArray[np.float64]
+LEAST_NEAREST: Final = 7
+"""Rivals of each expert where a decile of its layer is fewer."""
+_ENUMERATED: Final = 20_000
+"""Choices up to which all sets are listed; beyond, many more than asked for are drawn."""
+
+
+def matched_sets(
+    chosen: Collection[Expert], usage: Float64, layers: Sequence[int], count: int, seed: int = 0,
+    exclude: Collection[Expert] = (), nearest: int | None = None,
+) -> list[frozenset[Expert]]:  # fmt: skip
+    """Distinct random sets of the size of the chosen one, layer by layer and as much used.
+
+    Each chosen expert is replaced by one of the experts of its layer that are nearest in usage.
+
+    Args:
+        chosen: The experts to match.
+        usage: Share of tokens that reach each expert, [layers, experts].
+        layers: Numbers of the decoder layers: axis 0.
+        count: How many sets.
+        seed: Of the drawing.
+        exclude: Experts that no set may hold, besides the chosen ones.
+        nearest: How many rivals each chosen expert has; a tenth of the layer and at least
+            `LEAST_NEAREST` if not given.
+
+    Raises:
+        TooFewControls: There are not so many sets; it says how many there are.
+        ConfigurationError: Nothing is chosen, or it is not an expert of the table.
+    """
+    if not chosen:
+        raise ConfigurationError("no expert is chosen; name at least one")
+    near = max(LEAST_NEAREST, math.ceil(usage.shape[1] / 10)) if nearest is None else nearest
+    source = np.random.default_rng(seed)
+    barred = {*chosen, *exclude}
+    pools = []
+    for layer in sorted({each.layer for each in chosen}):
+        here = sorted(each for each in chosen if each.layer == layer)
+        rivals = [_rivals(each, usage, layers, barred, near) for each in here]
+        pools.append(_pool(rivals, source, 20 * count))
+    possible = math.prod(len(pool) for pool in pools)
+    if possible < count:
+        raise TooFewControls(count, possible, len(set(chosen)))
+    return [
+        frozenset(expert for pool, at in zip(pools, each, strict=True) for expert in pool[at])
+        for each in _distinct([len(pool) for pool in pools], count, source)
+    ]
+
+
+def harmless_set(
+    unrelated: Ranking, size: int, exclude: Collection[Expert] = ()
+) -> frozenset[Expert]:
+    """The first experts of a ranking for a contrast that has nothing to do with refusal.
+
+    Args:
+        unrelated: For example of two topics of plain prompts.
+        size: How many: as many as are chosen.
+        exclude: Experts that are left out: the chosen ones.
+
+    Raises:
+        TooFewControls: There are not so many experts.
+    """
+    barred = set(exclude)
+    order = (each.expert for each in unrelated.first(unrelated.scores.size))
+    found = list(itertools.islice((each for each in order if each not in barred), size))
+    if not 0 < size == len(found):
+        raise TooFewControls(1, 0, size)
+    return frozenset(found)
+
+
+def chance_of_effect(observed: float, effects: Iterable[float]) -> float:
+    """Chance that a random set does as much: `(1 + as large) / (1 + sets)`; 1 without any set.
+
+    Args:
+        observed: Effect of the chosen experts, larger being more.
+        effects: Effects of the random sets, on the same prompts by the same method.
+    """
+    listed = list(effects)
+    # What is not a number has not been shown to be less.
+    return (1 + sum(not each < observed for each in listed)) / (1 + len(listed))
+
+
+def _rivals(
+    expert: Expert, usage: Float64, layers: Sequence[int], barred: Collection[Expert], near: int
+) -> list[Expert]:
+    """The experts of a layer nearest in usage; ties by number."""
+    if expert.layer not in layers or not 0 <= expert.expert < usage.shape[1]:
+        raise ConfigurationError(
+            f"expert {expert} is none of {usage.shape[1]} in layers "
+            f"{', '.join(map(str, layers))}; name it as layer:expert"
+        )
+    row = usage[list(layers).index(expert.layer)]
+    order = np.argsort(np.abs(row - row[expert.expert]), kind="stable").tolist()
+    others = (Expert(expert.layer, each) for each in order)
+    return list(itertools.islice((each for each in others if each not in barred), near))
+
+
+def _pool(
+    rivals: Sequence[Sequence[Expert]], source: np.random.Generator, draws: int
+) -> list[frozenset[Expert]]:
+    """Distinct sets with a rival for each chosen expert of one layer: all, or those drawn."""
+    if math.prod(len(each) for each in rivals) <= _ENUMERATED:
+        found = {frozenset(choice) for choice in itertools.product(*rivals)}
+    else:
+        found = {_drawn(rivals, source) for _ in range(draws)}
+    return sorted((each for each in found if len(each) == len(rivals)), key=sorted)
+
+
+def _drawn(rivals: Sequence[Sequence[Expert]], source: np.random.Generator) -> frozenset[Expert]:
+    """A rival for each, none twice; a smaller set where one is left without."""
+    taken: set[Expert] = set()
+    for position in source.permutation(len(rivals)).tolist():
+        left = [each for each in rivals[position] if each not in taken]
+        if left:
+            taken.add(left[int(source.integers(len(left)))])
+    return frozenset(taken)
+
+
+def _distinct(
+    sizes: Sequence[int], count: int, source: np.random.Generator
+) -> list[tuple[int, ...]]:
+    """So many different choices of one number below each size, of at least so many."""
+    if math.prod(sizes) <= _ENUMERATED:
+        every = list(itertools.product(*map(range, sizes)))
+        return [every[each] for each in source.permutation(len(every))[:count]]
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < count:
+        found[tuple(int(source.integers(size)) for size in sizes)] = None
+    return list(found)
