@@ -29,14 +29,14 @@ from auditor.language.judge_agreement import (
     measure_agreement,
     read_labelled_completions,
 )
+from auditor.language.prompts import Prompt, read_prompts
 from auditor.language.refusal import Behaviour, MarkerJudge
 from auditor.redaction import MEDIA_TYPE, full_record
 from auditor.trace.calibration import Calibration, read_calibration
 from auditor.trace.content_policy import read_policy
-from auditor.trace.drift import Prompt, SafetyJudge
+from auditor.trace.drift import SafetyJudge
 from auditor.trace.evidence import score_tables, source_tables, traced_text_evidence
 from auditor.trace.manifest import read_manifest
-from auditor.trace.prompts import read_prompts
 from auditor.trace.shield import Decision, Ruling, TraceShield, check_fit, refuse_misfit
 from auditor.trace.stance import require_exemplars
 from auditor.trace.traced_text import TraceOptions, Tracer

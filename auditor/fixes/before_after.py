@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from auditor.findings import Interval, Metric
 from auditor.fix import Comparison, Condition
 from auditor.intervals import group_weights, middle_95, share_metric
+from auditor.language.prompts import Prompt
 from auditor.paired import mcnemar
-from auditor.trace.drift import Generate, Prompt, SafetyJudge, reduction_interval
+from auditor.trace.drift import Generate, SafetyJudge, reduction_interval
 
 DRAWS: Final = 2_000
 DRIFT: Final = "drift rate"

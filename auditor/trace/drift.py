@@ -15,25 +15,11 @@ import numpy as np
 
 from auditor.findings import Interval
 from auditor.intervals import group_weights, middle_95, wilson_interval
+from auditor.language.prompts import Prompt
 from auditor.paired import mcnemar
 
 Generate = Callable[[Sequence[str]], Sequence[str]]
 """Completions of prompts, without the prompts."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt.
-
-    Attributes:
-        text: What the models are asked.
-        category: What it belongs to, for the table.
-        group: Prompts that hang together, resampled as one.
-    """
-
-    text: str
-    category: str = ""
-    group: str = ""
 
 
 class SafetyJudge(Protocol):

@@ -17,10 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError, FileMissing, UnsupportedModel
-from auditor.models.onnx_model import OnnxModel
-from auditor.models.session import Session
-from auditor.trace.content_policy import Clause
-from auditor.trace.sequence_classifier import (
+from auditor.language.sequence_classifier import (
     Classified,
     Classify,
     SequenceClassifier,
@@ -32,6 +29,9 @@ from auditor.trace.sequence_classifier import (
     read_labels,
     refuse_long,
 )
+from auditor.models.onnx_model import OnnxModel
+from auditor.models.session import Session
+from auditor.trace.content_policy import Clause
 
 Float64 = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from auditor.errors import ConfigurationError
 from auditor.language.refusal import Behaviour, RefusalJudge
+from auditor.language.sequence_classifier import open_sequence_classifier
 from auditor.trace.policy_conflict import PolicyConflict
 from auditor.trace.sentences import covering_sentences
-from auditor.trace.sequence_classifier import open_sequence_classifier
 
 
 class RefusalSafetyJudge:

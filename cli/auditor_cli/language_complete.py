@@ -71,7 +71,7 @@ def complete(
 
 
 def _prompts(prompt: str | None, prompts: Path | None, column: str | None) -> list[str]:
-    from auditor.trace.prompts import read_prompts
+    from auditor.language.prompts import read_prompts
 
     if prompt is not None and prompts is None:
         return [prompt]

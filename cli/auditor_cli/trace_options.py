@@ -14,8 +14,9 @@ from auditor.errors import ConfigurationError
 from auditor_cli.options import FILE, MODEL, option
 
 if TYPE_CHECKING:
+    from auditor.language.prompts import Prompt
     from auditor.trace.calibration import Calibration
-    from auditor.trace.drift import Prompt, SafetyJudge
+    from auditor.trace.drift import SafetyJudge
     from auditor.trace.traced_text import Tracer
     from auditor.trace.tracing import PolicyModels
 
@@ -61,7 +62,7 @@ class Judging:
 
     def prompts(self, path: Path) -> list[Prompt]:
         """The prompts of a file."""
-        from auditor.trace.prompts import read_prompts
+        from auditor.language.prompts import read_prompts
 
         return read_prompts(
             path, text_column=self.prompt_column, category_column=self.category_column

@@ -21,7 +21,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from auditor.fixes.before_after import Trial
-from auditor.trace.drift import Prompt, SafetyJudge
+from auditor.language.prompts import Prompt
+from auditor.trace.drift import SafetyJudge
 from auditor.trace.index import build_index
 from auditor.trace.tracing import refusal_scores
 from tests.models.language_models import save_folder

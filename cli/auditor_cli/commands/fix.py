@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from auditor.fix import Comparison, FixResult
     from auditor.fixes.before_after import Trial
     from auditor.fixes.gate import Demands
+    from auditor.language.prompts import Prompt
     from auditor.trace.deconfliction_training import Preference
-    from auditor.trace.drift import Prompt, SafetyJudge
+    from auditor.trace.drift import SafetyJudge
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -22,7 +22,8 @@ from auditor.fixes.before_after import (
     text_digest,
 )
 from auditor.intervals import wilson_interval
-from auditor.trace.drift import Prompt, reduction_interval
+from auditor.language.prompts import Prompt
+from auditor.trace.drift import reduction_interval
 
 
 class WordJudge:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from auditor.language.prompts import Prompt
 from auditor.paired import mcnemar
 from auditor.trace.drift import (
     Answered,
     CategoryDrift,
     Drift,
-    Prompt,
     measure_drift,
     reduction_interval,
 )

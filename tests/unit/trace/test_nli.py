@@ -19,9 +19,9 @@ from auditor.errors import (
     RefusedModel,
     UnsupportedModel,
 )
+from auditor.language.sequence_classifier import Classified
 from auditor.trace.content_policy import Clause
 from auditor.trace.nli import CANNED, NliScorer, open_nli
-from auditor.trace.sequence_classifier import Classified
 from tests.models.tiny_classifiers import export_classifier, save_classifier, trained_classifier
 
 LABELS = ("ENTAILMENT", "Neutral", "contradiction")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ConfigurationError, UnsupportedModel
-from auditor.trace.sequence_classifier import (
+from auditor.language.sequence_classifier import (
     BATCH,
     MAX_TOKENS,
     Classified,

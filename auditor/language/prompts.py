@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from auditor.errors import ConfigurationError, InvalidText, NothingToAudit
 from auditor.files import read_text_file
 from auditor.json_lines import read_json_lines
-from auditor.trace.drift import Prompt
 
 MAX_BYTES: Final = 64_000_000
 MAX_FIELD: Final = 1_000_000
@@ -19,15 +19,68 @@ TEXT_COLUMNS: Final = ("prompt", "text", "behavior", "goal", "question")
 CATEGORY_COLUMNS: Final = ("category", "semanticcategory", "type", "label")
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        text: What the models are asked.
+        category: What it belongs to, for the table.
+        group: Prompts that hang together, resampled as one.
+        line: Where it stands in its file, from 1; 0 if in none.
+    """
+
+    text: str
+    category: str = ""
+    group: str = ""
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a file that holds several sets are meant.
+
+    Attributes:
+        column: Tells the sets apart.
+        wanted: Values of the rows that are read.
+        others: Values of rows that are left out; any third value is an error.
+    """
+
+    column: str
+    wanted: frozenset[str]
+    others: frozenset[str]
+
+    def takes(self, fields: dict[str, str], path: Path, line: int) -> bool:
+        """Whether a row is meant.
+
+        Raises:
+            ConfigurationError: There is no such column.
+            InvalidText: Its value is neither wanted nor known.
+        """
+        if self.column not in fields:
+            raise ConfigurationError(
+                f"{path} has no column '{self.column}'; it has {_names(fields)}"
+            )
+        value = fields[self.column].strip()
+        if value not in self.wanted | self.others:
+            known = ", ".join(sorted(self.wanted | self.others))
+            raise InvalidText(
+                f"{path}:{line}", f"'{self.column}' is {value[:40]!r}; known are {known}"
+            )
+        return value in self.wanted
+
+
 def read_prompts(
-    path: Path, *, text_column: str | None = None, category_column: str | None = None
-) -> list[Prompt]:
+    path: Path, *, text_column: str | None = None, category_column: str | None = None,
+    selection: Selection | None = None,
+) -> list[Prompt]:  # fmt: skip
     """The prompts of a CSV file (with a head) or of JSON lines, in order.
 
     Args:
         path: The file; `.jsonl` is read as JSON lines, all else as CSV.
         text_column: Column of the prompt; the first of `TEXT_COLUMNS` there is, if None.
         category_column: Column of the category; likewise, or none at all.
+        selection: Of the rows, where a file holds several sets; all of them if None.
 
     Raises:
         FileMissing: There is no such file.
@@ -39,6 +92,8 @@ def read_prompts(
     rows = _json_rows(path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
     found = []
     for line, fields in rows:
+        if selection is not None and not selection.takes(fields, path, line):
+            continue
         column = _column(fields, text_column, TEXT_COLUMNS, path)
         if column is None:
             raise ConfigurationError(
@@ -51,9 +106,12 @@ def read_prompts(
             raise InvalidText(f"{path}:{line}", f"a prompt of more than {MAX_FIELD} characters")
         if content:
             group = fields.get("group") or f"line {line}"
-            found.append(Prompt(content, fields[category] if category else "", group))
+            found.append(Prompt(content, fields[category] if category else "", group, line))
     if not found:
-        raise NothingToAudit(f"{path} holds no prompt")
+        which = ""
+        if selection is not None:
+            which = f" whose {selection.column} is {', '.join(sorted(selection.wanted))}"
+        raise NothingToAudit(f"{path} holds no prompt{which}")
     return found
 
 

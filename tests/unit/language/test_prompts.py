@@ -18,9 +18,8 @@ from auditor.errors import (
     InvalidText,
     NothingToAudit,
 )
-from auditor.trace import prompts as module
-from auditor.trace.drift import Prompt
-from auditor.trace.prompts import read_prompts
+from auditor.language import prompts as module
+from auditor.language.prompts import Prompt, read_prompts
 
 
 def written(folder: Path, content: str | bytes, name: str = "prompts.csv") -> Path:
