@@ -83,6 +83,19 @@ def held_against(share: Share, most: float) -> Verdict:
     return Verdict.UNKNOWN if interval.upper > most else Verdict.HOLDS
 
 
+def held_at_least(share: Share, least: float) -> Verdict:
+    """Whether a share is at least a limit: the whole interval of it, none of it, or neither.
+
+    Args:
+        share: Of at least one.
+        least: The limit.
+    """
+    interval = wilson_interval(share.hits, share.total)
+    if interval.upper < least:
+        return Verdict.VIOLATED
+    return Verdict.UNKNOWN if interval.lower < least else Verdict.HOLDS
+
+
 def group_weights(groups: Sequence[str], draws: int, seed: int) -> NDArray[np.float64]:
     """How often each item is drawn when whole groups are, as many as there are, [draws, items].
 

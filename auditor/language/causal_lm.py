@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.language.chat_template import render_chat
 from auditor.language.generation import (
     Completion,
@@ -26,6 +26,7 @@ from auditor.language.generation import (
     Settings,
     generate_batch,
     keeps_state,
+    next_token_logits,
     plan_batches,
 )
 from auditor.language.likelihood import score_tokens
@@ -176,6 +177,44 @@ class CausalLM:
                 progress(len(completions), len(ids))
         return [completions[position] for position in range(len(ids))]
 
+    def next_token_log_probabilities(
+        self, prompts: Sequence[str], *, tokens: Sequence[int] | None = None, batch_size: int = 16
+    ) -> NDArray[np.float32]:
+        """Natural logarithms of the chance of each token after each prompt.
+
+        Args:
+            prompts: Texts; chat models want them from `chat`.
+            tokens: Ids of the tokens asked about; the whole vocabulary if None.
+            batch_size: Prompts at once.
+
+        Returns:
+            [prompts, tokens or vocabulary], float32.
+
+        Raises:
+            ConfigurationError: Batch size out of range, or a prompt that is empty or too long.
+            UnsupportedModel: A logit is not finite.
+        """
+        _require(batch_size >= 1, f"batch size {batch_size}; give at least 1")
+        ids = [self._prompt_ids(number, text) for number, text in enumerate(prompts, 1)]
+        for number, prompt in enumerate(ids, 1):
+            _require(
+                len(prompt) <= self.max_tokens,
+                f"prompt {number} has {len(prompt)} tokens, the model sees {self.max_tokens}; "
+                "shorten it",
+            )
+        found: dict[int, NDArray[np.float32]] = {}
+        for batch in plan_batches(ids, batch_size, keeps_state(self.model)):
+            with quiet_transformers():
+                logits = next_token_logits(self.model, [ids[at] for at in batch], self._pad())
+            logs = logits.log_softmax(-1).cpu().numpy()
+            if np.isnan(logs).any():
+                raise UnsupportedModel("its logits are not finite", way_out="look at the weights")
+            found.update(zip(batch, logs if tokens is None else logs[:, list(tokens)], strict=True))
+        if not found:
+            width = 0 if tokens is None else len(tokens)
+            return np.empty((0, width), np.float32)
+        return np.stack([found[position] for position in range(len(ids))])
+
     def token_nll(
         self,
         texts: Sequence[str],
@@ -274,12 +313,15 @@ class CausalLM:
             0 <= temperature < math.inf, f"temperature {temperature}; give 0 or a positive number"
         )
         _require(all(stop), "an empty stop string; give at least one character or none at all")
-        ends = self._ends()
-        pad = self.tokenizer.pad_token_id
         return Settings(
-            max_new_tokens, seed, temperature, tuple(processors), tuple(stop), ends,
-            pad if pad is not None else min(ends, default=0),
+            max_new_tokens, seed, temperature, tuple(processors), tuple(stop), self._ends(),
+            self._pad(),
         )  # fmt: skip
+
+    def _pad(self) -> int:
+        """Token that fills rows, unseen: the tokenizer's, or else one that ends texts."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if pad is not None else min(self._ends(), default=0)
 
     def _ends(self) -> frozenset[int]:
         """Tokens that end a text, by tokenizer and generation_config.json."""

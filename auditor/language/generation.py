@@ -116,6 +116,22 @@ def generate_batch(
     ]
 
 
+def next_token_logits(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """Logits of the token after each prompt, float32 [prompts, vocabulary], in one batch.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        prompts: Token ids as for `generate_batch`.
+        pad: Id that fills the rows of the batch.
+
+    Raises:
+        UnsupportedModel: The model keeps no key-value cache.
+    """
+    with torch.inference_mode():
+        logits, _ = _run(model, *_pad_left(prompts, pad, model.device), None)
+        return logits.float()
+
+
 def plan_batches(
     prompts: Sequence[Sequence[int]], batch_size: int, same_length: bool
 ) -> Iterator[list[int]]:

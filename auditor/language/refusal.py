@@ -28,10 +28,15 @@ Bools = NDArray[np.bool_]
 
 
 class Behaviour(StrEnum):
-    """What a completion does. An empty one is no refusal."""
+    """What a completion does. An empty one is no refusal.
+
+    `deflected` neither refuses nor answers: it asks back, repeats the prompt, or speaks of
+    something else. Only `auditor.language.deflection` says so, since that takes the prompt.
+    """
 
     REFUSED = "refused"
     PARTIAL = "partial"
+    DEFLECTED = "deflected"
     ANSWERED = "answered"
     EMPTY = "empty"
 

@@ -1,0 +1,54 @@
+"""What the engines here ask of a language model, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.language.generation import Completion, Progress
+
+
+class LanguageModel(Protocol):
+    """A model that completes prompts; `auditor.language.causal_lm.CausalLM` is one."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer."""
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens the model can see at once."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text as the model is given it."""
+
+    def chat(self, prompt: str, system: str | None = None) -> str:
+        """The prompt as the model was trained to be asked; as it is without a chat template."""
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        seed: int = 0,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """One greedy completion for each prompt, in order."""
+
+
+@runtime_checkable
+class NextTokenModel(Protocol):
+    """A model that says how likely tokens are after a prompt."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' tokenizer."""
+
+    def next_token_log_probabilities(
+        self, prompts: Sequence[str], *, tokens: Sequence[int] | None = None, batch_size: int = 16
+    ) -> NDArray[np.float32]:
+        """Natural logarithms, [prompts, tokens or vocabulary], float32."""
