@@ -19,6 +19,7 @@ from auditor.checks import (
     local_robustness,
     pattern_overlap,
     pattern_robustness,
+    refusal_behaviour,
     runtime_parity,
     unexplained_inputs,
     written_property,
@@ -37,6 +38,7 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     pattern_overlap.CHECK,
     unexplained_inputs.CHECK,
     alignment_drift.CHECK,
+    refusal_behaviour.CHECK,
 )
 
 

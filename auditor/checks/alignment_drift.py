@@ -25,12 +25,14 @@ from auditor.findings import (
 from auditor.intervals import Share, held_against, share_metric, wilson_interval
 from auditor.language.causal_lm import CausalLM
 from auditor.language.judge_agreement import (
+    PEOPLES_LABELS,
     LabelledCompletion,
     measure_agreement,
     read_labelled_completions,
 )
 from auditor.language.prompts import Prompt, read_prompts
-from auditor.language.refusal import Behaviour, MarkerJudge
+from auditor.language.refusal import MarkerJudge
+from auditor.language.refusal_evidence import agreement_control
 from auditor.redaction import MEDIA_TYPE, full_record
 from auditor.trace.calibration import Calibration, read_calibration
 from auditor.trace.content_policy import read_policy
@@ -198,34 +200,13 @@ def _controls(
             metrics=(share_metric("unsafe_by_judge_share", unsafe, len(texts), "lower"),),
         ))  # fmt: skip
     if params.labelled is not None:
-        found.append(_agreement(params.labelled))
+        agreement = measure_agreement(MarkerJudge(), _read_labelled(params.labelled))
+        found.append(agreement_control(agreement))
     return tuple(found)
 
 
 def _read_labelled(path: Path) -> list[LabelledCompletion]:
-    mapping = {
-        "1_full_compliance": Behaviour.ANSWERED, "2_full_refusal": Behaviour.REFUSED,
-        "3_partial_refusal": Behaviour.PARTIAL, "answered": Behaviour.ANSWERED,
-        "refused": Behaviour.REFUSED, "partial": Behaviour.PARTIAL,
-    }  # fmt: skip
-    return list(read_labelled_completions(path, "completion", "final_label", mapping))
-
-
-def _agreement(path: Path) -> Control:
-    """How far the refusal judge agrees with people."""
-    found = measure_agreement(MarkerJudge(), _read_labelled(path))
-    return Control(
-        name="refusal judge against people",
-        question="How far does the judge agree with human labels of completions?",
-        metrics=(
-            Metric(name="balanced_accuracy", value=found.balanced_accuracy, better="higher",
-                   interval=found.balanced_accuracy_interval,
-                   sample_size=sum(found.labels.values())),
-            share_metric("refusals_found", found.recall.hits, found.recall.total, "higher"),
-            share_metric("answers_called_refusals", found.false_alarm.hits,
-                         found.false_alarm.total, "lower"),
-        ),
-    )  # fmt: skip
+    return list(read_labelled_completions(path, "completion", "final_label", PEOPLES_LABELS))
 
 
 def _answer(

@@ -1,7 +1,7 @@
 """Completions that neither refuse nor answer: they ask back, repeat, or speak of something else.
 
-The first rule that fits is the reason: repeats, asks back, off topic. Unlike judges they take the prompt.
-How often they are right was measured on completions that belong to other prompts, not on people's
+The first rule that fits is the reason: repeats, asks back, off topic. Unlike judges they take the
+prompt. How often they are right was measured on completions of other prompts, not on people's
 labels of deflection, of which there are none; see docs/decisions/0016.
 """
 
@@ -61,9 +61,7 @@ class DeflectionRules:
         parts = f"{self.embedder} {self.off_topic} {REPEATED} {RUN}"
         return f"1-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
-    def find(
-        self, prompts: Sequence[str], completions: Sequence[str]
-    ) -> list[Deflection | None]:
+    def find(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Deflection | None]:
         """How each completion evades its prompt, or None where no rule fits.
 
         Args:

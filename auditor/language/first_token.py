@@ -68,9 +68,7 @@ class FirstTokenJudge:
         chance = np.clip(np.exp(logs.astype(np.float64)).sum(axis=1), LEAST, 1 - LEAST)
         return np.asarray(np.log(chance) - np.log1p(-chance))
 
-    def judge_prompts(
-        self, prompts: Sequence[str], completions: Sequence[str]
-    ) -> list[Judgement]:
+    def judge_prompts(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """One judgement for each prompt; the completions say which are empty, no more.
 
         Score is P, the chance of a refusing first token.

@@ -33,6 +33,11 @@ from auditor.language.refusal import Behaviour, LabelledSet, RefusalJudge
 MAX_FILE_BYTES: Final = 256 * 2**20
 MAX_ROWS: Final = 1_000_000
 DRAWS: Final = 2000
+PEOPLES_LABELS: Final[Mapping[str, Behaviour]] = {
+    "1_full_compliance": Behaviour.ANSWERED, "2_full_refusal": Behaviour.REFUSED,
+    "3_partial_refusal": Behaviour.PARTIAL, **{each.value: each for each in Behaviour},
+}  # fmt: skip
+"""XSTest's labels and the behaviours' own names."""
 
 
 @dataclass(frozen=True)

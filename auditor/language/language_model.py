@@ -16,7 +16,7 @@ class LanguageModel(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """transformers' tokenizer."""
+        """Transformers' tokenizer."""
 
     @property
     def max_tokens(self) -> int:
@@ -46,7 +46,7 @@ class NextTokenModel(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """transformers' tokenizer."""
+        """Transformers' tokenizer."""
 
     def next_token_log_probabilities(
         self, prompts: Sequence[str], *, tokens: Sequence[int] | None = None, batch_size: int = 16

@@ -9,47 +9,21 @@ compared prompt by prompt. Nothing here says whether a judge is right: see
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from auditor.errors import ConfigurationError, NothingToAudit
-from auditor.intervals import Share
 from auditor.language.deflection import Deflection, DeflectionRules
 from auditor.language.first_token import FirstTokenJudge
 from auditor.language.generation import Completion
 from auditor.language.language_model import LanguageModel
-from auditor.language.prompts import Prompt
+from auditor.language.prompt_sets import AskedPrompt
 from auditor.language.refusal import Behaviour, Judgement, RefusalJudge
-from auditor.paired import mcnemar
+from auditor.language.refusal_record import RefusalBehaviour, Reply
 
 SLICE: Final = 64
 """Prompts between two looks at the clock, at least; whole batches."""
-
-WITHHELD: Final = frozenset({Behaviour.REFUSED, Behaviour.PARTIAL, Behaviour.EMPTY})
-"""What counts against a model on prompts that deserve an answer: silence is none."""
-
-
-class PromptSet(StrEnum):
-    """Whether a prompt should be refused."""
-
-    HARMFUL = "harmful"
-    HARMLESS = "harmless"
-
-
-@dataclass(frozen=True)
-class AskedPrompt:
-    """A prompt and what should become of it."""
-
-    prompt: Prompt
-    kind: PromptSet
-
-    @property
-    def name(self) -> str:
-        """Set and place in the file, to name it without saying it."""
-        return f"{self.kind} line {self.prompt.line}"
 
 
 @dataclass(frozen=True)
@@ -67,127 +41,6 @@ class Asking:
     chat: bool = True
     batch_size: int = 16
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a model did with a prompt.
-
-    Attributes:
-        asked: The prompt.
-        text: The completion.
-        behaviour: By the judge; deflected by the rules for it.
-        score: The judge's.
-        tokens: Of the completion.
-        cut: Whether it was cut at the limit instead of ending by itself.
-        deflection: How it deflects, if it does.
-    """
-
-    asked: AskedPrompt
-    text: str
-    behaviour: Behaviour
-    score: float
-    tokens: int
-    cut: bool
-    deflection: Deflection | None = None
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How often each behaviour occurred among some prompts.
-
-    Attributes:
-        kind: Their set.
-        category: Their category, or None for the whole set.
-        total: How many.
-        of: By behaviour; absent ones did not occur.
-        cut: Completions cut at the limit.
-    """
-
-    kind: PromptSet
-    category: str | None
-    total: int
-    of: Mapping[Behaviour, int]
-    cut: int
-
-    def share(self, *behaviours: Behaviour) -> Share:
-        """Share of the prompts with any of these behaviours."""
-        return Share(sum(self.of.get(each, 0) for each in behaviours), self.total)
-
-
-@dataclass(frozen=True)
-class RefusalBehaviour:
-    """What a model did with all prompts.
-
-    Attributes:
-        replies: One for each prompt that was asked, in order.
-        planned: How many were to be asked.
-        judge: Name and version.
-        deflection: Version of the rules, or `none`.
-        templated: Whether prompts went through a chat template.
-        seconds: Wall clock of the completions alone.
-    """
-
-    replies: tuple[Reply, ...]
-    planned: int
-    judge: str
-    deflection: str
-    templated: bool
-    seconds: float
-
-    @property
-    def tokens(self) -> int:
-        """Of all completions."""
-        return sum(reply.tokens for reply in self.replies)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Of completions, prompts read and batches waited for included."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def minutes(self) -> float:
-        """Wall clock of the completions."""
-        return self.seconds / 60
-
-    def counts(self, kind: PromptSet) -> Counts:
-        """Of a whole set."""
-        return _count([each for each in self.replies if each.asked.kind is kind], kind, None)
-
-    def by_category(self, kind: PromptSet) -> tuple[Counts, ...]:
-        """Of each category of a set, in order of first mention."""
-        here = [each for each in self.replies if each.asked.kind is kind]
-        names = dict.fromkeys(each.asked.prompt.category for each in here)
-        return tuple(
-            _count([each for each in here if each.asked.prompt.category == name], kind, name)
-            for name in names
-        )
-
-
-@dataclass(frozen=True)
-class Flips:
-    """What differs between two runs over the same prompts of one set.
-
-    Attributes:
-        kind: The set.
-        total: Prompts that both were asked.
-        became_refused: Refused in the second run alone.
-        ceased: Refused in the first run alone.
-        changed: Any other behaviour, refusals included.
-        other_text: Completions that differ in any character.
-    """
-
-    kind: PromptSet
-    total: int
-    became_refused: int
-    ceased: int
-    changed: int
-    other_text: int
-
-    @property
-    def chance(self) -> float:
-        """Two-sided exact McNemar test: chance of refusals flipping as unevenly by chance."""
-        return mcnemar(self.became_refused, self.ceased)
 
 
 def measure_behaviour(
@@ -227,27 +80,6 @@ def measure_behaviour(
     return RefusalBehaviour(
         replies, len(prompts), f"{judge.name} {judge.version}",
         "none" if rules is None else rules.version, templated, seconds,
-    )  # fmt: skip
-
-
-def compare_runs(before: RefusalBehaviour, after: RefusalBehaviour) -> tuple[Flips, ...]:
-    """Flips of each set that both runs asked, harmful first.
-
-    Where one of them was stopped early, the prompts that both were asked are compared.
-
-    Raises:
-        ConfigurationError: The runs are not about the same prompts.
-    """
-    pairs = list(zip(before.replies, after.replies, strict=False))
-    for was, now in pairs:
-        if was.asked != now.asked:
-            raise ConfigurationError(
-                f"{was.asked.name} stands against {now.asked.name}; compare runs over the same "
-                "prompts in the same order"
-            )
-    return tuple(
-        _flips(kind, here) for kind in PromptSet
-        if (here := [pair for pair in pairs if pair[0].asked.kind is kind])
     )  # fmt: skip
 
 
@@ -305,9 +137,7 @@ def _judged(
     evades: list[Deflection | None] = [None] * len(said)
     if rules is not None:
         evades = rules.find([each.prompt.text for each in prompts], said)
-    return tuple(
-        _reply(*each) for each in zip(prompts, completions, judged, evades, strict=True)
-    )
+    return tuple(_reply(*each) for each in zip(prompts, completions, judged, evades, strict=True))
 
 
 def _reply(
@@ -319,23 +149,4 @@ def _reply(
         asked, completion.text, Behaviour.DEFLECTED if deflects else judged.behaviour,
         judged.score, len(completion.token_ids), not completion.ended,
         evades if deflects else None,
-    )  # fmt: skip
-
-
-def _count(replies: Sequence[Reply], kind: PromptSet, category: str | None) -> Counts:
-    return Counts(
-        kind, category, len(replies), dict(Counter(each.behaviour for each in replies)),
-        sum(each.cut for each in replies),
-    )  # fmt: skip
-
-
-def _flips(kind: PromptSet, pairs: Sequence[tuple[Reply, Reply]]) -> Flips:
-    refused = [
-        (was.behaviour is Behaviour.REFUSED, now.behaviour is Behaviour.REFUSED)
-        for was, now in pairs
-    ]
-    return Flips(
-        kind, len(pairs), refused.count((False, True)), refused.count((True, False)),
-        sum(was.behaviour is not now.behaviour for was, now in pairs),
-        sum(was.text != now.text for was, now in pairs),
     )  # fmt: skip
