@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.models.planted_chains import ChainWorld
+    from tests.models.planted_refusals import RefusalWorld
 
 GOLDENS = Path(__file__).parent / "golden"
 
@@ -42,6 +43,14 @@ def chain_calibration(chains: ChainWorld) -> Path:
         open_tracer(chains.index), texts, "unsafe_source", "false_alarms", 0.05
     ))  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="session")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> RefusalWorld:
+    """Two models of which it is known what they refuse; do not write to it."""
+    from tests.models.planted_refusals import write_world  # imports torch, which few tests need
+
+    return write_world(tmp_path_factory.mktemp("refusals"))
 
 
 @pytest.fixture

@@ -39,19 +39,22 @@ def behaviour_rows(measured: RefusalBehaviour) -> list[Counts]:
     return found
 
 
+def behaviour_cells(counts: Counts) -> tuple[str | int | float, ...]:
+    """A row of the table, under `COLUMNS`; refusals with their Wilson interval."""
+    interval = wilson_interval(counts.of.get(Behaviour.REFUSED, 0), counts.total)
+    return (
+        counts.kind.value,
+        "all" if counts.category is None else counts.category or "no type",
+        counts.total, *(counts.of.get(each, 0) for each in SHOWN_ORDER),
+        round(interval.lower, 3), round(interval.upper, 3), counts.cut,
+    )  # fmt: skip
+
+
 def behaviour_table(measured: RefusalBehaviour) -> TableEvidence:
-    """Behaviours by set and type of prompt, refusals with Wilson intervals."""
-    rows = []
-    for counts in behaviour_rows(measured):
-        interval = wilson_interval(counts.of.get(Behaviour.REFUSED, 0), counts.total)
-        rows.append((
-            counts.kind.value,
-            "all" if counts.category is None else counts.category or "no type",
-            counts.total, *(counts.of.get(each, 0) for each in SHOWN_ORDER),
-            round(interval.lower, 3), round(interval.upper, 3), counts.cut,
-        ))  # fmt: skip
+    """Behaviours by set and type of prompt."""
+    rows = tuple(behaviour_cells(counts) for counts in behaviour_rows(measured))
     return TableEvidence(
-        title="Behaviour by type of prompt", columns=COLUMNS, rows=tuple(rows[:LISTED]),
+        title="Behaviour by type of prompt", columns=COLUMNS, rows=rows[:LISTED],
         total_rows=len(rows),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from auditor.errors import ConfigurationError
 from auditor.files import refuse_existing
 from auditor_cli.language_complete import complete
+from auditor_cli.language_refusals import refusals
 from auditor_cli.options import FILE, FOLDER, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
@@ -30,7 +31,7 @@ def command() -> None:
 
 
 def _labelled_options(function: F) -> F:
-    """`--text-column --label-column --group-column --refused --answered --partial`."""
+    """`--text-column --label-column --group-column`, and what labels mean."""
     for decorate in reversed((
         option("--text-column", default="completion", show_default=True,
                help="Column of the completions."),
@@ -43,6 +44,8 @@ def _labelled_options(function: F) -> F:
                help="A label that means answered."),
         option("--partial", multiple=True, default=("partial",), show_default=True,
                help="A label that means partly refused; a class of its own."),
+        option("--deflected", multiple=True, default=("deflected",), show_default=True,
+               help="A label that means evaded; a class of its own, too."),
         option("--embedder", type=FOLDER, help="Folder of another sentence embedder."),
     )):  # fmt: skip
         function = decorate(function)
@@ -114,6 +117,7 @@ def train_judge(
 def _read(
     file: Path, *, text_column: str, label_column: str, group_column: str | None,
     refused: tuple[str, ...], answered: tuple[str, ...], partial: tuple[str, ...],
+    deflected: tuple[str, ...],
 ) -> list[LabelledCompletion]:  # fmt: skip
     from auditor.language.judge_agreement import read_labelled_completions
     from auditor.language.refusal import Behaviour
@@ -121,6 +125,7 @@ def _read(
     given = [(label, Behaviour.REFUSED) for label in refused]
     given += [(label, Behaviour.ANSWERED) for label in answered]
     given += [(label, Behaviour.PARTIAL) for label in partial]
+    given += [(label, Behaviour.DEFLECTED) for label in deflected]
     mapping = dict(given)
     for label, behaviour in given:
         if mapping[label] is not behaviour:
@@ -196,3 +201,4 @@ def _share_record(share: Share) -> dict[str, Any]:
 
 
 command.add_command(complete)
+command.add_command(refusals)
