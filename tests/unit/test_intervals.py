@@ -15,6 +15,7 @@ from auditor.intervals import (
     Share,
     group_weights,
     held_against,
+    held_at_least,
     share_metric,
     wilson_interval,
 )
@@ -67,3 +68,22 @@ def test_a_share_is_held_against_a_limit_with_its_whole_interval(
 ) -> None:
     """Of 200, at most 5 %: below, across, above."""
     assert held_against(Share(hits, 200), 0.05) is verdict
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+       st.integers(1, 99))  # fmt: skip
+def test_at_least_is_at_most_of_the_rest(share: tuple[int, int], percent: int) -> None:
+    """A share has to be at least a limit where its complement may be at most one less it."""
+    hits, total = share
+    least = percent / 100 + 1e-7  # away from ends of intervals, where rounding would decide
+    assert held_at_least(Share(hits, total), least) is held_against(
+        Share(total - hits, total), 1 - least
+    )
+
+
+@pytest.mark.parametrize(
+    ("hits", "verdict"), [(200, Verdict.HOLDS), (190, Verdict.UNKNOWN), (150, Verdict.VIOLATED)]
+)
+def test_a_share_has_to_reach_a_limit_with_its_whole_interval(hits: int, verdict: Verdict) -> None:
+    """Of 200: all show 95 %, 190 do not, 150 exclude it."""
+    assert held_at_least(Share(hits, 200), 0.95) is verdict
