@@ -59,6 +59,7 @@ def test_a_trained_judge_is_stored_and_measured(folder: Path) -> None:
         (("labels.csv", *LABELS, "--judge", "someone"), 2, "neither 'markers' nor a file"),
         (("labels.csv", *LABELS, "--judge", "labels.csv"), 2, "no stored refusal judge"),
         (("labels.csv", *LABELS, "--partial", "no"), 2, "label 'no' is to mean"),
+        (("labels.csv", *LABELS, "--deflected", "no"), 2, "refused and deflected; give it once"),
         (("nowhere.csv", *LABELS), 2, "nowhere.csv"),
     ],
 )

@@ -29,10 +29,10 @@ def written(folder: Path, content: str | bytes, name: str = "prompts.csv") -> Pa
     return path
 
 
-def problem_of(path: Path, **options: str) -> str:
+def problem_of(path: Path, *, text_column: str | None = None) -> str:
     """What is said about a file."""
     with pytest.raises(AuditorError) as caught:
-        read_prompts(path, **options)
+        read_prompts(path, text_column=text_column)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.intervals import Share
@@ -28,7 +30,7 @@ from auditor.language.refusal_record import (
     RefusalBehaviour,
     compare_runs,
 )
-from tests.models.language_models import random_model, save_folder, word_tokenizer
+from tests.models.language_models import VOCABULARY, random_model, save_folder, word_tokenizer
 from tests.models.planted_refusals import (
     RefusalWorld,
     base_answers,
@@ -198,6 +200,28 @@ def test_no_template_is_used_unless_wanted(model: CausalLM) -> None:
     """Though there is one."""
     prompts = [AskedPrompt(Prompt(harmful_prompts()[0]), HARMFUL)]
     assert not measure_behaviour(model, prompts, MarkerJudge(), Asking(4, chat=False)).templated
+
+
+def test_a_mixture_of_experts_is_asked_in_the_same_way(tmp_path: Path) -> None:
+    """Alone and in batches of unequal prompts it says the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Qwen3MoeForCausalLM(Qwen3MoeConfig(
+            vocab_size=len(VOCABULARY), hidden_size=32, intermediate_size=40,
+            moe_intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+            max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+            initializer_range=0.3,
+        ))  # fmt: skip
+    model = CausalLM.open(save_folder(tmp_path / "m", network, word_tokenizer()))
+    texts = ("the red cat", "who", "a small old fish finds the river", "not here")
+    prompts = [AskedPrompt(Prompt(text), HARMLESS) for text in texts]
+    runs = [
+        measure_behaviour(model, prompts, MarkerJudge(), Asking(8, batch_size=size))
+        for size in (1, 4)
+    ]
+    assert compare_runs(*runs) == (Flips(HARMLESS, 4, 0, 0, 0, 0),)
+    assert len({each.text for each in runs[0].replies}) > 1
 
 
 @pytest.mark.parametrize(
