@@ -209,7 +209,7 @@ def test_a_mixture_of_experts_is_asked_in_the_same_way(tmp_path: Path) -> None:
         network = Qwen3MoeForCausalLM(Qwen3MoeConfig(
             vocab_size=len(VOCABULARY), hidden_size=32, intermediate_size=40,
             moe_intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+            num_key_value_heads=2, num_experts=4, num_experts_per_tok=2,
             max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
             initializer_range=0.3,
         ))  # fmt: skip
