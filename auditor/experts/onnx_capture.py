@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
-from auditor.activations.onnx_capture import exposed_graph
 from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.experts.onnx_routers import OnnxRouter, find_routers
 from auditor.experts.routing_maps import RoutingMaps, TokenSet
@@ -197,12 +197,20 @@ def expose_routing(
         routers: Found in it, or in the base it was edited from.
         alone: Whether the outputs that the model has are dropped.
     """
-    names = [name for each in routers for name in (each.logits, each.indices, each.weights)]
-    copy = exposed_graph(model, names, free_batch=False)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     if alone:
-        kept = [value for value in copy.graph.output if value.name in names]
         del copy.graph.output[:]
-        copy.graph.output.extend(kept)
+    present = {value.name for value in copy.graph.output}
+    for router in routers:
+        for name, kind, width in (
+            (router.logits, router.logits_type, router.experts),
+            (router.indices, onnx.TensorProto.INT64, router.chosen),
+            (router.weights, router.weights_type, router.chosen),
+        ):
+            if name not in present:
+                value = helper.make_tensor_value_info(name, kind, [None, width])
+                copy.graph.output.append(value)
     return copy
 
 

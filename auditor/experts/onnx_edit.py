@@ -227,6 +227,7 @@ def _named(router: OnnxRouter, what: str) -> str:
 
 
 def _refuse_unfit(model: onnx.ModelProto) -> None:
+    _refuse_large(model)
     opset = max((each.version for each in model.opset_import if not each.domain), default=0)
     if opset < MIN_OPSET:
         raise UnsupportedModel(
@@ -265,9 +266,16 @@ def _digest(model: onnx.ModelProto) -> str:
     return f"sha256:{hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()}"
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _refuse_large(model: onnx.ModelProto) -> None:
     if model.ByteSize() > _MAX_BYTES:
-        raise UnsupportedModel(f"{model.ByteSize()} bytes; one file holds 2 GiB")
+        raise UnsupportedModel(
+            f"{model.ByteSize()} bytes; one file holds 2 GiB",
+            way_out="steer the model in torch",
+        )
+
+
+def _check(model: onnx.ModelProto) -> None:
+    _refuse_large(model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -28,29 +28,24 @@ _COMMON: Final[dict[str, Any]] = {
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
 _QWEN: Final = {"intermediate_size": 40, "moe_intermediate_size": 24, "num_experts": 6}
+_LOCAL: Final = {"intermediate_size": 24, "num_local_experts": 6}
 
-FAMILIES: Final[dict[str, Callable[[], Any]]] = {
-    "mixtral": lambda: transformers.MixtralConfig(
-        **_COMMON, intermediate_size=24, num_local_experts=6
-    ),
-    "olmoe": lambda: transformers.OlmoeConfig(**_COMMON, intermediate_size=24, num_experts=6),
-    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
-        **_COMMON, **_QWEN, shared_expert_intermediate_size=20
-    ),
-    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**_COMMON, **_QWEN, head_dim=8),
-    "qwen3_moe_normalised": lambda: transformers.Qwen3MoeConfig(
-        **_COMMON, **_QWEN, head_dim=8, norm_topk_prob=True
-    ),
-    "gpt_oss": lambda: transformers.GptOssConfig(
-        **_COMMON, intermediate_size=24, num_local_experts=6, head_dim=8, sliding_window=16
-    ),
-    "deepseek_v3": lambda: transformers.DeepseekV3Config(
-        **{**_COMMON, "num_hidden_layers": 3, "num_key_value_heads": 4, "num_experts_per_tok": 3},
-        intermediate_size=40, moe_intermediate_size=24, n_routed_experts=12, n_group=4,
-        topk_group=2, first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8,
-        qk_nope_head_dim=8, v_head_dim=8, routed_scaling_factor=2.5,
-    ),
+FAMILIES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "mixtral": ("MixtralConfig", _LOCAL),
+    "olmoe": ("OlmoeConfig", {"intermediate_size": 24, "num_experts": 6}),
+    "qwen2_moe": ("Qwen2MoeConfig", {**_QWEN, "shared_expert_intermediate_size": 20}),
+    "qwen3_moe": ("Qwen3MoeConfig", {**_QWEN, "head_dim": 8, "norm_topk_prob": False}),
+    "qwen3_moe_normalised": ("Qwen3MoeConfig", {**_QWEN, "head_dim": 8, "norm_topk_prob": True}),
+    "gpt_oss": ("GptOssConfig", {**_LOCAL, "head_dim": 8, "sliding_window": 16}),
+    "deepseek_v3": ("DeepseekV3Config", {
+        "num_hidden_layers": 3, "num_key_value_heads": 4, "num_experts_per_tok": 3,
+        "intermediate_size": 40, "moe_intermediate_size": 24, "n_routed_experts": 12, "n_group": 4,
+        "topk_group": 2, "first_k_dense_replace": 1, "q_lora_rank": 16, "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
+        "routed_scaling_factor": 2.5,
+    }),
 }  # fmt: skip
+"""Name of the configuration's class, and what it is given beside `_COMMON`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +88,9 @@ class _Whole(torch.nn.Module):
 def random_routed(family: str, seed: int = 0) -> Any:
     """A model of a family with weights large enough that its choices differ between tokens."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(FAMILIES[family]()).eval()
+    name, own = FAMILIES[family]
+    make: Any = transformers.AutoModelForCausalLM.from_config
+    model = make(getattr(transformers, name)(**{**_COMMON, **own})).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.2)

@@ -101,17 +101,13 @@ def test_any_experts_of_any_layers_agree(family: str, data: st.DataObject) -> No
     for router in find_routers(subject.proto):
         numbers = data.draw(st.permutations(range(router.experts)))
         if "off" in sides:
-            off |= _at(router.layer, *numbers[: data.draw(st.integers(1, 2))])
+            most = 1 if "on" in sides else 2  # more could leave a group to nobody
+            off |= _at(router.layer, *numbers[: data.draw(st.integers(1, most))])
         if "on" in sides:
             on |= _at(router.layer, numbers[-1])
     ids = random_ids((data.draw(st.integers(1, 3)), data.draw(st.integers(1, 11))))
     intervention = Intervention(method, frozenset(off), frozenset(on))
-    try:
-        edit_onnx(subject.proto, intervention)
-    except ConfigurationError as error:
-        assert router.groups is not None and "group" in str(error)
-    else:
-        _agrees(subject, intervention, ids)
+    _agrees(subject, intervention, ids)
 
 
 @pytest.mark.parametrize("method", [Method.MASK_LOGIT, Method.FORCE_SELECT, Method.FORCE_TOK])
