@@ -99,8 +99,13 @@ class Dataflow:
         return numpy_helper.to_array(self._tensors[name])
 
     def trace(self, value: str, through: frozenset[str]) -> tuple[NodeProto | None, str]:
-        """The first node behind a value that is not one of these operators, and its output."""
-        while (node := self.producer(value)) is not None and node.op_type in through:
+        """The first node behind a value that is not one of these operators, and its output.
+
+        A Concat of one tensor, which exporters leave behind, is passed as well.
+        """
+        while (node := self.producer(value)) is not None and (
+            node.op_type in through or (node.op_type == "Concat" and len(node.input) == 1)
+        ):
             value = node.input[0]
         return node, value
 

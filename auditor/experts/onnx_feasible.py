@@ -14,6 +14,7 @@ from auditor.experts.intervention import Intervention, Method
 from auditor.experts.onnx_routers import OnnxRouter
 
 _CHOOSES_OTHERS: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
+_ACTS_ON_GROUPS: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_SELECT})
 _GROUP_SUM: Final = 2
 """How many of its best experts a group is judged by."""
 
@@ -34,13 +35,17 @@ def refuse_impossible(intervention: Intervention, routers: Sequence[OnnxRouter])
                 f"{len(on)} experts on in layer {router.layer}, a token is sent to "
                 f"{router.chosen}; switch fewer on"
             )
-        if off and intervention.method in _CHOOSES_OTHERS:
-            left = router.experts - len(off)
-            if router.groups is not None and intervention.method is not Method.FORCE_TOK:
-                left = _least_eligible(router, on, off)
-            _require_left(router, left)
-        if on and router.groups is not None and intervention.method is Method.FORCE_SELECT:
+        by_groups = router.groups is not None and intervention.method in _ACTS_ON_GROUPS
+        if by_groups:
             _refuse_lost_groups(router, on, off)
+        if off and intervention.method in _CHOOSES_OTHERS:
+            least = _least_eligible(router, on, off) if by_groups else router.experts - len(off)
+            if least < router.chosen:
+                raise ConfigurationError(
+                    f"too many experts off in layer {router.layer}: {least} may be all that is "
+                    f"left to choose {router.chosen} from; switch fewer off, or use zero_weight "
+                    "or zero_output"
+                )
 
 
 def experts_of(experts: Collection[tuple[int, int]], router: OnnxRouter) -> list[int]:
@@ -61,42 +66,45 @@ def _refuse_unknown(intervention: Intervention, routers: Sequence[OnnxRouter]) -
         )
 
 
-def _require_left(router: OnnxRouter, left: int) -> None:
-    if left < router.chosen:
+def _refuse_lost_groups(router: OnnxRouter, on: Collection[int], off: Collection[int]) -> None:
+    """Refuse what the choice of groups, made by the sum of a group's two best, would undo.
+
+    Beside a mask of -1e9 the other score of a sum is lost to rounding, so that groups of which
+    one expert is left cannot be told from each other.
+    """
+    kept = 0 if router.groups is None else router.groups.kept
+    groups = _members(router)
+    whole = [members for members in groups if len(members - set(off)) >= _GROUP_SUM]
+    if len(whole) < kept:
         raise ConfigurationError(
-            f"too many experts off in layer {router.layer}: {left} may be all that is left to "
-            f"choose {router.chosen} from; switch fewer off, or use zero_weight or zero_output"
+            f"too many experts off in layer {router.layer}: {_GROUP_SUM} or more are left in "
+            f"{len(whole)} groups, a token is sent to {kept}; switch fewer off, or use "
+            "zero_weight or zero_output"
+        )
+    forced = [members for members in groups if members & set(on)]
+    if len(forced) > kept:
+        raise ConfigurationError(
+            f"experts on in {len(forced)} groups of layer {router.layer}, a token is sent to "
+            f"{kept}; switch on experts of fewer groups"
+        )
+    if any(members not in whole for members in forced):
+        raise ConfigurationError(
+            f"a group of layer {router.layer} has experts on, and fewer than {_GROUP_SUM} that "
+            "are not off, by which it is judged; switch fewer off"
         )
 
 
 def _least_eligible(router: OnnxRouter, on: Collection[int], off: Collection[int]) -> int:
-    """How many experts are left in the kept groups, if the choice of groups goes badly.
+    """How many experts are left in the kept groups if those with most experts off are kept.
 
-    Groups with an expert on come first, then, in any order, those that are judged by experts
-    none of which is off, then the others.
+    Groups with an expert on are kept for sure, those with fewer than two experts left never.
     """
-    if router.groups is None:
-        return router.experts - len(off)
-    ranked = []
-    for members in _members(router):
-        left = len(members - set(off))
-        ranked.append((not members & set(on), -min(left, _GROUP_SUM), left))
-    return sum(left for _, _, left in sorted(ranked)[: router.groups.kept])
-
-
-def _refuse_lost_groups(router: OnnxRouter, on: Collection[int], off: Collection[int]) -> None:
-    groups = [members for members in _members(router) if members & set(on)]
-    kept = 0 if router.groups is None else router.groups.kept
-    if len(groups) > kept:
-        raise ConfigurationError(
-            f"experts on in {len(groups)} groups of layer {router.layer}, a token is sent to "
-            f"{kept} groups; switch on experts of fewer groups"
-        )
-    if any(len(members - set(off)) < min(_GROUP_SUM, len(members)) for members in groups):
-        raise ConfigurationError(
-            f"a group of layer {router.layer} has experts on and fewer than {_GROUP_SUM} that "
-            "are not off, by which groups are judged; switch fewer off"
-        )
+    kept = 1 if router.groups is None else router.groups.kept
+    left = [
+        (not members & set(on), len(members - set(off))) for members in _members(router)
+        if len(members - set(off)) >= _GROUP_SUM
+    ]  # fmt: skip
+    return sum(count for _, count in sorted(left)[:kept])
 
 
 def _members(router: OnnxRouter) -> list[set[int]]:

@@ -20,7 +20,7 @@ from auditor.experts.onnx_dataflow import Constant, Dataflow, attribute, place
 _NAMES: Final = "pkg.torch.onnx.name_scopes"
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d+)\b")
 _RESHAPES: Final = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
-_INDEX_STEPS: Final = _RESHAPES | {"Clip"}
+_INDEX_STEPS: Final = _RESHAPES | {"Clip", "Expand"}
 _TENSOR_STEPS: Final = _RESHAPES | {"Transpose"}
 _PRODUCTS: Final = frozenset({"MatMul", "Gemm"})
 _SUM_STEPS: Final = frozenset({"Add", "Max", "Clip", "Cast", "Identity"})

@@ -112,7 +112,7 @@ def _takers_by_choice(flow: Dataflow) -> list[tuple[NodeProto, list[NodeProto]]]
             raise UnsupportedModel(
                 f"slices of a tensor {list(constant.shape)} are picked by {chooser.op_type} "
                 f"at node '{place(chooser)}', not by TopK", place=f"node '{place(node)}'",
-                way_out="steer the model in torch",
+                way_out="export it with optimize=True, or steer it in torch",
             )  # fmt: skip
     return list(found.values())
 

@@ -101,14 +101,14 @@ def random_routed(family: str, seed: int = 0) -> Any:
 
 
 @cache
-def exported(family: str, dtype: torch.dtype = torch.float32) -> Exported:
+def exported(family: str, dtype: torch.dtype = torch.float32, *, optimize: bool = True) -> Exported:
     """A random model and its export, with any number of prompts and tokens; made once."""
     model = random_routed(family).to(dtype)
     model.set_experts_implementation("batched_mm")
-    return Exported(model, export(model))
+    return Exported(model, _export(model, optimize))
 
 
-def export(model: Any) -> onnx.ModelProto:
+def _export(model: Any, optimize: bool) -> onnx.ModelProto:
     """Token ids and attention mask to logits, as a graph of standard operators."""
     ids = torch.ones((2, 7), dtype=torch.int64)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
@@ -117,6 +117,7 @@ def export(model: Any) -> onnx.ModelProto:
         warnings.simplefilter("ignore")  # of torch's own exporter, about itself
         program = torch.onnx.export(
             _Whole(model), (ids, torch.ones_like(ids)), dynamo=True, verbose=False,
+            optimize=optimize,
             dynamic_shapes={"input_ids": axes, "attention_mask": axes},
         )  # fmt: skip
     assert program is not None

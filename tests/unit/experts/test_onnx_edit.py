@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +18,8 @@ from auditor.experts.intervention import Intervention, Method
 from auditor.experts.onnx_capture import RoutedBatch, RoutingCapture
 from auditor.experts.onnx_dataflow import PREFIX
 from auditor.experts.onnx_edit import edit_onnx
+from auditor.experts.onnx_feasible import refuse_impossible
+from auditor.experts.onnx_match import Groups
 from auditor.experts.onnx_routers import find_routers
 from auditor.experts.routing_maps import Expert
 from auditor.models.onnx_model import OnnxModel
@@ -256,6 +260,15 @@ def test_a_tensor_that_layers_share_is_zeroed_for_one_only() -> None:
 
 
 @pytest.mark.slow
+def test_a_graph_that_was_not_optimised_is_edited_all_the_same() -> None:
+    """Expert tensors stand behind a Transpose there, and indices behind Expand and Concat."""
+    subject = exported(FAST, optimize=False)
+    assert not any(router.down.direct for router in find_routers(subject.proto))
+    for method, sides in CASES:
+        _agrees(subject, _intervene(subject, method, sides), IDS)
+
+
+@pytest.mark.slow
 def test_float16_neither_overflows_nor_loses_the_expert() -> None:
     subject = exported(FAST, torch.float16)
     for method, sides in CASES:
@@ -314,7 +327,7 @@ def test_groups_of_experts_are_steered_as_far_as_they_can_be(intervention: Inter
 @pytest.mark.parametrize(
     ("intervention", "message"),
     [
-        (Intervention(Method.MASK_LOGIT, _at(1, 0, 1, 3, 4, 6, 7)), "too many experts off in"),
+        (Intervention(Method.MASK_LOGIT, _at(1, 0, 1, 3, 4, 6, 7)), "left in 1 groups"),
         (Intervention(Method.FORCE_SELECT, on=_at(1, 0, 3, 6)), "experts on in 3 groups of"),
         (Intervention(Method.FORCE_SELECT, _at(1, 1, 2), _at(1, 0)), "a group of layer 1 has"),
     ],
@@ -324,6 +337,15 @@ def test_what_groups_would_decide_against_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         edit_onnx(exported("deepseek_v3").proto, intervention)
+
+
+def test_groups_can_leave_too_few_to_choose_from() -> None:
+    """Two groups of two experts, of which five are to be chosen."""
+    [router] = [each for each in find_routers(exported(FAST).proto) if each.layer == 0]
+    grouped = replace(router, experts=12, chosen=5, groups=Groups(count=4, kept=2))
+    refuse_impossible(Intervention(Method.MASK_LOGIT, _at(0, 0)), [grouped])
+    with pytest.raises(ConfigurationError, match="4 may be all that is left to choose 5 from"):
+        refuse_impossible(Intervention(Method.MASK_LOGIT, _at(0, 0, 3)), [grouped])
 
 
 @pytest.mark.slow
