@@ -8,9 +8,9 @@ are not softmax, top-k:
   which the later softmax takes out again.
 - sigmoid (DeepSeek-V3): `mask_logit` and `force_select` act on what groups and experts are chosen
   by, buffer included, before the groups are summed: a group of which fewer than two experts are
-  left is not chosen, and enough others have to be left. `force_tok` takes the raw logits, because the sigmoid of a log-softmax would
-  change every weight; buffer and groups follow, and they may still choose an expert that is off
-  or pass over one that is on.
+  left is not chosen, and enough others have to be left. `force_tok` takes the raw logits, because
+  the sigmoid of a log-softmax would change every weight; buffer and groups follow, and they may
+  still choose an expert that is off or pass over one that is on.
 """
 
 from __future__ import annotations
