@@ -29,6 +29,7 @@ class CausalLM(TextModel):
     """
 
     folder: TransformersFolder
+    network: TorchNetwork
     model: Any
 
     @classmethod
@@ -61,15 +62,7 @@ class CausalLM(TextModel):
             tokenizer=opened.tokenizer,
             max_tokens=token_limit(opened.model.config),
             start=added_start(opened.tokenizer),
+            network=TorchNetwork(opened.model),
+            ends=as_ends(opened.model.generation_config.eos_token_id, opened.tokenizer),
             model=opened.model,
         )
-
-    @property
-    def network(self) -> TorchNetwork:
-        """The model as generation and scoring see it."""
-        return TorchNetwork(self.model)
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """Tokens that end a text, by tokenizer and generation_config.json."""
-        return as_ends(self.model.generation_config.eos_token_id, self.tokenizer)

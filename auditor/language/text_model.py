@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +34,7 @@ MAX_WINDOW: Final = 2048
 
 
 @dataclass(frozen=True, eq=False)
-class TextModel(ABC):
+class TextModel:
     """An opened model. Nothing here changes random state, threads or the model.
 
     Attributes:
@@ -44,6 +43,8 @@ class TextModel(ABC):
         tokenizer: transformers' tokenizer.
         max_tokens: How many tokens the model can see at once.
         start: The token that its tokenizer puts before every text, if it does.
+        network: What computes logits.
+        ends: Tokens that end a text, by tokenizer and generation_config.json.
     """
 
     folder: ModelFolder
@@ -51,16 +52,8 @@ class TextModel(ABC):
     tokenizer: Any
     max_tokens: int
     start: int | None
-
-    @property
-    @abstractmethod
-    def network(self) -> Network:
-        """What computes logits."""
-
-    @property
-    @abstractmethod
-    def ends(self) -> frozenset[int]:
-        """Tokens that end a text, by tokenizer and generation_config.json."""
+    network: Network
+    ends: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, after the beginning-of-text token if the tokenizer adds one.

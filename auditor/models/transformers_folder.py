@@ -140,7 +140,7 @@ def _read_files(
         path=path,
         digest=combine_hashes(reader.hashes),
         size=sum(file.size for file in files if file.name in reader.hashes),
-        model_type=read_model_type(path, CONFIG, reader.config),
+        model_type=read_model_type(path, CONFIG, reader.configs[CONFIG]),
         weights=tuple(reader.weights),
         files=tuple(sorted(reader.hashes)),
     )
@@ -175,7 +175,7 @@ class FolderReader:
     Attributes:
         hashes: SHA-256 (hex) of each file that belongs to the model, by name.
         weights: The safetensors files.
-        config: What config.json says.
+        configs: What each configuration says, by name.
         index: The index of sharded weights, if there is one.
     """
 
@@ -183,7 +183,7 @@ class FolderReader:
         self.path, self.limits = path, limits
         self.hashes: dict[str, str] = {}
         self.weights: list[WeightsFile] = []
-        self.config: dict[str, Any] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
         self.index: bytes | None = None
 
     def read(self, file: FolderFile, role: Role, stream: BufferedReader) -> None:
@@ -203,8 +203,7 @@ class FolderReader:
             raise self._changed(file)
         self.hashes[file.name] = hashlib.sha256(content).hexdigest()
         if role is Role.CONFIG:
-            config = read_config(self.path, file.name, content, self.limits)
-            self.config = config if file.name == CONFIG else self.config
+            self.configs[file.name] = read_config(self.path, file.name, content, self.limits)
         elif file.name == INDEX:
             self.index = content
 
