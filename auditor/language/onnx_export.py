@@ -7,13 +7,14 @@ model's own logits. Weights are float32; quantisation and float16 are not writte
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,9 @@ SCOPES: Final = "pkg.torch.onnx.name_scopes"
 """Metadata of a node: the modules it came from. What else the exporter notes is removed."""
 SOURCE: Final = "auditor.source"
 """Metadata of the graph: digest of the folder it was exported from."""
+
+# Rotary positions whose frequencies change with the longest position seen.
+_STRETCHED: Final = frozenset({"dynamic", "longrope"})
 
 Progress = Callable[[float, str], None]
 
@@ -103,6 +107,7 @@ def export_causal_lm(
     refuse_unwritable(out)
     progress(0.0, "opening the model")
     model = CausalLM.open(folder)
+    _require_exportable(model)
     shapes = _cache_shapes(model)
     comparisons = plan_comparisons(model)
     progress(0.1, "tracing and translating the graph")
@@ -116,48 +121,67 @@ def export_causal_lm(
         progress(0.8, "comparing with torch")
         network = OnnxCausalLM.open(made).network
         differences = tuple(compare(network, each) for each in comparisons)
-        _require_close(differences, model.folder.path)
+        _require_close(differences, model)
         made.rename(out)
     written = read_onnx_folder(out)
     progress(1.0, "written")
     return Exported(out, written.digest, model.folder.digest, written.size, nodes, differences)
 
 
-def _cache_shapes(model: CausalLM) -> list[tuple[int, int, int, int]]:
-    """Heads and width of keys and values of each layer.
+def _require_exportable(model: CausalLM) -> None:
+    """Refuse what no graph with a plain cache can express, before anything takes long.
 
     Raises:
-        UnsupportedModel: The model keeps something else, or is too large for one graph.
+        UnsupportedModel: With the reason.
+    """
+    size = sum(4 * each.numel() for each in model.model.parameters())
+    most = Limits().external_bytes
+    stretched = _rope_types(model.model.config.to_dict()) & _STRETCHED
+    for problem, applies in (
+        (f"its weights take {size} bytes as float32 and a graph at most {most}", size > most),
+        ("it keeps a state beside keys and values", model.network.keeps_state),
+        (f"its positions ({', '.join(sorted(stretched))} RoPE) depend on how long the text is, "
+         "with a cache otherwise than without", bool(stretched)),
+        (f"it sees {model.max_tokens} tokens and tracing takes 4", model.max_tokens < 4),
+    ):  # fmt: skip
+        if applies:
+            raise _unsupported(model, problem)
+
+
+def _rope_types(value: Any) -> set[str]:
+    """Every `rope_type` in a configuration; some families have one for each type of layer."""
+    children = value.values() if isinstance(value, dict) else ()
+    found = {str(value["rope_type"])} if isinstance(value, dict) and "rope_type" in value else set()
+    return found.union(*map(_rope_types, children))
+
+
+def _unsupported(model: CausalLM, problem: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        problem,
+        place=str(model.folder.path),
+        way_out="audit the folder itself, which torch runs",
+    )
+
+
+def _cache_shapes(model: CausalLM) -> list[tuple[int, int, int, int]]:
+    """Heads and width of keys, and of values, of each layer.
+
+    Raises:
+        UnsupportedModel: A layer keeps something else.
     """
     from transformers.cache_utils import DynamicLayer
 
-    place, network = str(model.folder.path), model.network
-    bytes_of = sum(4 * each.numel() for each in model.model.parameters())
-    if bytes_of > Limits().external_bytes:
-        raise UnsupportedModel(
-            f"its weights take {bytes_of} bytes as float32, a graph that is opened here "
-            f"{Limits().external_bytes}",
-            place=place, way_out="audit the folder itself, or export a smaller model",
-        )  # fmt: skip
-    if network.keeps_state:
-        raise UnsupportedModel(
-            "it keeps a state beside keys and values", place=place,
-            way_out="audit the folder itself, which torch runs",
-        )  # fmt: skip
-    if model.max_tokens < 4:
-        raise UnsupportedModel(f"it sees {model.max_tokens} tokens; 4 are needed", place=place)
     ids = torch.zeros((1, 2), dtype=torch.long)
     with torch.inference_mode(), quiet_transformers():
-        _, cache = network.step(ids, torch.ones_like(ids), None)
+        _, cache = model.network.step(ids, torch.ones_like(ids), None)
     shapes = []
     for number, layer in enumerate(getattr(cache, "layers", ())):
         keys: Any = getattr(layer, "keys", None)
         values: Any = getattr(layer, "values", None)
         if not isinstance(layer, DynamicLayer) or keys is None or values is None:
-            raise UnsupportedModel(
-                f"layer {number} keeps {type(layer).__name__}, not keys and values of its own",
-                place=place, way_out="audit the folder itself, which torch runs",
-            )  # fmt: skip
+            raise _unsupported(
+                model, f"layer {number} keeps {type(layer).__name__}, no keys and values of its own"
+            )
         shapes.append((keys.shape[1], keys.shape[3], values.shape[1], values.shape[3]))
     return shapes
 
@@ -222,11 +246,7 @@ def _trace(model: CausalLM, shapes: Sequence[tuple[int, int, int, int]]) -> onnx
                 },
             )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
-            raise UnsupportedModel(
-                f"the exporter refuses it: {_reason(error)}",
-                place=str(model.folder.path),
-                way_out="audit the folder itself, which torch runs",
-            ) from error
+            raise _unsupported(model, f"the exporter refuses it: {_reason(error)}") from error
     proto: onnx.ModelProto = program.model_proto
     return proto
 
@@ -282,14 +302,12 @@ def _copy_the_rest(model: CausalLM, made: Path) -> None:
         (made / GENERATION).write_text(json.dumps(ends), "utf-8")
 
 
-def _require_close(differences: Sequence[Difference], place: Path) -> None:
+def _require_close(differences: Sequence[Difference], model: CausalLM) -> None:
     # NaN is no small difference.
     far = [each for each in differences if not each.largest <= TOLERANCE]
     if far:
-        raise UnsupportedModel(
-            f"its graph gives other logits than torch: {far[0]}; the bound is {TOLERANCE:g}",
-            place=str(place),
-            way_out="audit the folder itself, which torch runs",
+        raise _unsupported(
+            model, f"its graph gives other logits than torch: {far[0]}; the bound is {TOLERANCE:g}"
         )
 
 
@@ -303,15 +321,12 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """No warnings and no log lines of the exporter inside."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [each.level for each in loggers]
-    with warnings.catch_warnings():
+    """No warnings, logs or output inside: of a model it refuses torch prints the whole graph."""
+    before, unread = logging.root.manager.disable, io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
         warnings.simplefilter("ignore")
-        for each in loggers:
-            each.setLevel(logging.ERROR)
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
+            logging.disable(before)
