@@ -24,6 +24,7 @@ from auditor.models.session import Session
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 # Logits of a part of the prompts, of which only the last row is kept.
 PART_BYTES: Final = 512 * 2**20
+_WAY_OUT: Final = "write the graph with auditor model export"
 
 Cache = Mapping[str, NDArray[Any]]
 
@@ -95,7 +96,7 @@ class OnnxNetwork:
             Logits [rows, tokens - seen, vocabulary], and the cache.
 
         Raises:
-            UnsupportedModel: onnxruntime fails on these tokens.
+            UnsupportedModel: onnxruntime fails on these tokens, or gives other shapes.
         """
         feeds = {
             IDS: ids[:, seen:].numpy(),
@@ -103,6 +104,12 @@ class OnnxNetwork:
             POSITIONS: position_ids(mask)[:, seen:].numpy(),
         }
         found = self.session.run({**feeds, **(self._empty(len(ids)) if cache is None else cache)})
+        wanted = (len(ids), ids.shape[1] - seen, self.vocabulary)
+        if found[LOGITS].shape != wanted:
+            raise UnsupportedModel(
+                f"logits of shape {list(found[LOGITS].shape)} where {list(wanted)} are due",
+                way_out=_WAY_OUT,
+            )
         kept = {each.past: found[each.present] for each in self.cache}
         return torch.from_numpy(found[LOGITS]), kept
 
@@ -171,5 +178,5 @@ def _unsupported(graph: OnnxModel, problem: str) -> UnsupportedModel:
     return UnsupportedModel(
         f"no language model with a key-value cache: {problem}",
         place=str(graph.path),
-        way_out="write it with auditor model export",
+        way_out=_WAY_OUT,
     )

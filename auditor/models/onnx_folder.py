@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditor.errors import FileChanged, FileMissing, RefusedFolder, RefusedModel
 from auditor.folders import FolderFile, combine_hashes, list_files, open_listed
@@ -17,7 +17,6 @@ from auditor.models.digest import combine_digests
 from auditor.models.folder_config import read_model_type
 from auditor.models.folder_roles import Role, role_of
 from auditor.models.limits import FolderLimits
-from auditor.models.onnx_model import OnnxModel
 from auditor.models.transformers_folder import (
     CONFIG,
     FolderReader,
@@ -25,6 +24,9 @@ from auditor.models.transformers_folder import (
     check_sizes,
     read_folder,
 )
+
+if TYPE_CHECKING:
+    from auditor.models.onnx_model import OnnxModel
 
 GRAPH: Final = "model.onnx"
 DATA: Final = "model.onnx.data"
@@ -124,6 +126,8 @@ def _role_beside(path: Path, name: str) -> Role:
 
 def _open_graph(path: Path, reader: FolderReader) -> OnnxModel:
     """The graph, from the very bytes that were hashed."""
+    from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
+
     graph = OnnxModel.open(path / GRAPH)
     foreign = [name for name in graph.external_files if name != DATA]
     if foreign:

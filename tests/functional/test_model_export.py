@@ -39,7 +39,7 @@ def test_an_exported_folder_is_used_like_its_source(tmp_path: Path, family: Fami
     record = json.loads(ended.out)
     largest = [each["largest"] for each in record["differences"]]
     assert 0 < max(largest) == record["largest_difference"] <= 1e-4
-    files = [each for each in (tmp_path / "new").iterdir()]
+    files = list((tmp_path / "new").iterdir())
     assert record["size"] == sum(each.stat().st_size for each in files)
     for name, key in (("new", "folder"), ("lm", "source")):
         digest = auditor("model", "digest", name, "--json", cwd=tmp_path)
@@ -63,16 +63,8 @@ def test_the_table_names_digest_and_differences(place: Path) -> None:
     ended = export(place)
     assert ended.code == 0, ended.err
     header, *rows, last = ended.out.splitlines()
-    assert header.split() == [
-        "compared",
-        "with",
-        "torch",
-        "prompts",
-        "x",
-        "tokens",
-        "largest",
-        "difference",
-    ]
+    assert header.startswith("compared with torch ")
+    assert header.endswith(" largest difference")
     assert len(rows) == 4
     digest = auditor("model", "digest", "new", cwd=place).out.split()[0]
     assert last.split()[:3] == [digest, "folder", "new"]

@@ -20,8 +20,9 @@ from auditor.errors import AuditorError, OutputNotWritable, RefusedModel, Unsupp
 from auditor.language import onnx_export
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_comparison import TOLERANCE, compare, plan_comparisons
-from auditor.language.onnx_export import SCOPES, SOURCE, export_causal_lm
+from auditor.language.onnx_export import export_causal_lm
 from auditor.language.onnx_lm import OnnxCausalLM
+from auditor.language.onnx_tracing import SCOPES, SOURCE
 from auditor.models.onnx_folder import read_onnx_folder
 from auditor.models.transformers_folder import read_folder
 from tests.models.language_models import (
