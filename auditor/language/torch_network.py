@@ -12,17 +12,27 @@ from auditor.errors import UnsupportedModel
 from auditor.language.network import position_ids
 
 
+def forward_parameters(model: Any) -> frozenset[str]:
+    """Names of what the model's forward takes: not every family has position ids."""
+    return frozenset(inspect.signature(model.forward).parameters)
+
+
+def keeps_state(model: Any) -> bool:
+    """Whether the model folds what it read into a state, see `Network.keeps_state`."""
+    return bool(getattr(model, "_is_stateful", False))
+
+
 class TorchNetwork:
     """A `Network` around a causal language model of transformers in evaluation mode.
 
     Attributes:
         model: The model, which stays as it is.
-        takes: Names of what its forward takes: not every family has position ids.
+        takes: Names of what its forward takes.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.takes = frozenset(inspect.signature(model.forward).parameters)
+        self.takes = forward_parameters(model)
 
     @property
     def device(self) -> torch.device:
@@ -38,7 +48,7 @@ class TorchNetwork:
     @property
     def keeps_state(self) -> bool:
         """Whether it folds what it read into a state; see `Network`."""
-        return bool(getattr(self.model, "_is_stateful", False))
+        return keeps_state(self.model)
 
     @property
     def cache_name(self) -> str:
