@@ -18,7 +18,8 @@ from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
 from auditor.experts.choice import Choice, read_choices
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Float32, RoutingMaps, TokenSet
-from auditor.language.generation import forward_parameters, keeps_state, plan_batches
+from auditor.language.generation import plan_batches
+from auditor.language.torch_network import forward_parameters, keeps_state
 
 Progress = Callable[[int, int], None]
 

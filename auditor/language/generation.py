@@ -9,10 +9,9 @@ Sampling settings in a folder's generation_config.json are not applied; its ends
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.errors import UnsupportedModel
+from auditor.language.network import Network
 
 if TYPE_CHECKING:
     from transformers import LogitsProcessor
@@ -77,14 +77,17 @@ class _Row:
 
 
 def generate_batch(
-    model: Any, prompts: Sequence[Sequence[int]], settings: Settings, decode: Callable[..., str]
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    decode: Callable[..., str],
 ) -> list[Completion]:
     """The completions of token ids, one for each prompt, in order.
 
     Args:
-        model: A causal language model in evaluation mode.
+        network: What computes the logits.
         prompts: Token ids, none empty; padded on the left where lengths differ, which must
-            not be if the model keeps a state.
+            not be if the network keeps a state.
         settings: How.
         decode: Token ids to text without special tokens.
 
@@ -93,9 +96,9 @@ def generate_batch(
             the processors forbid every token.
     """
     rows = [_Row(_generator(settings.seed, prompt)) for prompt in prompts]
-    ids, mask = _pad_left(prompts, settings.pad, model.device)
+    ids, mask = _pad_left(prompts, settings.pad, network.device)
     with torch.inference_mode():
-        logits, cache = _run(model, ids, mask, None)
+        logits, cache = network.step(ids, mask, None)
         for number in range(1, settings.max_new_tokens + 1):
             scores = logits.float()
             for processor in settings.processors:
@@ -107,7 +110,7 @@ def generate_batch(
                 break
             added = torch.tensor(chosen, device=ids.device)[:, None]
             ids, mask = torch.cat([ids, added], 1), torch.cat([mask, torch.ones_like(added)], 1)
-            logits, cache = _run(model, ids, mask, cache)
+            logits, cache = network.step(ids, mask, cache)
     return [
         Completion(
             decode(row.written) if row.text is None else row.text, tuple(row.written), row.ended
@@ -116,11 +119,11 @@ def generate_batch(
     ]
 
 
-def next_token_logits(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> Tensor:
+def next_token_logits(network: Network, prompts: Sequence[Sequence[int]], pad: int) -> Tensor:
     """Logits of the token after each prompt, float32 [prompts, vocabulary], in one batch.
 
     Args:
-        model: A causal language model in evaluation mode.
+        network: What computes the logits.
         prompts: Token ids as for `generate_batch`.
         pad: Id that fills the rows of the batch.
 
@@ -128,7 +131,7 @@ def next_token_logits(model: Any, prompts: Sequence[Sequence[int]], pad: int) ->
         UnsupportedModel: The model keeps no key-value cache.
     """
     with torch.inference_mode():
-        logits, _ = _run(model, *_pad_left(prompts, pad, model.device), None)
+        logits, _ = network.step(*_pad_left(prompts, pad, network.device), None)
         return logits.float()
 
 
@@ -147,24 +150,6 @@ def plan_batches(
         yield batch
 
 
-def position_ids(mask: Tensor) -> Tensor:
-    """Positions that count only what the mask keeps, [rows, tokens]; padding gets 0."""
-    return (mask.cumsum(1) - 1).clamp(min=0)
-
-
-def forward_parameters(model: Any) -> frozenset[str]:
-    """Names of what the model's forward takes: not every family has position ids."""
-    return frozenset(inspect.signature(model.forward).parameters)
-
-
-def keeps_state(model: Any) -> bool:
-    """Whether the model folds what it read into a state, as Mamba does, wholly or in part.
-
-    Such a state would take in padding, so prompts that run together must be of one length.
-    """
-    return bool(getattr(model, "_is_stateful", False))
-
-
 def _generator(seed: int, prompt: Sequence[int]) -> np.random.Generator:
     """One for each prompt and seed, whatever runs beside it."""
     key = hashlib.sha256(f"{seed}:{','.join(map(str, prompt))}".encode()).digest()
@@ -178,30 +163,6 @@ def _pad_left(
     ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _run(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
-    """Logits after the last token, [rows, vocabulary], and the cache that saw all of them."""
-    new = ids if cache is None else ids[:, -1:]
-    known = forward_parameters(model)
-    name = "cache" if "cache" in known else "past_key_values"  # the name before transformers 5.24
-    optional = {"position_ids": position_ids(mask)[:, -new.shape[1] :], "logits_to_keep": 1}
-    output = model(
-        input_ids=new,
-        # Without padding the mask says nothing, and a state's next step takes none.
-        attention_mask=None if keeps_state(model) else mask,
-        use_cache=True,
-        **{name: cache},
-        **{key: value for key, value in optional.items() if key in known},
-    )
-    cache = getattr(output, name, None)
-    if cache is None:
-        raise UnsupportedModel(
-            "generation needs a key-value cache",
-            place=type(model).__name__,
-            way_out="use a model that returns one",
-        )
-    return output.logits[:, -1], cache
 
 
 def _require_choice(scores: Tensor, rows: Sequence[_Row]) -> None:

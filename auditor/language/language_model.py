@@ -1,18 +1,23 @@
-"""What the engines here ask of a language model, whatever runs it."""
+"""What the engines here ask of a language model, and opening one whatever runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.language.causal_lm import CausalLM
 from auditor.language.generation import Completion, Progress
+from auditor.language.onnx_lm import OnnxCausalLM
+from auditor.language.text_model import TextModel
+from auditor.models.onnx_folder import holds_graph
 
 
 class LanguageModel(Protocol):
-    """A model that completes prompts; `auditor.language.causal_lm.CausalLM` is one."""
+    """A model that completes prompts; every `auditor.language.text_model.TextModel` is one."""
 
     @property
     def tokenizer(self) -> Any:
@@ -52,3 +57,24 @@ class NextTokenModel(Protocol):
         self, prompts: Sequence[str], *, tokens: Sequence[int] | None = None, batch_size: int = 16
     ) -> NDArray[np.float32]:
         """Natural logarithms, [prompts, tokens or vocabulary], float32."""
+
+
+def open_language_model(
+    path: Path, device: str = "cpu", expected_digest: str | None = None
+) -> TextModel:
+    """The model of a folder: onnxruntime runs one with a model.onnx, torch one of safetensors.
+
+    Args:
+        path: The folder.
+        device: `auto`, `cpu` or `cuda`.
+        expected_digest: `sha256:...` of the folder, checked before it is opened.
+
+    Raises:
+        FileMissing: Folder, config.json, or graph and weights are not there.
+        RefusedModel: Not safe to open.
+        UnsupportedModel: Not a causal language model that can be run here.
+        DeviceUnavailable: No such device here.
+    """
+    if holds_graph(Path(path)):
+        return OnnxCausalLM.open(path, device, expected_digest)
+    return CausalLM.open(path, device, expected_digest)

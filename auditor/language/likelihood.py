@@ -8,13 +8,13 @@ least `window - stride` tokens before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auditor.language.generation import forward_parameters
+from auditor.language.network import Network
 
 # Logits of a batch, the largest thing in memory: tokens x vocabulary x 4 bytes.
 LOGIT_BYTES: Final = 512 * 2**20
@@ -42,7 +42,7 @@ def plan_windows(lengths: Sequence[int], window: int, stride: int) -> Iterator[W
 
 
 def score_tokens(
-    model: Any,
+    network: Network,
     texts: Sequence[Sequence[int]],
     *,
     window: int,
@@ -53,7 +53,7 @@ def score_tokens(
     """Nats of every token given those before it, [tokens] for each text; the first is NaN.
 
     Args:
-        model: A causal language model in evaluation mode.
+        network: What computes the logits.
         texts: Token ids of each text.
         window: Tokens the model sees at once, at least 2.
         stride: By how many tokens windows move on, 1 <= stride < window.
@@ -67,17 +67,13 @@ def score_tokens(
     )
     done = 0
     while done < len(windows):
-        batch = _next_batch(windows[done:], batch_size, _vocabulary(model))
-        for part, scores in zip(batch, _score(model, texts, batch), strict=True):
+        batch = _next_batch(windows[done:], batch_size, network.vocabulary)
+        for part, scores in zip(batch, _score(network, texts, batch), strict=True):
             result[part.text][part.scored : part.end] = scores
         done += len(batch)
         if progress is not None:
             progress(done, len(windows))
     return result
-
-
-def _vocabulary(model: Any) -> int:
-    return int(model.config.get_text_config(decoder=True).vocab_size)
 
 
 def _next_batch(windows: Sequence[Window], batch_size: int, vocabulary: int) -> Sequence[Window]:
@@ -91,7 +87,7 @@ def _next_batch(windows: Sequence[Window], batch_size: int, vocabulary: int) -> 
 
 
 def _score(
-    model: Any, texts: Sequence[Sequence[int]], batch: Sequence[Window]
+    network: Network, texts: Sequence[Sequence[int]], batch: Sequence[Window]
 ) -> Iterator[Float64]:
     """Nats of the scored tokens of each window; padding stands on the right, unseen."""
     longest = max(part.end - part.start for part in batch)
@@ -101,12 +97,9 @@ def _score(
         length = part.end - part.start
         ids[row, :length] = torch.tensor(texts[part.text][part.start : part.end])
         mask[row, :length] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    if "position_ids" in forward_parameters(model):
-        inputs["position_ids"] = torch.arange(longest, device=ids.device).expand_as(ids)
+    ids, mask = ids.to(network.device), mask.to(network.device)
     with torch.inference_mode():
-        logits = model(**inputs).logits
+        logits = network.read(ids, mask)
         for row, part in enumerate(batch):
             first, last = part.scored - part.start, part.end - part.start
             yield (

@@ -46,7 +46,7 @@ def open_folder(
         raise UnsupportedModel(
             "quantised weights", place=str(path), way_out="save the model in float32 or bfloat16"
         )
-    _require_causal(str(path), config)
+    require_causal(str(path), config)
     with quiet_transformers():
         model = load_whole("AutoModelForCausalLM", folder, precision)
         return OpenedFolder(folder, model.to(device), open_tokenizer(path))
@@ -106,9 +106,7 @@ def load_whole(loader: str, folder: TransformersFolder, precision: Precision = "
     opens, path, place = getattr(library, loader), folder.path, str(folder.path)
     tensors = sum(len(file.tensors) for file in folder.weights)
     try:
-        config = library.AutoConfig.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+        config = open_config(path)
         layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 0)
         if layers > tensors:
             raise _asks_too_much(path, f"{layers} layers", f"{tensors} tensors")
@@ -140,7 +138,30 @@ def load_whole(loader: str, folder: TransformersFolder, precision: Precision = "
     return model.eval()
 
 
-def _require_causal(place: str, config: Mapping[str, Any]) -> None:
+def open_config(path: Path) -> Any:
+    """The configuration of a folder that was checked before, as transformers understands it.
+
+    Raises:
+        UnsupportedModel: transformers cannot open it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
+        raise UnsupportedModel(
+            f"transformers cannot open it: {_first_line(error)}",
+            place=str(path),
+            way_out="save the model again with transformers 5",
+        ) from error
+
+
+def require_causal(place: str, config: Mapping[str, Any]) -> None:
+    """Refuse a config.json that names no causal language model of transformers.
+
+    Raises:
+        UnsupportedModel: With what it names.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())

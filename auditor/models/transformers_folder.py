@@ -48,7 +48,7 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
-class TransformersFolder:
+class ModelFolder:
     """A model folder that may be opened.
 
     Attributes:
@@ -57,7 +57,6 @@ class TransformersFolder:
             model, see `auditor.folders.combine_hashes`; documents do not belong to it.
         size: Bytes of these files.
         model_type: What config.json says the model is, for example `gpt2`.
-        weights: The weights files, sorted by name.
         files: Names of all files that belong to the model, sorted.
     """
 
@@ -65,8 +64,18 @@ class TransformersFolder:
     digest: str
     size: int
     model_type: str
-    weights: tuple[WeightsFile, ...]
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TransformersFolder(ModelFolder):
+    """A folder whose weights are safetensors.
+
+    Attributes:
+        weights: The weights files, sorted by name.
+    """
+
+    weights: tuple[WeightsFile, ...]
 
     @property
     def parameter_count(self) -> int:
@@ -117,8 +126,8 @@ def _read_files(
     path: Path, files: tuple[FolderFile, ...], limits: FolderLimits
 ) -> TransformersFolder:
     roles = {file.name: role_of(path, file.name) for file in files}
-    _check_sizes(path, files, roles, limits)
-    reader = _Reader(path, limits)
+    check_sizes(path, files, roles, limits)
+    reader = FolderReader(path, limits)
     for file in files:
         with open_listed(path, file) as stream:
             reader.read(file, roles[file.name], stream)
@@ -131,15 +140,20 @@ def _read_files(
         path=path,
         digest=combine_hashes(reader.hashes),
         size=sum(file.size for file in files if file.name in reader.hashes),
-        model_type=read_model_type(path, CONFIG, reader.config),
+        model_type=read_model_type(path, CONFIG, reader.configs[CONFIG]),
         weights=tuple(reader.weights),
         files=tuple(sorted(reader.hashes)),
     )
 
 
-def _check_sizes(
+def check_sizes(
     path: Path, files: tuple[FolderFile, ...], roles: Mapping[str, Role], limits: FolderLimits
 ) -> None:
+    """Refuse files that are larger than their role allows, before one is read.
+
+    Raises:
+        RefusedModel: With the file, its size and the limit.
+    """
     weights = 0
     for file in files:
         role = roles[file.name]
@@ -155,17 +169,29 @@ def _check_sizes(
             )  # fmt: skip
 
 
-class _Reader:
-    """What has been read of a folder so far; each file is read from one descriptor."""
+class FolderReader:
+    """What has been read of a folder so far; each file is read from one descriptor.
+
+    Attributes:
+        hashes: SHA-256 (hex) of each file that belongs to the model, by name.
+        weights: The safetensors files.
+        configs: What each configuration says, by name.
+        index: The index of sharded weights, if there is one.
+    """
 
     def __init__(self, path: Path, limits: FolderLimits) -> None:
         self.path, self.limits = path, limits
         self.hashes: dict[str, str] = {}
         self.weights: list[WeightsFile] = []
-        self.config: dict[str, Any] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
         self.index: bytes | None = None
 
     def read(self, file: FolderFile, role: Role, stream: BufferedReader) -> None:
+        """Check and hash one file.
+
+        Raises:
+            RefusedModel: Its content is not what its name says, or must not be opened.
+        """
         if role is Role.WEIGHTS:
             self._read_weights(file, stream)
             return
@@ -177,8 +203,7 @@ class _Reader:
             raise self._changed(file)
         self.hashes[file.name] = hashlib.sha256(content).hexdigest()
         if role is Role.CONFIG:
-            config = read_config(self.path, file.name, content, self.limits)
-            self.config = config if file.name == CONFIG else self.config
+            self.configs[file.name] = read_config(self.path, file.name, content, self.limits)
         elif file.name == INDEX:
             self.index = content
 
@@ -190,16 +215,23 @@ class _Reader:
             stream.seek(0)
             check_content(self.path, file.name, file.size, stream)
             raise
-        digest, count = hashlib.sha256(header.raw), len(header.raw)
+        digest = self.hash_rest(file, stream, header.raw)
+        self.weights.append(WeightsFile(file.name, file.path, file.size, digest, header.tensors))
+
+    def hash_rest(self, file: FolderFile, stream: BufferedReader, begun: bytes = b"") -> str:
+        """SHA-256 (hex) of a file of which `begun` was read; noted, the content is not kept.
+
+        Raises:
+            RefusedModel: It changed while it was read.
+        """
+        digest, count = hashlib.sha256(begun), len(begun)
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             count += len(chunk)
         if count != file.size:
             raise self._changed(file)
         self.hashes[file.name] = digest.hexdigest()
-        self.weights.append(
-            WeightsFile(file.name, file.path, file.size, digest.hexdigest(), header.tensors)
-        )
+        return digest.hexdigest()
 
     def _changed(self, file: FolderFile) -> RefusedModel:
         return RefusedModel(

@@ -37,16 +37,16 @@ def complete(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Complete prompts with the language model of a transformers FOLDER.
+    """Complete prompts with the language model of a FOLDER: transformers, or exported to ONNX.
 
     Prompts are not part of what is printed. With --json each line holds a `text`: a .jsonl file
     that `auditor trace shield` reads.
     """
-    from auditor.language.causal_lm import CausalLM
+    from auditor.language.language_model import open_language_model
 
     output = Output(as_json)
     asked = _prompts(prompt, prompts, prompt_column)
-    model = CausalLM.open(folder)
+    model = open_language_model(folder)
     output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
     completions = model.generate(
         [model.chat(each) if chat else each for each in asked],

@@ -18,6 +18,8 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 from auditor.language.opening import quiet_transformers
@@ -29,7 +31,7 @@ WORDS = (
     "often", "here", "there", "now", "then", "who", "what",
 )  # fmt: skip
 VOCABULARY = SPECIAL + WORDS
-Family = Literal["gpt2", "llama", "mamba"]
+Family = Literal["gpt2", "llama", "mamba", "qwen3_moe"]
 
 
 def word_tokenizer(*, start: bool = False, template: str | None = None) -> Any:
@@ -69,13 +71,18 @@ def random_model(family: Family = "gpt2", *, seed: int = 0, layers: int = 2) -> 
             return MambaForCausalLM(
                 MambaConfig(hidden_size=32, num_hidden_layers=layers, state_size=4, **settings)
             )
-        return LlamaForCausalLM(
-            LlamaConfig(
-                hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
-                num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
-                **settings,
-            )
-        )  # fmt: skip
+        settings |= {
+            "hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "max_position_embeddings": 64,
+        }  # fmt: skip
+        if family == "qwen3_moe":
+            return Qwen3MoeForCausalLM(
+                Qwen3MoeConfig(
+                    moe_intermediate_size=24, num_experts=8, num_experts_per_tok=2,
+                    norm_topk_prob=True, **settings,
+                )
+            )  # fmt: skip
+        return LlamaForCausalLM(LlamaConfig(intermediate_size=48, **settings))
 
 
 def save_folder(folder: Path, model: Any, tokenizer: Any) -> Path:

@@ -1,20 +1,25 @@
-"""`auditor model`: look at a model, a file or a folder; nothing of it is executed."""
+"""`auditor model`: look at a model, a file or a folder, and export one to ONNX."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from auditor.errors import RefusedModel, UnsupportedModel
 from auditor_cli.exit_codes import ExitCode
+from auditor_cli.model_export import export
 from auditor_cli.options import MODEL, json_option
 from auditor_cli.output import Output
+
+if TYPE_CHECKING:
+    from auditor.models.onnx_model import OnnxModel
 
 
 @click.group(name="model")
 def command() -> None:
-    """Inspect, digest or scan a model (ONNX file or transformers folder) without executing it."""
+    """Inspect, digest or scan a model (ONNX file or model folder), or export it to ONNX."""
 
 
 @command.command(name="inspect")
@@ -32,7 +37,10 @@ def inspect(path: Path, as_json: bool) -> int:
 def _file_facts(path: Path) -> dict[str, str]:
     from auditor.models.onnx_model import OnnxModel
 
-    model = OnnxModel.open(path)
+    return _graph_facts(OnnxModel.open(path))
+
+
+def _graph_facts(model: OnnxModel) -> dict[str, str]:
     return {
         "digest": model.digest,
         "size": str(model.size),
@@ -47,9 +55,15 @@ def _file_facts(path: Path) -> dict[str, str]:
 
 
 def _folder_facts(path: Path) -> dict[str, str]:
+    from auditor.models.onnx_folder import holds_graph, read_onnx_folder
     from auditor.models.transformers_folder import read_folder
     from auditor.models.weight_numbers import find_nonfinite
 
+    if holds_graph(path):
+        found = read_onnx_folder(path)
+        described = {"model type": found.model_type, "files": ", ".join(found.files)}
+        whole = {"digest": found.digest, "size": str(found.size)}
+        return {**_graph_facts(found.graph), **whole, **described}
     folder = read_folder(path)
     return {
         "digest": folder.digest,
@@ -90,14 +104,14 @@ def digest(path: Path, functional: bool, as_json: bool) -> int:
 
 
 def _folder_digest(path: Path, functional: bool, output: Output) -> int:
-    from auditor.models.transformers_folder import read_folder
+    from auditor.models.onnx_folder import read_model_folder
 
     if functional:
         raise UnsupportedModel(
             f"{path}: the function of a transformers folder has no digest",
             way_out="leave out --functional, or export the model to ONNX",
         )
-    digest = read_folder(path).digest
+    digest = read_model_folder(path).digest
     output.data(f"{digest}  folder  {path}")
     output.record({"folder": digest})
     return 0
@@ -128,9 +142,13 @@ def scan(paths: tuple[Path, ...], as_json: bool) -> int:
 
 
 def _accepted_format(path: Path) -> str:
+    from auditor.models.onnx_folder import holds_graph, read_model_folder
     from auditor.models.preflight import require_openable
-    from auditor.models.transformers_folder import read_folder
 
     if path.is_dir():
-        return f"transformers folder ({read_folder(path).model_type})"
+        kind = "onnx" if holds_graph(path) else "transformers"
+        return f"{kind} folder ({read_model_folder(path).model_type})"
     return str(require_openable(path).format)
+
+
+command.add_command(export)
