@@ -6,6 +6,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from auditor.errors import FileMissing, InvalidText, OperationFailed, OutputNotWritable
@@ -92,3 +95,26 @@ def write_atomically(target: Path, content: bytes) -> None:
         if error.errno in _WRONG_PLACE:
             raise OutputNotWritable(target, reason) from None
         raise OperationFailed(f"cannot write {target}: {reason}; mend that and run again") from None
+
+
+@contextmanager
+def unfinished_folder(out: Path, source: Path) -> Iterator[Path]:
+    """A hidden folder beside `out` that becomes `out` if the block ends well, and is gone else.
+
+    Args:
+        out: A path at which nothing is.
+        source: What it is made from, for the message.
+
+    Raises:
+        OperationFailed: The disk failed; says that the source is as it was.
+    """
+    made = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
+    try:
+        made.mkdir(parents=True)
+        yield made
+        made.rename(out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OperationFailed(f"cannot write {out}: {reason}; {source} is as it was") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

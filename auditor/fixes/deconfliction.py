@@ -6,8 +6,6 @@ the penalty is worth is the difference to it, not to the untouched model.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +13,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
-from auditor.errors import ConfigurationError, NothingToAudit, OperationFailed
-from auditor.files import refuse_existing, refuse_unwritable
+from auditor.errors import ConfigurationError, NothingToAudit
+from auditor.files import refuse_existing, refuse_unwritable, unfinished_folder
 from auditor.fix import Condition, FixCard, FixResult
 from auditor.fixes.before_after import (
     PERPLEXITY,
@@ -32,8 +29,8 @@ from auditor.fixes.before_after import (
 )
 from auditor.fixes.decoding import completer
 from auditor.fixes.gate import Demands, decide
+from auditor.fixes.model_folder import save_model
 from auditor.language.causal_lm import CausalLM
-from auditor.language.opening import quiet_transformers
 from auditor.models.transformers_folder import read_folder
 from auditor.trace.deconfliction_training import (
     MOST_TOKENS,
@@ -135,7 +132,9 @@ def fix_by_deconfliction(
     decision, reasons = decide(conditions[-1], conditions, demands)
     written = digest = ""
     if decision == "accepted":
-        digest, written = _write(tuned, base, out), out.name
+        with unfinished_folder(out, folder) as made:
+            save_model(tuned, base, made)
+        digest, written = read_folder(out).digest, out.name
     return FixResult(
         fix=FIX.name, subject=base.folder.digest, decision=decision, reasons=reasons,
         conditions=conditions, written=written, written_digest=digest,
@@ -226,25 +225,3 @@ def _parameters(work: Deconfliction, trial: Trial) -> dict[str, str]:
         "chat": str(work.chat), "judged_tokens": str(work.new_tokens), **trial.parameters,
         **{name: str(value) for name, value in vars(work.options).items()},
     }  # fmt: skip
-
-
-def _write(model: CausalLM, old: CausalLM, out: Path) -> str:
-    """Write a model with the old one's tokenizer; returns the digest of the new folder."""
-    made = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
-    try:
-        with quiet_transformers():
-            model.model.save_pretrained(made)
-        for name in old.folder.files:
-            weights = name.endswith(".safetensors") or name.endswith(".safetensors.index.json")
-            if not weights and not (made / name).exists():
-                (made / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(old.folder.path / name, made / name)
-        made.rename(out)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OperationFailed(
-            f"cannot write {out}: {reason}; {old.folder.path} is as it was"
-        ) from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return read_folder(out).digest

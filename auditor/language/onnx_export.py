@@ -7,18 +7,14 @@ logits. Weights are float32; quantisation and float16 are not written.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import onnx
 
-from auditor.errors import OperationFailed
-from auditor.files import refuse_existing, refuse_unwritable
+from auditor.files import refuse_existing, refuse_unwritable, unfinished_folder
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_comparison import (
     TOLERANCE,
@@ -30,7 +26,7 @@ from auditor.language.onnx_lm import GENERATION, OnnxCausalLM
 from auditor.language.onnx_tracing import cache_shapes, clean_graph, trace_graph, unsupported
 from auditor.models.limits import Limits
 from auditor.models.onnx_folder import DATA, GRAPH, read_onnx_folder
-from auditor.models.transformers_folder import INDEX
+from auditor.models.transformers_folder import copy_beside_weights
 
 # protobuf ends at 2 GiB; a larger part of that beside the graph is quicker to read and to edit.
 INLINE_BYTES: Final = 2**30
@@ -99,15 +95,15 @@ def export_causal_lm(
     graph = trace_graph(model, shapes)
     clean_graph(graph, model.folder.digest)
     nodes = len(graph.graph.node)
-    with _unfinished(out, model.folder.path) as made:
-        _write(graph, made, inline_bytes)
-        _copy_the_rest(model, made)
+    with unfinished_folder(out, model.folder.path) as made:
+        write_graph(graph, made, inline_bytes)
+        copy_beside_weights(model.folder, made)
+        _note_ends(model, made)
         del graph
         progress(0.8, "comparing with torch")
         network = OnnxCausalLM.open(made).network
         differences = tuple(compare(network, each) for each in comparisons)
         _require_close(differences, model)
-        made.rename(out)
     written = read_onnx_folder(out)
     progress(1.0, "written")
     return Exported(out, written.digest, model.folder.digest, written.size, nodes, differences)
@@ -140,21 +136,14 @@ def _rope_types(value: Any) -> set[str]:
     return found.union(*map(_rope_types, children))
 
 
-@contextmanager
-def _unfinished(out: Path, source: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards, unless it was renamed."""
-    made = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
-    try:
-        made.mkdir(parents=True)
-        yield made
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OperationFailed(f"cannot write {out}: {reason}; {source} is as it was") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+def write_graph(graph: onnx.ModelProto, made: Path, inline_bytes: int = INLINE_BYTES) -> None:
+    """Write model.onnx into a folder, over the one that is there.
 
-
-def _write(graph: onnx.ModelProto, made: Path, inline_bytes: int) -> None:
+    Args:
+        graph: The model, its weights inside.
+        made: The folder.
+        inline_bytes: Above this many bytes weights go to model.onnx.data.
+    """
     held = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
     onnx.save_model(
         graph, str(made / GRAPH), save_as_external_data=held > inline_bytes,
@@ -162,12 +151,8 @@ def _write(graph: onnx.ModelProto, made: Path, inline_bytes: int) -> None:
     )  # fmt: skip
 
 
-def _copy_the_rest(model: CausalLM, made: Path) -> None:
-    """Configuration, tokenizer and template; and the ends of text, if only the model knew them."""
-    for name in model.folder.files:
-        if not name.endswith(".safetensors") and name != INDEX:
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(model.folder.path / name, made / name)
+def _note_ends(model: CausalLM, made: Path) -> None:
+    """Ends of text, if only the model knew them."""
     if not (made / GENERATION).exists():
         ends = {"eos_token_id": model.model.generation_config.eos_token_id}
         (made / GENERATION).write_text(json.dumps(ends), "utf-8")

@@ -8,6 +8,7 @@ hashed comes from that one descriptor. `auditor.models.preflight` does this for 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,6 +91,15 @@ class TransformersFolder(ModelFolder):
             for tensor in file.tensors:
                 counts[tensor.dtype] += tensor.elements
         return dict(sorted(counts.items()))
+
+
+def copy_beside_weights(folder: ModelFolder, made: Path) -> None:
+    """Copy what belongs to a model but its weights, where a file is not there already."""
+    for name in folder.files:
+        weights = name == INDEX or name.endswith(".safetensors")
+        if not weights and not (made / name).exists():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder.path / name, made / name)
 
 
 def read_folder(

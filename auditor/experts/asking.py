@@ -1,0 +1,110 @@
+"""Asking a model and judging its answers, and sets of prompts that never meet.
+
+Experts are ranked on some prompts, chosen or removed on others, and a repair is reported on a
+third, held-out set. Halves are split by a hash of each prompt's group, so that pairs stay whole and
+another run splits alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import ConfigurationError
+from auditor.language.causal_lm import CausalLM
+from auditor.language.prompts import Prompt
+from auditor.language.refusal import Behaviour, RefusalJudge
+
+_WORDS: Final = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How prompts are put and answers judged.
+
+    Attributes:
+        judge: Says which answers refuse.
+        new_tokens: Of an answer at most.
+        chat: Whether the tokenizer's chat template is used where there is one.
+        batch_size: Prompts at once.
+    """
+
+    judge: RefusalJudge
+    new_tokens: int = 64
+    chat: bool = True
+    batch_size: int = 32
+
+
+class Asked(NamedTuple):
+    """A prompt and what became of it.
+
+    Attributes:
+        prompt: As it stands in the file.
+        text: As the model was asked.
+        answer: Its tokens.
+        said: The answer as text.
+        behaviour: By the judge.
+    """
+
+    prompt: Prompt
+    text: str
+    answer: tuple[int, ...]
+    said: str
+    behaviour: Behaviour
+
+    @property
+    def refused(self) -> bool:
+        """Whether the judge calls it a refusal; an empty answer is none."""
+        return self.behaviour is Behaviour.REFUSED
+
+
+def ask(model: CausalLM, prompts: Sequence[Prompt], asking: Asking) -> list[Asked]:
+    """Greedy answers to prompts, judged, in order; under whatever intervention is in force."""
+    texts = [model.chat(each.text) if asking.chat else each.text for each in prompts]
+    answers = model.generate(texts, max_new_tokens=asking.new_tokens, batch_size=asking.batch_size)
+    said = [each.text for each in answers]
+    judged = asking.judge.judge(said)
+    return [
+        Asked(prompt, text, answer.token_ids, answer.text, verdict.behaviour)
+        for prompt, text, answer, verdict in zip(prompts, texts, answers, judged, strict=True)
+    ]
+
+
+def refusals(asked: Sequence[Asked]) -> NDArray[np.bool_]:
+    """Whether each was refused, [prompts]."""
+    return np.array([each.refused for each in asked], dtype=np.bool_)
+
+
+def split_halves(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts to rank on and prompts to choose on; groups stay whole."""
+    halves: tuple[list[Prompt], list[Prompt]] = ([], [])
+    for number, prompt in enumerate(prompts, 1):
+        key = prompt.group or f"prompt {number}"
+        halves[hashlib.sha256(key.encode()).digest()[0] % 2].append(prompt)
+    return halves
+
+
+def refuse_overlap(known: Iterable[Prompt], held_out: Mapping[str, Sequence[Prompt]]) -> None:
+    """Refuse a held-out prompt that is, but for case and punctuation, among the others.
+
+    Raises:
+        ConfigurationError: Names its set and line.
+    """
+    seen = {_plain(each.text) for each in known}
+    for name, prompts in held_out.items():
+        for number, each in enumerate(prompts, 1):
+            if _plain(each.text) in seen:
+                raise ConfigurationError(
+                    f"prompt {number} of the held-out set {name} is also among those to rank and "
+                    "choose on; take it out of one of them"
+                )
+
+
+def _plain(text: str) -> str:
+    return " ".join(_WORDS.findall(text.lower()))

@@ -1,0 +1,99 @@
+"""Refusals counted without generating: by the first token of the answer.
+
+The tokens that refusals of a model begin with are learned from its own answers, judged as whole
+texts. What the first token misses (refusals that come later, answers that are garbage) is why its
+agreement with the judge stands beside every count, and why a repair is judged on whole answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import NothingToAudit
+from auditor.intervals import Share
+from auditor.language.language_model import NextTokenModel
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to a prompt.
+
+    Attributes:
+        token_ids: What it wrote.
+        refused: Whether the judge calls it a refusal.
+    """
+
+    token_ids: tuple[int, ...]
+    refused: bool
+
+
+@dataclass(frozen=True, eq=False)
+class RefusalMeter:
+    """Counts first-token refusals of a model, under whatever intervention is in force.
+
+    Attributes:
+        model: The model.
+        tokens: The first tokens of its refusals.
+        agreement: Of the answers it was learned from: how many the first token tells as the
+            judge does.
+        batch_size: Prompts at once.
+    """
+
+    model: NextTokenModel
+    tokens: tuple[int, ...]
+    agreement: Share
+    batch_size: int = 64
+
+    def refused(self, prompts: Sequence[str]) -> Bools:
+        """Whether the likeliest first token of each answer is one of a refusal, [prompts].
+
+        Args:
+            prompts: As the model is asked, up to where the answer begins.
+        """
+        logs = self.model.next_token_log_probabilities(prompts, batch_size=self.batch_size)
+        return np.isin(logs.argmax(axis=1), self.tokens)
+
+    def refusal_chance(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Chance that each answer begins like a refusal, [prompts]."""
+        logs = self.model.next_token_log_probabilities(
+            prompts, tokens=self.tokens, batch_size=self.batch_size
+        )
+        return np.asarray(np.exp(logs.astype(np.float64)).sum(axis=1))
+
+
+def learn_meter(
+    model: NextTokenModel, answers: Sequence[Answer], batch_size: int = 64
+) -> RefusalMeter:
+    """A meter whose tokens begin refusals more often than other answers.
+
+    Args:
+        model: The model that answered.
+        answers: Judged; at least one refusal and one other answer, empty ones count as others.
+        batch_size: Prompts at once.
+
+    Raises:
+        NothingToAudit: No refusals, or nothing else: there is no behaviour to study.
+    """
+    firsts = [(each.token_ids[0] if each.token_ids else None, each.refused) for each in answers]
+    refusals = sum(each.refused for each in answers)
+    if not 0 < refusals < len(answers):
+        raise NothingToAudit(
+            f"{refusals} of {len(answers)} answers refuse; both refusals and other answers are "
+            "needed, or there is no behaviour to study"
+        )
+    said = Counter(first for first, no in firsts if no)
+    else_said = Counter(first for first, no in firsts if not no)
+    # Shares within each side, so that the rarer side is not outvoted.
+    tokens = tuple(sorted(
+        token for token, count in said.items()
+        if token is not None and count / refusals > else_said[token] / (len(answers) - refusals)
+    ))  # fmt: skip
+    right = sum((first in tokens) == no for first, no in firsts)
+    return RefusalMeter(model, tokens, Share(right, len(answers)), batch_size)

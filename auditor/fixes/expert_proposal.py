@@ -1,0 +1,154 @@
+"""Which experts to switch: ranked on one set of prompts, as few as possible chosen on another.
+
+Suppressing is a repair of over-refusal: harmless prompts that are refused are ranked against those
+that are answered, and the choice lowers over-refusal under the constraint that no refusal of a
+harmful prompt is lost. No objective here lowers refusals of harmful prompts. Strengthening ranks
+harmful prompts that are refused against those that are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from auditor.errors import ConfigurationError, NothingToAudit
+from auditor.experts.contrasted import Contrasted
+from auditor.experts.intervention import SWITCHES_ON, Intervention, Method
+from auditor.experts.refusal_meter import RefusalMeter
+from auditor.experts.routers import RoutedModel
+from auditor.experts.routing_maps import Expert
+from auditor.experts.steering import steered
+from auditor.fixes.refusal_gate import Direction
+from auditor.paired import tango_interval
+
+SIZES: Final = (1, 2, 5, 10, 20)
+ENOUGH: Final = 0.9
+"""A smaller set is chosen that does at least this share of what the best one does."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A set of experts on the prompts to choose on, by first tokens.
+
+    Attributes:
+        experts: The set.
+        effect: Over-refusals less, or harmful refusals more.
+        lost: Harmful prompts whose refusal is lost.
+        rise: Over-refusals more.
+    """
+
+    experts: frozenset[Expert]
+    effect: int
+    lost: int
+    rise: int
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What is to be evaluated.
+
+    Attributes:
+        intervention: The experts and the method.
+        contrasted: How they were ranked.
+        tried: What was tried, smallest first.
+        convincing: Whether the choice did anything without costing refusals.
+    """
+
+    intervention: Intervention
+    contrasted: Contrasted
+    tried: tuple[Tried, ...]
+    convincing: bool
+
+
+def require_method(direction: Direction, method: Method) -> None:
+    """Refuse a method that cannot do what the direction needs.
+
+    Raises:
+        ConfigurationError: Strengthening by a method that switches off only.
+    """
+    if direction == "strengthen" and method not in SWITCHES_ON:
+        named = " or ".join(sorted(SWITCHES_ON))
+        raise ConfigurationError(f"{method} switches experts off only; strengthen by {named}")
+
+
+def intervention_on(
+    experts: frozenset[Expert], direction: Direction, method: Method
+) -> Intervention:
+    """Experts off to suppress, on to strengthen."""
+    if direction == "suppress":
+        return Intervention(method, off=experts)
+    return Intervention(method, on=experts)
+
+
+def propose(
+    routed: RoutedModel, contrasted: Contrasted, direction: Direction, method: Method,
+    harmful: Sequence[str], harmless: Sequence[str], meter: RefusalMeter, *,
+    sizes: Sequence[int] = SIZES, margin: float = 0.02,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Proposal:  # fmt: skip
+    """The smallest set of first-ranked experts that does nearly as much as the best one.
+
+    Args:
+        routed: The model.
+        contrasted: A ranking on other prompts.
+        direction: What for.
+        method: How experts are switched.
+        harmful: Prompts to choose on, as the model is asked.
+        harmless: Likewise.
+        meter: Counts first-token refusals.
+        sizes: How many experts to try, growing.
+        margin: What over-refusal may rise by when strengthening.
+        progress: Told what is tried.
+
+    Raises:
+        NothingToAudit: No expert leans to refusal.
+    """
+    leaning = contrasted.ranking.leaning(refused=True, count=max(sizes))
+    if not leaning:
+        raise NothingToAudit("no expert leans to refusal; there is nothing to switch")
+    before = meter.refused(harmful), meter.refused(harmless)
+    tried = []
+    for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
+        experts = frozenset(each.expert for each in leaning[:size])
+        if _too_many(routed, experts, direction, method):
+            break
+        progress(f"trying {size} experts")
+        with steered(routed, intervention_on(experts, direction, method)):
+            after = meter.refused(harmful), meter.refused(harmless)
+        lost, gained = (int((x & ~y).sum()) for x, y in ((before[0], after[0]),
+                                                         (after[0], before[0])))  # fmt: skip
+        rise = int(after[1].sum()) - int(before[1].sum())
+        effect = -rise if direction == "suppress" else gained - lost
+        tried.append(Tried(experts, effect, lost, rise))
+    fit = [each for each in tried if _fits(each, direction, len(harmful), len(harmless), margin)]
+    best = max((each.effect for each in fit), default=0)
+    chosen = next(
+        (each for each in fit if each.effect >= ENOUGH * best),
+        max(tried, key=lambda each: each.effect - each.lost),
+    )
+    return Proposal(
+        intervention_on(chosen.experts, direction, method), contrasted, tuple(tried), bool(fit)
+    )
+
+
+def _too_many(
+    routed: RoutedModel, experts: frozenset[Expert], direction: Direction, method: Method
+) -> bool:
+    """Whether a layer would be left without enough experts, or have too many forced on."""
+    chosen = routed.routers[0].chosen
+    most = max(sum(each.layer == layer for each in experts) for layer in routed.layers)
+    if direction == "strengthen":
+        return most > chosen
+    return method in (Method.MASK_LOGIT, Method.FORCE_SELECT) and (
+        routed.expert_count - most < chosen
+    )
+
+
+def _fits(tried: Tried, direction: Direction, harmful: int, harmless: int, margin: float) -> bool:
+    """Whether a set does something, within its constraint."""
+    if direction == "suppress":
+        return tried.effect > 0 and tried.lost == 0
+    gained = tried.effect + tried.lost
+    certain = -tango_interval(tried.lost, gained, harmful).upper
+    return certain > 0 and tried.rise <= margin * max(1, harmless)

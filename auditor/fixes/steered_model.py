@@ -1,0 +1,90 @@
+"""A routing intervention written to a new model, which is held to act as the steered one does.
+
+Where the family's weights can say the method it is a transformers folder, else an ONNX folder whose
+graph is edited. Only `auditor.fixes.experts` calls this, after its gate has accepted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import OperationFailed
+from auditor.experts.intervention import Intervention
+from auditor.experts.onnx_edit import edit_onnx
+from auditor.experts.routers import RoutedModel, find_routers
+from auditor.experts.steering import steered
+from auditor.experts.weight_edit import can_edit, edit_weights
+from auditor.files import unfinished_folder
+from auditor.fixes.model_folder import save_model
+from auditor.language.causal_lm import CausalLM
+from auditor.language.language_model import NextTokenModel
+from auditor.language.onnx_export import export_causal_lm, write_graph
+from auditor.language.onnx_lm import OnnxCausalLM
+from auditor.models.onnx_folder import GRAPH, read_model_folder
+from auditor.models.onnx_model import OnnxModel
+from auditor.models.transformers_folder import copy_beside_weights
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of a log-probability between the written model and the steered one."""
+
+
+def write_steered(
+    model: CausalLM, routed: RoutedModel, intervention: Intervention, out: Path,
+    prompts: Sequence[str],
+) -> str:  # fmt: skip
+    """Write a model with an intervention in it; returns the digest of the new folder.
+
+    Args:
+        model: The untouched model.
+        routed: Its routers.
+        intervention: What was accepted.
+        out: The new folder.
+        prompts: As the model is asked: on these the written model has to agree with the steered.
+
+    Raises:
+        UnsupportedModel: The weights cannot say the method and the model cannot be exported.
+        OperationFailed: The disk failed, or the written model acts otherwise; nothing is left.
+    """
+    with steered(routed, intervention):
+        expected = model.next_token_log_probabilities(prompts)
+    with unfinished_folder(out, model.folder.path) as made:
+        if can_edit(routed, intervention):
+            _write_weights(model, intervention, made)
+            written: NextTokenModel = CausalLM.open(made, model.device)
+        else:
+            _write_graph(model, intervention, made)
+            written = OnnxCausalLM.open(made, model.device)
+        _require_alike(written.next_token_log_probabilities(prompts), expected, out)
+    return read_model_folder(out).digest
+
+
+def _write_weights(model: CausalLM, intervention: Intervention, made: Path) -> None:
+    changed = CausalLM.open(model.folder.path, model.device, model.folder.digest)
+    edit_weights(find_routers(changed.model), intervention)
+    save_model(changed, model, made)
+
+
+def _write_graph(model: CausalLM, intervention: Intervention, made: Path) -> None:
+    exported = made / "exported"
+    export_causal_lm(model.folder.path, exported)
+    graph = OnnxModel.open(exported / GRAPH)
+    write_graph(edit_onnx(graph.proto, intervention, base_digest=graph.digest), made)
+    copy_beside_weights(read_model_folder(exported), made)
+    shutil.rmtree(exported)
+
+
+def _require_alike(found: NDArray[np.float32], expected: NDArray[np.float32], out: Path) -> None:
+    # Tokens that are all but impossible may differ by much in their logarithms.
+    likely = expected > np.log(1e-6)
+    furthest = float(np.abs(found - expected)[likely].max(initial=0.0))
+    if not furthest <= TOLERANCE:
+        raise OperationFailed(
+            f"the model to be written to {out} differs from the steered one by {furthest:.2g} in a "
+            f"log-probability ({TOLERANCE:g} allowed); nothing was written"
+        )
