@@ -2,7 +2,7 @@
 
 Logits, choices and weights of every router become outputs of a copy of the graph in memory, and
 the model's own outputs are dropped there, so that nothing is computed behind the last router.
-Prompts run in batches, padded on the right, which later tokens only see; padding is never
+Texts run in batches, padded on the right, where no token before can see it; padding is never
 counted. Nothing is generated: answers have to be made elsewhere and given as tokens.
 """
 
@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from auditor.errors import ConfigurationError, UnsupportedModel
+from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
 from auditor.experts.onnx_routers import OnnxRouter, find_routers
 from auditor.experts.routing_maps import RoutingMaps, TokenSet
 from auditor.models.onnx_model import OnnxModel, TensorSpec
+
+if TYPE_CHECKING:
+    from auditor.experts.capture import Counted  # which needs torch
 
 Array = NDArray[Any]
 
@@ -143,7 +146,7 @@ class RoutingCapture:
 
 def capture_onnx(
     model: OnnxModel,
-    prompts: Sequence[Sequence[int]],
+    texts: Sequence[Counted],
     token_set: TokenSet,
     routers: Sequence[OnnxRouter] | None = None,
     *,
@@ -152,38 +155,39 @@ def capture_onnx(
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> RoutingMaps:
-    """The routing maps of prompts.
+    """The routing of every text, in order, as `auditor.experts.capture.capture_routing` has it.
 
     Args:
         model: The export, edited or not, with or without a cache.
-        prompts: Token ids of each, at least one.
-        token_set: `prompt` for all tokens, `last` for the last of each.
+        texts: What runs, teacher-forced; at least one, each with at least one counted token.
+            `counted_prompts` makes them of prompts.
+        token_set: What the counted tokens are, for the record.
         routers: From `find_routers`; searched for if not given.
-        batch_size: Prompts at once; memory grows with it and not with their number.
+        batch_size: Texts at once; memory grows with it and not with their number.
         device: `cpu`, `cuda`, or `auto`.
         threads: Threads inside one operator.
-        progress: Called with prompts done and in all.
+        progress: Called with texts done and in all.
 
     Raises:
-        ConfigurationError: A token set that needs answers, or as for `RoutingCapture.batches`.
+        NothingToAudit: No texts, or one without counted tokens.
+        ConfigurationError: A batch size below 1.
         UnsupportedModel, DeviceUnavailable: As for `RoutingCapture`.
     """
-    if token_set is TokenSet.ANSWER:
-        raise ConfigurationError(
-            "token set 'answer' needs generated tokens; capture 'prompt' or 'last'"
-        )
+    if not texts or any(not 0 <= each.start < each.stop <= len(each.ids) for each in texts):
+        raise NothingToAudit("no tokens to count; give prompts that are not empty")
     capture = RoutingCapture(model, routers, device=device, threads=threads)
-    shape = (len(prompts), len(capture.routers), capture.routers[0].experts)
+    shape = (len(texts), len(capture.routers), capture.routers[0].experts)
     maps = RoutingMaps(
         tuple(router.layer for router in capture.routers), token_set,
-        np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(len(prompts), np.int64),
+        np.zeros(shape, np.float32), np.zeros(shape, np.float32),
+        np.array([each.stop - each.start for each in texts], np.int64),
     )  # fmt: skip
     done = 0
-    for batch in capture.batches(prompts, batch_size):
-        _count(maps, batch)
+    for batch in capture.batches([each.ids for each in texts], batch_size):
+        _count(maps, batch, [texts[position] for position in batch.prompts])
         done += len(batch.prompts)
         if progress is not None:
-            progress(done, len(prompts))
+            progress(done, len(texts))
     return maps
 
 
@@ -214,22 +218,23 @@ def expose_routing(
     return copy
 
 
-def _count(maps: RoutingMaps, batch: RoutedBatch) -> None:
-    """Add one batch to maps whose arrays are written in place."""
-    counted = batch.mask.copy()
-    if maps.token_set is TokenSet.LAST:
-        counted[:] = False
-        counted[np.arange(len(counted)), batch.mask.sum(axis=1) - 1] = True
-    prompts, experts = list(batch.prompts), maps.counts.shape[2]
-    rows = np.repeat(np.arange(len(prompts)), counted.sum(axis=1))
-    maps.tokens[prompts] = counted.sum(axis=1)
+def _count(maps: RoutingMaps, batch: RoutedBatch, texts: Sequence[Counted]) -> None:
+    """Write one batch into the arrays of the maps."""
+    starts, stops = (
+        np.array(edges)[:, None]
+        for edges in ([each.start for each in texts], [each.stop for each in texts])
+    )
+    columns = np.arange(batch.mask.shape[1])
+    counted = (starts <= columns) & (columns < stops)
+    experts, positions = maps.counts.shape[2], list(batch.prompts)
+    rows = np.nonzero(counted)[0][:, None]
+    size = len(texts) * experts
     for layer, (indices, weights) in enumerate(zip(batch.indices, batch.weights, strict=True)):
-        places = (rows[:, None] * experts + indices[counted]).ravel()
-        size = len(prompts) * experts
+        places = (rows * experts + indices[counted]).ravel()
         counts = np.bincount(places, minlength=size)
         mass = np.bincount(places, weights[counted].ravel().astype(np.float64), minlength=size)
-        maps.counts[prompts, layer] = counts.reshape(-1, experts)
-        maps.mass[prompts, layer] = mass.reshape(-1, experts)
+        maps.counts[positions, layer] = counts.reshape(-1, experts)
+        maps.mass[positions, layer] = mass.reshape(-1, experts)
 
 
 def _fill(spec: TensorSpec, ids: NDArray[np.int64], mask: NDArray[np.bool_]) -> Array:

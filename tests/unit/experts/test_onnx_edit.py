@@ -21,7 +21,9 @@ from auditor.experts.onnx_edit import edit_onnx
 from auditor.experts.onnx_feasible import refuse_impossible
 from auditor.experts.onnx_match import Groups
 from auditor.experts.onnx_routers import find_routers
+from auditor.experts.routers import find_routers as find_torch_routers
 from auditor.experts.routing_maps import Expert
+from auditor.experts.steering import steered
 from auditor.models.onnx_model import OnnxModel
 from tests.models.routed_models import Exported, exported, random_ids
 from tests.models.routed_reference import steered_logits
@@ -81,6 +83,18 @@ def test_an_edited_graph_agrees_with_steered_routers(
 ) -> None:
     subject = exported(family)
     _agrees(subject, _intervene(subject, method, sides), IDS)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_an_edited_graph_agrees_with_the_steered_model(family: str) -> None:
+    subject = exported(family)
+    routed = find_torch_routers(subject.model)
+    for method, sides in CASES:
+        intervention = _intervene(subject, method, sides)
+        with steered(routed, intervention):
+            expected = subject.logits(IDS)
+        found = _run(edit_onnx(subject.proto, intervention), IDS)
+        assert np.abs(found - expected).max() <= 1e-5
 
 
 @pytest.mark.parametrize(("method", "sides"), CASES)
