@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,9 +35,14 @@ VOCABULARY = SPECIAL + WORDS
 Family = Literal["gpt2", "llama", "mamba", "qwen3_moe"]
 
 
-def word_tokenizer(*, start: bool = False, template: str | None = None) -> Any:
-    """One token for each word; with `start` it puts `<s>` before every text."""
-    ids = {word: number for number, word in enumerate(VOCABULARY)}
+def word_tokenizer(
+    *,
+    start: bool = False,
+    template: str | None = None,
+    vocabulary: Sequence[str] = VOCABULARY,
+) -> Any:
+    """One token for each word of a vocabulary; with `start` it puts `<s>` before every text."""
+    ids = {word: number for number, word in enumerate(vocabulary)}
     tokenizer = Tokenizer(WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     if start:
@@ -85,9 +91,9 @@ def random_model(family: Family = "gpt2", *, seed: int = 0, layers: int = 2) -> 
         return LlamaForCausalLM(LlamaConfig(intermediate_size=48, **settings))
 
 
-def save_folder(folder: Path, model: Any, tokenizer: Any) -> Path:
-    """The folder that transformers writes, safetensors and all."""
+def save_folder(folder: Path, model: Any, tokenizer: Any, *, shard: str = "5GB") -> Path:
+    """The folder that transformers writes, safetensors and all; no weights file over `shard`."""
     with quiet_transformers():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=shard)
         tokenizer.save_pretrained(folder)
     return folder
