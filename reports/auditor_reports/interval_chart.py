@@ -43,9 +43,14 @@ def shared_axes(metrics: Sequence[Metric]) -> dict[str, Axis]:
     return {unit: fit_axis(found, _MARGIN, WIDTH - _MARGIN) for unit, found in values.items()}
 
 
-def lay_out_interval(metric: Metric, axis: Axis) -> IntervalChart | None:
-    """The drawing of a metric, or None where there is neither interval nor repeat to draw."""
-    if not math.isfinite(metric.value) or not (metric.interval or metric.repeats):
+def lay_out_interval(metric: Metric, axis: Axis, *, compared: bool = False) -> IntervalChart | None:
+    """The drawing of a metric, or None where there is neither interval nor repeat to draw.
+
+    With `compared` others stand on the same axis, and a bare number is drawn as well.
+    """
+    if not math.isfinite(metric.value):
+        return None
+    if not (compared or metric.interval or metric.repeats):
         return None
     interval = metric.interval
     words = f", interval {interval_text(interval)}" if interval else ""

@@ -34,7 +34,7 @@ _MARKS = {
     Verdict.ERROR: "⚠️",
 }
 _GATE_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
-_CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in audit.json.\n"
+_CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in {where}.\n"
 
 
 def render_markdown(report: AuditReport, samples: Samples | None = None) -> bytes:
@@ -47,12 +47,12 @@ def render_markdown(report: AuditReport, samples: Samples | None = None) -> byte
     return cut_on_line_end("\n".join(_lines(shown, in_full=in_full)) + "\n", MAX_BYTES)
 
 
-def cut_on_line_end(text: str, limit: int) -> bytes:
+def cut_on_line_end(text: str, limit: int, where: str = "audit.json") -> bytes:
     """The text as UTF-8; where it is longer than `limit` bytes, whole lines and a note."""
     content = text.encode("utf-8")
     if len(content) <= limit:
         return content
-    note = _CUT_NOTE.encode()
+    note = _CUT_NOTE.format(where=where).encode()
     end = content.rfind(b"\n", 0, limit - len(note)) + 1
     return content[:end] + note
 

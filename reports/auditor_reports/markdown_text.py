@@ -43,8 +43,8 @@ def check_name(result: CheckResult) -> str:
     return escape_markdown(f"{result.code} {result.title}" + (f" [{name}]" if name else ""))
 
 
-def more(total: int, shown: int = ROWS_SHOWN) -> Iterator[str]:
+def more(total: int, shown: int = ROWS_SHOWN, where: str = "audit.json") -> Iterator[str]:
     """The line under a list that was cut."""
     if total > shown:
         yield ""
-        yield f"{total - shown} more; the full list is in audit.json."
+        yield f"{total - shown} more; the full list is in {where}."

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from auditor.errors import ConfigurationError
 from auditor.json_lines import read_json_lines
+from auditor_cli.fix_page import keep_apart, page_option, write_page
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.trace_options import (
@@ -95,6 +96,7 @@ def _trial_options(function: F) -> F:
 @_trial_options
 @judge_options
 @tracing_options
+@page_option
 @json_option
 @quiet_option
 def decoding(
@@ -167,6 +169,7 @@ def decoding(
 @_trial_options
 @judge_options
 @tracing_options
+@page_option
 @json_option
 @quiet_option
 def deconfliction(
@@ -231,6 +234,7 @@ def _refuse_place(out: Path, what: str) -> None:
 
     refuse_existing(out, what)
     refuse_unwritable(out)
+    keep_apart(out)
 
 
 def _trial(
@@ -285,7 +289,10 @@ def _finish(result: FixResult, out: Path, output: Output) -> int:
     output.data(f"{result.decision}" + (f": {result.written}" if result.written else ""))
     plain = json.loads(result.model_dump_json())  # infinities as strings
     write_atomically(out, (json.dumps(plain, indent=1, sort_keys=True) + "\n").encode())
-    output.record({"kind": "fix", **plain, "path": str(out)})
+    page = write_page(result)
+    output.record({
+        "kind": "fix", **plain, "path": str(out), **({} if page is None else {"html": str(page)})
+    })  # fmt: skip
     return 0 if result.decision == "accepted" else 1
 
 

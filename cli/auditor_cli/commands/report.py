@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -23,7 +24,22 @@ from auditor_reports.traced_text import Samples
 FORMATS = [w.name for w in WRITERS]
 
 
-@click.command(name="report")
+class RunOrRepair(click.RichCommand):
+    """The command for a run's folder; `fix` as the first word is the one for a repair's record."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:  # fmt: skip
+        """The context of the command that is meant."""
+        if args[:1] == ["fix"]:
+            from auditor_cli.commands.report_fix import command as of_repair
+
+            return of_repair.make_context(f"{info_name} fix", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(name="report", cls=RunOrRepair)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS),
               help="Format to write into the run's folder; repeatable (default: all).")  # fmt: skip
@@ -47,7 +63,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Write reports of RUN (a run's folder). Always exits 0 when they were written."""
+    """Write reports of RUN (a run's folder). Always exits 0 when they were written.
+
+    auditor report fix RECORD writes the page of a repair instead.
+    """
     output = Output(as_json, quiet)
     chosen = [_parse_target(target) for target in targets]
     report = load_gated_run(run, policy_file, waiver_file, baseline, fail_on)

@@ -21,7 +21,8 @@ from auditor_reports.expert_map import (
     ExpertRow,
     lay_out_expert_map,
 )
-from auditor_reports.html import MAX_BYTES, render_html
+from auditor_reports.html import render_html
+from auditor_reports.html_environment import MAX_BYTES
 from auditor_reports.markdown import render_markdown
 from tests.golden.sample_report import sample_report
 from tests.unit.reports.html_reader import PageReader

@@ -12,7 +12,8 @@ import pytest
 from markupsafe import escape
 
 from auditor.findings import AuditReport, Severity, TableEvidence, TextEvidence, Verdict
-from auditor_reports.html import DISCLAIMER, LEVELS, MAX_BYTES, render_html
+from auditor_reports.html import render_html
+from auditor_reports.html_environment import DISCLAIMER, LEVELS, MAX_BYTES
 from tests.golden.sample_report import sample_report
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS, enlarged, poisoned
 from tests.unit.reports.html_reader import PageReader

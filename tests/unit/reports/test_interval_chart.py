@@ -57,3 +57,12 @@ def test_repeats_are_drawn() -> None:
     assert chart is not None
     assert len(chart.repeats) == 3
     assert sorted(chart.repeats) == list(chart.repeats)
+
+
+def test_a_bare_number_is_drawn_where_others_stand_on_its_axis() -> None:
+    """Half of the axis from 0 to 1."""
+    metric = Metric(name="m", value=0.5)
+    axis = shared_axes((metric, Metric(name="n", value=1)))[""]
+    chart = lay_out_interval(metric, axis, compared=True)
+    assert chart is not None
+    assert (chart.dot, chart.lower, chart.upper) == ((axis.start + axis.end) / 2, None, None)

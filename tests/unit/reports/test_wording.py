@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor_reports.html import DISCLAIMER as HTML_DISCLAIMER
+from auditor_reports.html_environment import DISCLAIMER as HTML_DISCLAIMER
 from auditor_reports.markdown import DISCLAIMER as MARKDOWN_DISCLAIMER
 
 ROOT = Path(__file__).parents[3] / "reports/auditor_reports"
@@ -69,5 +69,5 @@ def test_reports_import_records_and_errors_only() -> None:
             elif isinstance(node, ast.Import):
                 imported.update(alias.name for alias in node.names)
     own = {name for name in imported if name.split(".")[0] == "auditor"}
-    assert own == {"auditor.errors", "auditor.findings"}
+    assert own == {"auditor.errors", "auditor.findings", "auditor.fix"}
     assert not {name for name in imported if name.split(".")[0] in ("torch", "numpy", "onnx")}

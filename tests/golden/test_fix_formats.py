@@ -1,0 +1,23 @@
+"""Whole pages of the sample repair, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditor.fix import FixResult
+from auditor_reports.fix_markdown import render_fix_markdown
+from auditor_reports.fix_page import render_fix
+from tests.golden.sample_fix import sample_fix
+
+Golden = Callable[[Path, bytes], None]
+
+
+@pytest.mark.parametrize(
+    ("name", "render"), [("fix.html", render_fix), ("fix.md", render_fix_markdown)]
+)
+def test_page_is_unchanged(name: str, render: Callable[[FixResult], str], golden: Golden) -> None:
+    """Each page of the sample repair is what it was."""
+    golden(Path("reports") / name, render(sample_fix()).encode())
