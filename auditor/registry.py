@@ -20,13 +20,14 @@ from auditor.checks import (
     pattern_overlap,
     pattern_robustness,
     refusal_behaviour,
+    refusal_concentration,
     runtime_parity,
     unexplained_inputs,
     written_property,
 )
 from auditor.errors import ConfigurationError, UnknownName
 from auditor.fix import FixCard
-from auditor.fixes import decoding, deconfliction
+from auditor.fixes import decoding, deconfliction, experts
 
 BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     file_safety.CHECK,
@@ -39,10 +40,11 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     unexplained_inputs.CHECK,
     alignment_drift.CHECK,
     refusal_behaviour.CHECK,
+    refusal_concentration.CHECK,
 )
 
 
-BUILT_IN_FIXES: tuple[FixCard, ...] = (decoding.FIX, deconfliction.FIX)
+BUILT_IN_FIXES: tuple[FixCard, ...] = (decoding.FIX, deconfliction.FIX, experts.FIX)
 
 
 class BrokenPlugin(ConfigurationError):

@@ -9,9 +9,10 @@ from pydantic import Field
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import RefusedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, TextEvidence, Verdict
+from auditor.models.onnx_folder import OnnxFolder, read_model_folder
 from auditor.models.onnx_model import NonFinite, OnnxModel
 from auditor.models.preflight import inspect_file
-from auditor.models.transformers_folder import read_folder
+from auditor.models.transformers_folder import TransformersFolder
 from auditor.models.trial import TrialOutcome, TrialStatus, trial_load
 from auditor.models.weight_numbers import find_nonfinite
 
@@ -46,23 +47,26 @@ def _run_folder(subject: Subject, context: CheckContext) -> Answer:
     """A folder is checked and its numbers are read; no library loads it."""
     facts = {"format": "transformers"}
     try:
-        folder = read_folder(subject.path, expected_digest=subject.digest)
+        folder = read_model_folder(subject.path, expected_digest=subject.digest)
     except RefusedModel as refusal:
         return _refused(refusal, facts)
-    facts |= {
-        "model_type": folder.model_type,
-        "parameters": str(folder.parameter_count),
-        "types": ", ".join(f"{dtype} x{count}" for dtype, count in folder.dtypes.items()),
-        "files": ", ".join(folder.files),
-    }
-    nonfinite = find_nonfinite(
-        folder, lambda share: context.progress(0.3 + 0.7 * share, "reading the weights")
-    )
+    facts |= {"model_type": folder.model_type, "files": ", ".join(folder.files)}
+    parameters, nonfinite = 0, tuple[NonFinite, ...]()
+    if isinstance(folder, OnnxFolder):
+        parameters, nonfinite = folder.graph.parameter_count, folder.graph.nonfinite
+        facts["format"] = "transformers, with an ONNX graph"
+    elif isinstance(folder, TransformersFolder):
+        parameters = folder.parameter_count
+        facts["types"] = ", ".join(f"{dtype} x{count}" for dtype, count in folder.dtypes.items())
+        nonfinite = find_nonfinite(
+            folder, lambda share: context.progress(0.3 + 0.7 * share, "reading the weights")
+        )
+    facts["parameters"] = str(parameters)
     findings = tuple(_nonfinite_finding(entry) for entry in nonfinite)
     return Answer(
         verdict=Verdict.VIOLATED if findings else Verdict.HOLDS,
         summary="; ".join(finding.title for finding in findings[:3]) or _CLEAN_FOLDER,
-        metrics=_metrics(folder.parameter_count, nonfinite),
+        metrics=_metrics(parameters, nonfinite),
         findings=findings,
         facts=facts,
     )

@@ -11,8 +11,8 @@ from auditor.errors import Unsupported, UnsupportedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, Verdict
 from auditor.models.digest import functional_digest
 from auditor.models.functional_digest import FunctionComparison, compare_functions
+from auditor.models.onnx_folder import read_model_folder
 from auditor.models.onnx_model import OnnxModel
-from auditor.models.transformers_folder import read_folder
 
 _FILE = r"sha256:[0-9a-f]{64}"
 _FUNCTION = r"fn1:[0-9a-f]{64}"
@@ -46,7 +46,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
 
 def _run_folder(subject: Subject, params: Params) -> Answer:
     """Compare the digest of a folder; of its function there is no digest."""
-    folder = read_folder(subject.path, expected_digest=subject.digest)
+    folder = read_model_folder(subject.path, expected_digest=subject.digest)
     findings: list[Finding] = []
     compared: list[str] = []
     if params.expected_file_digest is not None:

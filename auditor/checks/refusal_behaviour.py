@@ -22,7 +22,6 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import Share, held_against, held_at_least, wilson_interval
-from auditor.language.causal_lm import CausalLM
 from auditor.language.deflection import DeflectionRules
 from auditor.language.first_token import OPENINGS
 from auditor.language.judge_agreement import (
@@ -33,6 +32,7 @@ from auditor.language.judge_agreement import (
     read_labelled_completions,
 )
 from auditor.language.judges import JudgeChoice, JudgeName, open_refusal_judge
+from auditor.language.language_model import open_language_model
 from auditor.language.prompt_sets import AskedPrompt, PromptFiles, PromptSet, read_prompt_sets
 from auditor.language.refusal import Behaviour
 from auditor.language.refusal_behaviour import Asking, measure_behaviour, other_composition
@@ -46,6 +46,7 @@ from auditor.language.refusal_evidence import (
 )
 from auditor.language.refusal_record import WITHHELD, RefusalBehaviour, compare_runs
 from auditor.language.sentence_embedding import SentenceEmbedder
+from auditor.language.text_model import TextModel
 
 MEDIA_TYPE: Final = "application/jsonl"
 
@@ -137,7 +138,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     deadline = time.monotonic() + context.time_limit_s
     asked = _read_asked(params)
     rules = _rules(params, context)
-    model = CausalLM.open(subject.path, context.device, subject.digest)
+    model = open_language_model(subject.path, context.device, subject.digest)
     judge = open_refusal_judge(params.choice, model, context.device)
     agreement = None
     if params.labelled is not None:
@@ -145,7 +146,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     runs = 1 + params.noise_floor + (params.base is not None)
     asking = Asking(params.new_tokens, params.chat, params.batch_size, context.seed)
 
-    def ask(of: CausalLM, how: Asking, number: int) -> RefusalBehaviour:
+    def ask(of: TextModel, how: Asking, number: int) -> RefusalBehaviour:
         by = judge if of is model else open_refusal_judge(params.choice, of, context.device)
         return measure_behaviour(
             of, asked, by, how, rules=rules, stop=lambda: time.monotonic() >= deadline,
@@ -160,7 +161,7 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         again = ask(model, other_composition(asking), 1)
         controls.append(_noise(measured, again))
     if params.base is not None and time.monotonic() < deadline:
-        base = ask(CausalLM.open(params.base, context.device), asking, runs - 1)
+        base = ask(open_language_model(params.base, context.device), asking, runs - 1)
         controls.append(_against_base(base, measured))
     return _answer(params, context, measured, controls, agreement)
 

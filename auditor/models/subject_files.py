@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 from auditor.errors import RefusedModel
 from auditor.models.digest import file_digest
+from auditor.models.onnx_folder import read_model_folder
 from auditor.models.preflight import require_openable
-from auditor.models.transformers_folder import read_folder
 
 ModelKind = Literal["onnx", "transformers"]
 _REFUSED_ENTRIES: Final = 10_000
@@ -39,11 +39,12 @@ def look_at(path: Path, kind: ModelKind) -> SubjectFiles:
     """Check and digest a model; a refusal is part of the answer.
 
     Raises:
-        FileMissing: There is nothing at the path, or a folder lacks config.json or weights.
+        FileMissing: There is nothing at the path, or a folder lacks config.json, or both weights
+            and a graph.
     """
     try:
         if kind == "transformers":
-            folder = read_folder(path)
+            folder = read_model_folder(path)
             return SubjectFiles(folder.digest, folder.size)
         require_openable(path)
         return SubjectFiles(file_digest(path), path.stat().st_size)

@@ -130,7 +130,7 @@ def judge_options(function: F) -> F:
         option("--new-tokens", type=click.IntRange(1, 4_096), default=64, show_default=True,
                help="Tokens of a completion at most."),
         option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu",
-               show_default=True, callback=_resolved, help="Where models run."),
+               show_default=True, callback=resolved_device, help="Where models run."),
     )):  # fmt: skip
         function = decorate(function)
     return function
@@ -165,7 +165,7 @@ def _found_policy(
     return path if path is None or path.is_file() else content_policies().get(str(path), path)
 
 
-def _resolved(context: click.Context, parameter: click.Parameter, device: str) -> str:
+def resolved_device(context: click.Context, parameter: click.Parameter, device: str) -> str:
     """`cpu` or `cuda` for `auto`."""
     if device == "cpu":
         return device

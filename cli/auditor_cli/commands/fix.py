@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from auditor.errors import ConfigurationError
 from auditor.json_lines import read_json_lines
+from auditor_cli.fix_experts import Steering, steering_options
 from auditor_cli.fix_page import keep_apart, page_option, write_page
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
@@ -225,6 +226,40 @@ def deconfliction(
     result = fix_by_deconfliction(
         model, out, work, trial, trying.demands, device=judging.device, progress=_steps(output),
     )  # fmt: skip
+    return _finish(result, record, output)
+
+
+@command.command(name="experts")
+@click.argument("model", type=MODEL)
+@option("--out", type=FOLDER, required=True, help="Folder of the new model, a new one.")
+@option("--record", type=FILE, help="Record of the measurement; OUT.fix.json if not given.")
+@steering_options
+@page_option
+@json_option
+@quiet_option
+def experts(
+    model: Path,
+    out: Path,
+    record: Path | None,
+    steering: Steering,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Switch few experts of a transformers MODEL against over-refusal, or to strengthen refusals.
+
+    Experts are ranked on half of the prompts and chosen on the other half; effect, damage and
+    controls are measured on held-out prompts. OUT is written only if held-out refusals do not fall:
+    a transformers folder where the weights can say the method, else an ONNX folder.
+    """
+    from auditor.fixes.experts import fix_by_experts
+
+    record = record or out.with_name(f"{out.name}.fix.json")
+    _refuse_place(out, "a repaired model")
+    _refuse_place(record, "a record")
+    output = Output(as_json, quiet)
+    result = fix_by_experts(
+        model, out, steering.work(), device=steering.device, progress=output.log
+    )
     return _finish(result, record, output)
 
 
