@@ -152,7 +152,9 @@ def line_up_measures(views: Sequence[ConditionView]) -> tuple[Measure, ...]:
 
 def _measure(name: str, pairs: Sequence[tuple[ConditionView, Comparison]]) -> Measure:
     first = pairs[0][1].before
-    shared = all(comparison.before == first for _, comparison in pairs)
+    # What only controls have need not start from the untouched model.
+    repaired = any(not view.condition.control for view, _ in pairs)
+    shared = repaired and all(comparison.before == first for _, comparison in pairs)
     readings = [Reading("without the repair", "", first, None)] if shared else []
     for view, comparison in pairs:
         if not shared:

@@ -53,18 +53,27 @@ def lay_out_interval(metric: Metric, axis: Axis, *, compared: bool = False) -> I
     if not (compared or metric.interval or metric.repeats):
         return None
     interval = metric.interval
+    lower_label, upper_label = _end_labels(axis)
     words = f", interval {interval_text(interval)}" if interval else ""
     return IntervalChart(
         dot=axis.at(metric.value),
         lower=_place(axis, interval.lower) if interval else None,
         upper=_place(axis, interval.upper) if interval else None,
         repeats=tuple(axis.at(value) for value in metric.repeats[:50] if math.isfinite(value)),
-        lower_label=number(axis.lower, 3),
-        upper_label=number(axis.upper, 3),
+        lower_label=lower_label,
+        upper_label=upper_label,
         title=f"{metric.name}: {quantity(metric)}",
         description=f"Dot at {number(metric.value)}{words}; axis from "
-        f"{number(axis.lower, 3)} to {number(axis.upper, 3)}.",
+        f"{lower_label} to {upper_label}.",
     )
+
+
+def _end_labels(axis: Axis) -> tuple[str, str]:
+    """Both ends with as many digits as tell them apart, at least three."""
+    digits = 3
+    while digits < 17 and number(axis.lower, digits) == number(axis.upper, digits):
+        digits += 1
+    return number(axis.lower, digits), number(axis.upper, digits)
 
 
 def _place(axis: Axis, value: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
-from auditor.fix import FixResult
+from auditor.fix import Condition, FixResult
 from auditor_reports.fix_page import render_fix
 from auditor_reports.fix_standing import DOES_NOT_MEAN
 from auditor_reports.html_environment import DISCLAIMER, MAX_BYTES
@@ -262,6 +262,14 @@ def test_what_is_left_out_is_counted_and_the_repair_decided_on_stays() -> None:
     assert "of 500 shown; the full list is in the record." in text
     assert "<h3>condition 499 </h3>" in text
     assert PageReader(text.encode()).unbalanced == []
+
+
+def test_a_condition_of_notes_alone_points_to_them() -> None:
+    """As a control of many sets, which has no one value after."""
+    sets = Condition(name="99 random sets", comparisons=(), notes=("4 of 99 did as much",))
+    text = render_fix(changed(conditions=(sets,)))
+    assert "No measure before and after; what was found stands in the notes." in text
+    assert "<li>4 of 99 did as much</li>" in text
 
 
 @pytest.mark.slow

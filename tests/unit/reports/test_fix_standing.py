@@ -122,6 +122,15 @@ def test_a_common_start_is_shown_once() -> None:
     assert measures[DRIFT].better == "lower is better"
 
 
+def test_what_only_a_control_has_is_not_said_to_start_from_the_untouched_model() -> None:
+    """A single control: its measure starts from the control itself."""
+    views = arrange_conditions(changed(conditions=sample_fix().conditions[2:]))
+    (beyond,) = [each for each in line_up_measures(views) if each.name == BEYOND]
+    assert [(each.when, each.metric.value) for each in beyond.readings] == [
+        ("before", 15 / 24), ("after", 3 / 24)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("before", "after", "shown"),
     [

@@ -66,3 +66,12 @@ def test_a_bare_number_is_drawn_where_others_stand_on_its_axis() -> None:
     chart = lay_out_interval(metric, axis, compared=True)
     assert chart is not None
     assert (chart.dot, chart.lower, chart.upper) == ((axis.start + axis.end) / 2, None, None)
+
+
+def test_the_ends_of_a_short_axis_are_told_apart() -> None:
+    """Three digits would call both ends 2.5; five tell them apart."""
+    metrics = (Metric(name="m", value=2.50001), Metric(name="n", value=2.50006))
+    axis = shared_axes(metrics)[""]
+    chart = lay_out_interval(metrics[0], axis, compared=True)
+    assert chart is not None
+    assert (chart.lower_label, chart.upper_label) == ("2.5", "2.5001")
