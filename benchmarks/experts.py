@@ -98,6 +98,7 @@ def concentration(folder: Path, name: str) -> None:
     found = measure_concentration(
         routed, contrasted.ranking, prompts, meter, method=Method.MASK_LOGIT
     )
+    left = sorted(found.random) or [0]
     print(f"{name}: {found.said}")
     print(f"  standing: {found.standing}; ranked on {contrasted.basis}; chance of random sets "
           f"{found.chance:.3g} of {len(found.random)}, which leave {left[0]} to "
