@@ -61,6 +61,11 @@ class Exported:
         """The largest absolute difference of a logit."""
         return max(each.largest for each in self.differences)
 
+    @property
+    def largest_share(self) -> float:
+        """The largest difference as a share of the logits' scale, at most `TOLERANCE`."""
+        return max(each.share for each in self.differences)
+
 
 def export_causal_lm(
     folder: Path,
@@ -160,7 +165,7 @@ def _note_ends(model: CausalLM, made: Path) -> None:
 
 def _require_close(differences: Sequence[Difference], model: CausalLM) -> None:
     # NaN is no small difference.
-    far = [each for each in differences if not each.largest <= TOLERANCE]
+    far = [each for each in differences if not each.share <= TOLERANCE]
     if far:
         raise unsupported(
             model, f"its graph gives other logits than torch: {far[0]}; the bound is {TOLERANCE:g}"

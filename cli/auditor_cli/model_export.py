@@ -27,16 +27,20 @@ def export(folder: Path, to: str, out: Path, as_json: bool, quiet: bool) -> int:
     output = Output(as_json, quiet)
     found = export_causal_lm(folder, out, progress=lambda share, text: output.log(text))
     rows = [
-        (each.name, f"{each.rows} x {each.tokens}", f"{each.largest:.2g}")
+        (each.name, f"{each.rows} x {each.tokens}", f"{each.largest:.2g}", f"{each.share:.1g}")
         for each in found.differences
     ]
-    output.table(("compared with torch", "prompts x tokens", "largest difference"), rows)
+    output.table(
+        ("compared with torch", "prompts x tokens", "largest difference", "share of logits"), rows
+    )
     output.data(f"{found.digest}  folder  {out}  ({found.nodes} nodes, {found.size} bytes)")
     output.record({
         "folder": found.digest, "path": str(out), "format": to, "source": found.source,
         "size": found.size, "nodes": found.nodes, "largest_difference": found.largest_difference,
+        "largest_share": found.largest_share,
         "differences": [
-            {"name": each.name, "rows": each.rows, "tokens": each.tokens, "largest": each.largest}
+            {"name": each.name, "rows": each.rows, "tokens": each.tokens, "largest": each.largest,
+             "scale": each.scale}
             for each in found.differences
         ],
     })  # fmt: skip

@@ -38,7 +38,8 @@ def test_an_exported_folder_is_used_like_its_source(tmp_path: Path, family: Fami
     assert ended.code == 0, ended.err
     record = json.loads(ended.out)
     largest = [each["largest"] for each in record["differences"]]
-    assert 0 < max(largest) == record["largest_difference"] <= 1e-4
+    assert 0 < max(largest) == record["largest_difference"]
+    assert 0 < record["largest_share"] <= 1e-4
     files = list((tmp_path / "new").iterdir())
     assert record["size"] == sum(each.stat().st_size for each in files)
     for name, key in (("new", "folder"), ("lm", "source")):
@@ -64,7 +65,7 @@ def test_the_table_names_digest_and_differences(place: Path) -> None:
     assert ended.code == 0, ended.err
     header, *rows, last = ended.out.splitlines()
     assert header.startswith("compared with torch ")
-    assert header.endswith(" largest difference")
+    assert header.endswith(" share of logits")
     assert len(rows) == 4
     digest = auditor("model", "digest", "new", cwd=place).out.split()[0]
     assert last.split()[:3] == [digest, "folder", "new"]

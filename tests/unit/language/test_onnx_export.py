@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ def test_the_report_names_the_folder_and_what_was_compared(twins: Twins) -> None
     assert [each.name for each in found.differences] == [
         "the traced shape", "another shape, no cache", "the cache, token by token", "one token",
     ]  # fmt: skip
-    assert 0 < found.largest_difference <= TOLERANCE
+    assert 0 < found.largest_share <= TOLERANCE
     assert found.largest_difference == max(each.largest for each in found.differences)
+    assert all(each.share == each.largest / each.scale for each in found.differences)
 
 
 def test_the_source_is_as_it_was(twins: Twins) -> None:
@@ -125,12 +127,24 @@ def test_routers_keep_their_names_and_every_expert_is_in_the_graph(twins: Twins)
         == [True, True]  # fmt: skip
 
 
+def test_differences_are_measured_against_large_logits(twins: Twins) -> None:
+    """The scale is torch's largest logit that is no padding; NaN is never within a bound."""
+    [asked, *_] = plan_comparisons(twins.torch)
+    shifted = replace(asked, wanted=asked.wanted + 0.5)
+    found = compare(twins.onnx.network, shifted)
+    assert found.largest == pytest.approx(0.5, abs=1e-4)
+    kept = shifted.wanted[shifted.mask.bool()]
+    assert found.scale == kept.abs().max().item() > 1
+    shifted.wanted[0, -1, 0] = float("nan")
+    assert not compare(twins.onnx.network, shifted).share <= 1e9
+
+
 def test_a_comparison_with_another_model_fails(twins: Twins, tmp_path: Path) -> None:
     """What is compared tells the graph from a model whose last weights differ a little."""
     other = CausalLM.open(twins.torch.folder.path)
     with torch.no_grad():
         other.model.lm_head.weight[7, 3] += 0.01
-    found = [compare(twins.onnx.network, each).largest for each in plan_comparisons(other)]
+    found = [compare(twins.onnx.network, each).share for each in plan_comparisons(other)]
     assert all(each > TOLERANCE for each in found)
 
 
