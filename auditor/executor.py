@@ -17,6 +17,8 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -84,28 +86,37 @@ class Executor(Protocol):
         ...
 
 
-class InProcess:
-    """An executor that runs each unit in this process when its outcome is asked for."""
+class InThread:
+    """An executor that runs units one after another in a thread of this process.
+
+    The caller can prepare the next unit meanwhile. For units that rarely hold the interpreter's
+    lock; one that runs cannot be killed, so cancelling waits for its end.
+    """
 
     def __init__(self) -> None:
-        self._queue = deque[WorkUnit]()
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._queue = deque[tuple[str, Future[Any]]]()
 
     def submit(self, unit: WorkUnit) -> None:
         """Queue a unit."""
-        self._queue.append(unit)
+        self._queue.append((unit.id, self._pool.submit(unit.function, unit.argument)))
 
     def as_completed(self) -> Iterator[Outcome]:
-        """Run what is queued; what a unit raises is raised here."""
+        """Wait for what is queued; what a unit raises is raised here."""
         while self._queue:
-            unit = self._queue.popleft()
-            yield Outcome(unit.id, "done", unit.function(unit.argument))
+            unit_id, future = self._queue.popleft()
+            yield Outcome(unit_id, "done", future.result())
 
     def cancel(self, unit_id: str) -> None:
-        """Drop a queued unit."""
-        self._queue = deque(unit for unit in self._queue if unit.id != unit_id)
+        """Drop a queued unit, or wait for the end of a running one."""
+        for known, future in self._queue:
+            if known == unit_id and not future.cancel():
+                wait_for([future])
+        self._queue = deque(each for each in self._queue if each[0] != unit_id)
 
     def close(self) -> None:
-        """Forget what is queued."""
+        """Drop what is queued and wait for what runs."""
+        self._pool.shutdown(cancel_futures=True)
         self._queue.clear()
 
 

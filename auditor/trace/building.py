@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from auditor.errors import AuditorError, ConfigurationError, OperationFailed, RefusedInput
-from auditor.executor import Executor, InProcess, LocalExecutor, WorkUnit
+from auditor.executor import Executor, InThread, LocalExecutor, WorkUnit
 from auditor.trace.corpus import Document
 from auditor.trace.encoder import read_encoder
 from auditor.trace.manifest import ShardRecord
@@ -95,14 +95,14 @@ class Failure(NamedTuple):
 
 
 def executor_for(workers: int) -> Executor:
-    """Runs so many units at once on this machine; one alone in this process.
+    """Runs so many units at once on this machine; one alone in a thread, beside the reading.
 
     Raises:
         ConfigurationError: Fewer than one.
     """
     if workers < 1:
         raise ConfigurationError(f"{workers} workers; give at least 1")
-    return InProcess() if workers == 1 else LocalExecutor(workers=workers)
+    return InThread() if workers == 1 else LocalExecutor(workers=workers)
 
 
 def make_shards(documents: Iterator[Document], plan: Plan) -> Iterator[Made]:

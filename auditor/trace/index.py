@@ -231,7 +231,7 @@ class _Making:
             tokenizer=Path(encoder.name) if encoder else None,
             executor=executor,
             # One more than there are workers waits, so that none of them does.
-            at_once=1 if self.workers == 1 else self.workers + 1,
+            at_once=self.workers + 1,
         )
         try:
             for made in make_shards(documents, plan):

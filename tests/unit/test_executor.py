@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from auditor.executor import LocalExecutor, Outcome, WorkUnit
+from auditor.executor import Executor, InThread, LocalExecutor, Outcome, WorkUnit
 
 
 def double(value: int) -> int:
@@ -187,3 +188,32 @@ def test_an_idle_worker_ends_by_itself(tmp_path: Path) -> None:
     assert run(executor, WorkUnit("note", leave_a_note, str(note)))["note"].status == "done"
     executor.close()
     assert note.exists()
+
+
+def test_a_thread_runs_units_in_order_and_drops_what_has_not_begun() -> None:
+    """The unit that runs is waited for; one behind it never runs."""
+    began, go_on, ran = threading.Event(), threading.Event(), list[str]()
+
+    def first(argument: str) -> str:
+        began.set()
+        go_on.wait(10)
+        ran.append(argument)
+        return argument.upper()
+
+    def second(argument: str) -> str:
+        ran.append(argument)
+        return argument.upper()
+
+    executor: Executor = InThread()
+    executor.submit(WorkUnit("a", first, "a"))
+    executor.submit(WorkUnit("b", second, "b"))
+    executor.submit(WorkUnit("c", second, "c"))
+    began.wait(10)
+    executor.cancel("b")
+    go_on.set()
+    assert [outcome.value for outcome in executor.as_completed()] == ["A", "C"]
+    executor.submit(WorkUnit("d", second, "d"))
+    executor.cancel("d")  # may have ended already; it is not given out
+    executor.close()
+    assert list(executor.as_completed()) == []
+    assert ran[:2] == ["a", "c"]
