@@ -2,7 +2,7 @@
 
 Experts are ranked on some prompts, chosen or removed on others, and a repair is reported on a
 third, held-out set. Halves are split by a hash of each prompt's group, so that pairs stay whole and
-another run splits alike.
+another run splits alike; prompts without a group by their words, so that none is in both halves.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Asked(NamedTuple):
 
 def ask(model: CausalLM, prompts: Sequence[Prompt], asking: Asking) -> list[Asked]:
     """Greedy answers to prompts, judged, in order; under whatever intervention is in force."""
+    if not prompts:
+        return []
     texts = [model.chat(each.text) if asking.chat else each.text for each in prompts]
     answers = model.generate(texts, max_new_tokens=asking.new_tokens, batch_size=asking.batch_size)
     said = [each.text for each in answers]
@@ -82,10 +84,10 @@ def refusals(asked: Sequence[Asked]) -> NDArray[np.bool_]:
 
 
 def split_halves(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
-    """Prompts to rank on and prompts to choose on; groups stay whole."""
+    """Prompts to rank on and prompts to choose on; groups and repeated prompts stay whole."""
     halves: tuple[list[Prompt], list[Prompt]] = ([], [])
-    for number, prompt in enumerate(prompts, 1):
-        key = prompt.group or f"prompt {number}"
+    for prompt in prompts:
+        key = prompt.topic or _plain(prompt.text)
         halves[hashlib.sha256(key.encode()).digest()[0] % 2].append(prompt)
     return halves
 

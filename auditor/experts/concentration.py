@@ -1,10 +1,10 @@
 """How few experts carry refusals: the smallest set found whose removal loses half of them.
 
 A ranking proposes experts in order; growing prefixes of it are removed until half of the refusals
-are gone, then members that are not needed are put back. Random sets of the same size, layer by
-layer and as much used, are removed beside it. "Carried by" is said only where removing the experts'
-outputs does it, too: masking alone also pushes tokens to other experts, and a significant rank
-alone says no more than that the router reads the decision.
+are gone, then members that are not needed are put back. Random sets of the same size and as much
+used are removed beside it. "Carried by" is said only where removing the experts' outputs does it,
+too: masking alone also pushes tokens to other experts, and a significant rank alone says no more
+than that the router reads the decision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from auditor.errors import (
     ConfigurationError,
@@ -20,29 +20,43 @@ from auditor.errors import (
     TooFewControls,
     UnsupportedModel,
 )
-from auditor.experts.controls import chance_of_effect, matched_sets
+from auditor.experts.controls import chance_of_effect, matched_anywhere, matched_sets
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking
 from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
 from auditor.experts.steering import steered
+from auditor.intervals import wilson_interval
 
 HALF: Final = 0.5
 SIZES: Final = (1, 2, 3, 5, 8, 13, 20, 32, 50)
 REMOVALS: Final = (Method.ZERO_OUTPUT, Method.ZERO_WEIGHT, Method.MASK_LOGIT)
 SIGNIFICANT: Final = 0.05
+LEAST_SETS: Final = 19
+"""With fewer random sets no chance of 5 % can be reached."""
+
+_Without = Callable[[frozenset[Expert], Method], int]
+_Draw = Callable[[int], list[frozenset[Expert]]]
 
 
 class Standing(StrEnum):
-    """What may be said of refusals and experts."""
+    """What may be said of refusals and experts.
+
+    Half of them are lost where the whole 95 % interval of what is left lies below half.
+    """
 
     CARRIED = "carried"
-    """A few experts carry them: removed by any method half are gone, and random sets do less."""
+    """A few experts carry them: without their outputs half are lost, and random sets do less."""
     MOVED = "moved"
     """A few experts move them, and removing their outputs alone does not."""
+    LESS = "less than half"
+    """Removing experts loses some, but no set that was tried loses half; random sets do less."""
     NO_EFFECT = "no effect"
-    """No set that was tried loses half of them, or random ones do as much."""
+    """No set that was tried loses half, and random sets do as much as the one that loses most."""
+    UNTOLD = "untold"
+    """Too few prompts to tell half, too few random sets to tell chance, random sets that do as
+    much, or no time left."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ class Concentration:
         possible: How many such sets there are where there were too few, else None.
         chance: That a random set does as much.
         significant: Whether any expert of the ranking has a family-wise chance of at most 5 %.
+        anywhere: Whether random sets are of any layers, because the experts' own have too few.
+        stopped: Whether time was up before all was tried.
     """
 
     prompts: int
@@ -84,43 +100,75 @@ class Concentration:
     possible: int | None
     chance: float
     significant: bool
+    anywhere: bool = False
+    stopped: bool = False
 
     @property
     def largest_loss(self) -> Removal:
-        """The smallest set that loses half, or what came nearest."""
-        return self.smallest or min(self.tried, key=lambda each: each.refused)
+        """The smallest set that loses half, or what came nearest; of equals the largest."""
+        return self.smallest or _nearest(self.tried)
 
     @property
     def standing(self) -> Standing:
         """What may be said."""
-        if self.smallest is None or self.chance > SIGNIFICANT:
-            return Standing.NO_EFFECT
-        left = self.by_method[Method.ZERO_OUTPUT]
-        carried = left is not None and _halved(left, self.prompts)
+        if self.doubt:
+            return Standing.UNTOLD
+        if self.smallest is None:
+            return Standing.LESS if self.chance <= SIGNIFICANT else Standing.NO_EFFECT
+        outputs = self.by_method[Method.ZERO_OUTPUT]
+        carried = outputs is not None and _halved(outputs, self.prompts)
         return Standing.CARRIED if carried else Standing.MOVED
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing may be said; empty if something may."""
+        if self.stopped:
+            return "time was up before all was tried"
+        left = wilson_interval(self.largest_loss.refused, self.prompts)
+        if self.smallest is None:
+            few = f"{self.prompts} refused prompts are too few to tell whether half are lost"
+            return "" if left.lower > HALF else few
+        if self.chance <= SIGNIFICANT:
+            return ""
+        as_much = sum(each <= self.smallest.refused for each in self.random)
+        if as_much:
+            return f"{as_much} of {len(self.random)} matched random sets lose as many"
+        return (
+            f"only {len(self.random)} matched random sets exist, none of which loses as many: too "
+            "few to tell it from chance"
+        )
 
     @property
     def said(self) -> str:
         """One sentence for reports."""
-        rank = "a significant rank" if self.significant else "no significant rank"
         count = len(self.largest_loss.experts)
         few = f"{count} routed expert{'' if count == 1 else 's'}"
+        rest = f"{self.largest_loss.refused} of {self.prompts}"
+        outputs = self.by_method[Method.ZERO_OUTPUT]
         if self.standing is Standing.CARRIED:
-            return (
-                f"refusals are carried by {few}: {self.largest_loss.refused} of {self.prompts} are "
-                f"left without them, {self.by_method[Method.ZERO_OUTPUT]} without their outputs"
-            )
+            return f"refusals are carried by {few}: {rest} are left without them{self._others}"
         if self.standing is Standing.MOVED:
+            instead = "cannot be measured" if outputs is None else f"{outputs} are left"
             return (
-                f"{few} move refusals by {self.method} ({self.largest_loss.refused} of "
-                f"{self.prompts} left) and do not carry them: without their outputs "
-                f"{self.by_method[Method.ZERO_OUTPUT]} are left"
+                f"{few} move refusals by {self.method} ({rest} left) and are not shown to carry "
+                f"them: without their outputs {instead}"
             )
-        beside = "" if self.smallest is None else ", and random experts do as much"
+        if self.standing is Standing.UNTOLD:
+            return f"{rest} refusals are left without {few}; {self.doubt}"
+        rank = "a significant rank" if self.significant else "no significant rank"
+        effect = "no effect" if self.standing is Standing.NO_EFFECT else "less than half lost"
         return (
-            f"{rank}, no effect: {self.largest_loss.refused} of {self.prompts} refusals are left "
-            f"without {few}{beside}; attention, shared experts and the residual stream can carry "
-            "refusals, too"
+            f"{rank}, {effect}: {rest} refusals are left without {few}; attention, shared experts "
+            "and the residual stream can carry refusals, too"
+        )
+
+    @property
+    def _others(self) -> str:
+        """What the methods leave that the search did not go by."""
+        return "".join(
+            f", {'not applicable' if left is None else left} by {method}"
+            for method, left in self.by_method.items()
+            if method is not self.method and left != self.largest_loss.refused
         )
 
 
@@ -135,6 +183,7 @@ def measure_concentration(
     controls: int = 99,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Concentration:
     """Remove experts and count what is left of refusals.
 
@@ -148,9 +197,11 @@ def measure_concentration(
         controls: Matched random sets.
         seed: Of their drawing.
         progress: Told what is removed.
+        stop: Asked between removals; the first is always made.
 
     Raises:
         NothingToAudit: The model refuses none of the prompts, or no expert leans to refusal.
+        ConfigurationError, UnsupportedModel: The method cannot be applied; see `steered`.
     """
     refused = [text for text, no in zip(prompts, meter.refused(prompts), strict=True) if no]
     leaning = [each.expert for each in ranking.leaning(refused=True, count=max(sizes))]
@@ -159,56 +210,67 @@ def measure_concentration(
             f"{len(refused)} of {len(prompts)} prompts are refused and {len(leaning)} experts lean "
             "to refusal; there is no behaviour to study"
         )
+    stopped = False
+
+    def time_is_up() -> bool:
+        nonlocal stopped
+        stopped = stopped or stop()
+        return stopped
 
     def without(experts: frozenset[Expert], by: Method = method) -> int:
         progress(f"without {len(experts)} experts by {by}")
         with steered(routed, Intervention(by, experts)):
             return int(meter.refused(refused).sum())
 
-    tried, smallest = _search(leaning, sizes, len(refused), without)
-    chosen = (smallest or min(tried, key=lambda each: each.refused)).experts
-    found, possible = _random_sets(chosen, ranking, controls, seed)
-    left = tuple(without(each) for each in found)
-    loss = [len(refused) - each for each in left]
+    tried, smallest = _search(leaning, sizes, len(refused), lambda of: without(of), time_is_up)
+    chosen = smallest or _nearest(tried)
+    found = _random_sets(chosen.experts, ranking, controls, seed)
+    left = [
+        count for experts in found.sets
+        if not time_is_up() and (count := _if_applicable(without, experts, method)) is not None
+    ]  # fmt: skip
     return Concentration(
         prompts=len(refused), method=method, tried=tried, smallest=smallest,
-        by_method={each: _if_applicable(without, chosen, each) for each in REMOVALS},
-        random=left, possible=possible,
-        chance=chance_of_effect(len(refused) - without(chosen), loss),
-        significant=bool((ranking.p_fwe <= SIGNIFICANT).any()),
+        by_method={each: _if_applicable(without, chosen.experts, each) for each in REMOVALS},
+        random=tuple(left), possible=found.possible,
+        chance=chance_of_effect(
+            len(refused) - chosen.refused, [len(refused) - each for each in left]
+        ),
+        significant=bool((ranking.p_fwe <= SIGNIFICANT).any()), anywhere=found.anywhere,
+        stopped=stopped,
     )  # fmt: skip
 
 
 def _search(
     leaning: Sequence[Expert], sizes: Sequence[int], prompts: int,
-    without: Callable[[frozenset[Expert]], int],
+    without: Callable[[frozenset[Expert]], int], stop: Callable[[], bool],
 ) -> tuple[tuple[Removal, ...], Removal | None]:  # fmt: skip
     """Growing prefixes until half of the refusals are gone, then without what is not needed."""
     tried: list[Removal] = []
     for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
+        if tried and stop():
+            break
         experts = frozenset(leaning[:size])
         tried.append(Removal(experts, without(experts)))
         if _halved(tried[-1].refused, prompts):
-            return tuple(tried), _pruned(tried[-1], leaning, prompts, without)
+            return tuple(tried), _pruned(tried[-1], leaning, prompts, without, stop)
     return tuple(tried), None
 
 
 def _pruned(
     removal: Removal, leaning: Sequence[Expert], prompts: int,
-    without: Callable[[frozenset[Expert]], int],
+    without: Callable[[frozenset[Expert]], int], stop: Callable[[], bool],
 ) -> Removal:  # fmt: skip
     """Put back, weakest first, every expert without whose removal half are still gone."""
     kept = removal
     for expert in reversed([each for each in leaning if each in removal.experts]):
         fewer = kept.experts - {expert}
-        if fewer and _halved(left := without(fewer), prompts):
+        if fewer and not stop() and _halved(left := without(fewer), prompts):
             kept = Removal(fewer, left)
     return kept
 
 
-def _if_applicable(
-    without: Callable[[frozenset[Expert], Method], int], experts: frozenset[Expert], by: Method
-) -> int | None:
+def _if_applicable(without: _Without, experts: frozenset[Expert], by: Method) -> int | None:
     try:
         return without(experts, by)
     except (ConfigurationError, UnsupportedModel):
@@ -216,19 +278,46 @@ def _if_applicable(
 
 
 def _halved(left: int, prompts: int) -> bool:
-    return left <= HALF * prompts
+    """Whether half are lost for certain: a count that is just below half could not decide."""
+    return wilson_interval(left, prompts).upper <= HALF
+
+
+def _nearest(tried: Sequence[Removal]) -> Removal:
+    """The removal that leaves fewest; of equals the largest, of which most is then known."""
+    return min(tried, key=lambda each: (each.refused, -len(each.experts)))
+
+
+class _RandomSets(NamedTuple):
+    """Sets, how many there are if fewer than asked for, and whether they are of any layers."""
+
+    sets: list[frozenset[Expert]]
+    possible: int | None
+    anywhere: bool
 
 
 def _random_sets(
     chosen: frozenset[Expert], ranking: Ranking, controls: int, seed: int
-) -> tuple[list[frozenset[Expert]], int | None]:
-    """Matched random sets without any expert that leans to refusal significantly."""
+) -> _RandomSets:
+    """Matched random sets without the experts at the top whose rank is significant.
+
+    They are of the same layers, or of any where these have too few to tell chance apart.
+    """
     exclude = {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
+    usage, layers = ranking.usage, ranking.layers
+    own = _as_many(
+        lambda count: matched_sets(chosen, usage, layers, count, seed, exclude), controls
+    )
+    if len(own[0]) >= min(LEAST_SETS, controls):
+        return _RandomSets(*own, anywhere=False)
+    wider = _as_many(
+        lambda count: matched_anywhere(chosen, usage, layers, count, seed, exclude), controls
+    )
+    return _RandomSets(*wider, anywhere=True)
+
+
+def _as_many(draw: _Draw, count: int) -> tuple[list[frozenset[Expert]], int | None]:
+    """So many sets, or all there are and how many."""
     try:
-        return matched_sets(chosen, ranking.usage, ranking.layers, controls, seed, exclude), None
+        return draw(count), None
     except TooFewControls as few:
-        if not few.possible:
-            return [], 0
-        return matched_sets(
-            chosen, ranking.usage, ranking.layers, few.possible, seed, exclude
-        ), few.possible  # fmt: skip
+        return (draw(few.possible) if few.possible else []), few.possible

@@ -21,6 +21,8 @@ from auditor.experts.routing_maps import Expert
 Float64 = NDArray[np.float64]
 LEAST_NEAREST: Final = 7
 """Rivals of each expert where a decile of its layer is fewer."""
+NEAREST_ANYWHERE: Final = 40
+"""Rivals of each expert where they may be of any layer."""
 _ENUMERATED: Final = 20_000
 """Choices up to which all sets are listed; beyond, many more than asked for are drawn."""
 
@@ -64,6 +66,42 @@ def matched_sets(
         frozenset(expert for pool, at in zip(pools, each, strict=True) for expert in pool[at])
         for each in _distinct([len(pool) for pool in pools], count, source)
     ]
+
+
+def matched_anywhere(
+    chosen: Collection[Expert], usage: Float64, layers: Sequence[int], count: int, seed: int = 0,
+    exclude: Collection[Expert] = (),
+) -> list[frozenset[Expert]]:  # fmt: skip
+    """Distinct random sets as `matched_sets` has them, of any layers: a weaker match.
+
+    A layer of few experts has too few sets of its own: with seven rivals of a single expert no
+    chance is below 1 / 8.
+
+    Args:
+        chosen: The experts to match.
+        usage: Share of tokens that reach each expert, [layers, experts].
+        layers: Numbers of the decoder layers: axis 0.
+        count: How many sets.
+        seed: Of the drawing.
+        exclude: Experts that no set may hold, besides the chosen ones.
+
+    Raises:
+        TooFewControls, ConfigurationError: As `matched_sets`.
+    """
+    width = usage.shape[1]
+
+    def flat(experts: Collection[Expert]) -> list[Expert]:
+        return [Expert(0, list(layers).index(each.layer) * width + each.expert) for each in experts]
+
+    def whole(each: Expert) -> Expert:
+        row, column = divmod(each.expert, width)
+        return Expert(layers[row], column)
+
+    found = matched_sets(
+        flat(chosen), usage.reshape(1, -1), (0,), count, seed, flat(exclude),
+        min(NEAREST_ANYWHERE, usage.size),
+    )  # fmt: skip
+    return [frozenset(map(whole, each)) for each in found]
 
 
 def harmless_set(

@@ -33,6 +33,11 @@ class Answer:
     token_ids: tuple[int, ...]
     refused: bool
 
+    @property
+    def first(self) -> int | None:
+        """Its first token; none if it is empty."""
+        return self.token_ids[0] if self.token_ids else None
+
 
 @dataclass(frozen=True, eq=False)
 class RefusalMeter:
@@ -67,11 +72,24 @@ class RefusalMeter:
         )
         return np.asarray(np.exp(logs.astype(np.float64)).sum(axis=1))
 
+    def told(self, answers: Sequence[Answer]) -> tuple[Share, Share]:
+        """Of refusals and of other answers, how many the first token tells as the judge does.
+
+        The shares stand apart: where refusals are rare, missing all of them is nearly agreeing.
+        """
+        hits, totals = Counter[bool](), Counter[bool]()
+        for each in answers:
+            totals[each.refused] += 1
+            hits[each.refused] += (each.first in self.tokens) == each.refused
+        return Share(hits[True], totals[True]), Share(hits[False], totals[False])
+
 
 def learn_meter(
     model: NextTokenModel, answers: Sequence[Answer], batch_size: int = 64
 ) -> RefusalMeter:
-    """A meter whose tokens begin refusals more often than other answers.
+    """A meter whose tokens begin a larger share of refusals than of other answers.
+
+    Where no token does, the meter has none and tells no refusal: `RefusalMeter.told` shows it.
 
     Args:
         model: The model that answered.
@@ -81,19 +99,18 @@ def learn_meter(
     Raises:
         NothingToAudit: No refusals, or nothing else: there is no behaviour to study.
     """
-    firsts = [(each.token_ids[0] if each.token_ids else None, each.refused) for each in answers]
     refusals = sum(each.refused for each in answers)
     if not 0 < refusals < len(answers):
         raise NothingToAudit(
             f"{refusals} of {len(answers)} answers refuse; both refusals and other answers are "
             "needed, or there is no behaviour to study"
         )
-    said = Counter(first for first, no in firsts if no)
-    else_said = Counter(first for first, no in firsts if not no)
+    said = Counter(each.first for each in answers if each.refused)
+    else_said = Counter(each.first for each in answers if not each.refused)
     # Shares within each side, so that the rarer side is not outvoted.
     tokens = tuple(sorted(
         token for token, count in said.items()
         if token is not None and count / refusals > else_said[token] / (len(answers) - refusals)
     ))  # fmt: skip
-    right = sum((first in tokens) == no for first, no in firsts)
+    right = sum((each.first in tokens) == each.refused for each in answers)
     return RefusalMeter(model, tokens, Share(right, len(answers)), batch_size)

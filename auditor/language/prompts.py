@@ -35,6 +35,11 @@ class Prompt:
     group: str = ""
     line: int = field(default=0, compare=False)
 
+    @property
+    def topic(self) -> str:
+        """The group that its file names; nothing where the prompt stands alone."""
+        return "" if self.group == f"line {self.line}" else self.group
+
 
 @dataclass(frozen=True)
 class Selection:

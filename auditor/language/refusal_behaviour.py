@@ -72,7 +72,7 @@ def measure_behaviour(
     if not prompts:
         raise NothingToAudit("no prompts to ask; give at least one")
     templated = asking.chat and bool(model.tokenizer.chat_template)
-    texts = [_as_asked(model, each, asking) for each in prompts]
+    texts = [as_asked(model, each, asking) for each in prompts]
     started = time.perf_counter()
     completions = _complete(model, texts, asking, stop, progress)
     seconds = time.perf_counter() - started
@@ -91,7 +91,7 @@ def other_composition(asking: Asking) -> Asking:
     return replace(asking, batch_size=2 if asking.batch_size == 1 else (asking.batch_size + 1) // 2)
 
 
-def _as_asked(model: LanguageModel, asked: AskedPrompt, asking: Asking) -> str:
+def as_asked(model: LanguageModel, asked: AskedPrompt, asking: Asking) -> str:
     """The prompt as the model gets it.
 
     Raises:
