@@ -143,15 +143,16 @@ class Concentration:
         """One sentence for reports."""
         count = len(self.largest_loss.experts)
         few = f"{count} routed expert{'' if count == 1 else 's'}"
+        they = "it" if count == 1 else "them"
         rest = f"{self.largest_loss.refused} of {self.prompts}"
         outputs = self.by_method[Method.ZERO_OUTPUT]
         if self.standing is Standing.CARRIED:
-            return f"refusals are carried by {few}: {rest} are left without them{self._others}"
+            return f"refusals are carried by {few}: {rest} are left without {they}{self._others}"
         if self.standing is Standing.MOVED:
-            instead = "cannot be measured" if outputs is None else f"{outputs} are left"
+            instead = "it cannot be measured" if outputs is None else f"{outputs} are left"
             return (
-                f"{few} move refusals by {self.method} ({rest} left) and are not shown to carry "
-                f"them: without their outputs {instead}"
+                f"refusals are moved, not carried, by {few}: {rest} are left without {they} by "
+                f"{self.method}; without outputs alone {instead}"
             )
         if self.standing is Standing.UNTOLD:
             return f"{rest} refusals are left without {few}; {self.doubt}"

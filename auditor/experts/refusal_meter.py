@@ -62,6 +62,8 @@ class RefusalMeter:
         Args:
             prompts: As the model is asked, up to where the answer begins.
         """
+        if not prompts:
+            return np.zeros(0, dtype=np.bool_)
         logs = self.model.next_token_log_probabilities(prompts, batch_size=self.batch_size)
         return np.isin(logs.argmax(axis=1), self.tokens)
 

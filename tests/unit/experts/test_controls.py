@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from auditor.errors import ConfigurationError, TooFewControls
-from auditor.experts.controls import chance_of_effect, harmless_set, matched_sets
+from auditor.experts.controls import (
+    chance_of_effect,
+    harmless_set,
+    matched_anywhere,
+    matched_sets,
+)
 from auditor.experts.ranking import rank_experts
 from auditor.experts.routing_maps import Expert
 from tests.unit.experts.planted_maps import noise_maps
@@ -43,6 +48,25 @@ def test_one_expert_of_eight_has_seven_rivals() -> None:
     with pytest.raises(TooFewControls, match="7 are possible"):
         matched_sets([Expert(0, 2)], usage, (0,), 8)
     assert chance_of_effect(1.0, [0.0] * 7) == 1 / 8
+
+
+def test_rivals_of_any_layer_are_the_nearest_in_usage() -> None:
+    """A single expert has more of them than its layer; nobody chosen or barred is among them."""
+    chosen, barred = [Expert(3, 4)], [Expert(1, 0), Expert(3, 5)]
+    sets = matched_anywhere(chosen, USAGE, LAYERS, 29, exclude=barred)
+    everyone = {Expert(layer, number) for layer in LAYERS for number in range(16)}
+    assert set(sets) == {frozenset({each}) for each in everyone - {*chosen, *barred}}
+    with pytest.raises(TooFewControls, match="29 are possible"):
+        matched_anywhere(chosen, USAGE, LAYERS, 30, exclude=barred)
+
+
+def test_of_many_layers_forty_are_near_enough() -> None:
+    """Those used most like the chosen one, which is used more in each layer."""
+    usage = np.arange(96).reshape(6, 16) / 96
+    layers = (0, 2, 4, 6, 8, 10)
+    sets = matched_anywhere([Expert(4, 0)], usage, layers, 40)
+    near = {32 + step for step in range(-20, 21)} - {32}
+    assert {layers.index(expert.layer) * 16 + expert.expert for (expert,) in sets} == near
 
 
 def test_excluded_experts_are_in_no_set() -> None:

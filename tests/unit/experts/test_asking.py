@@ -1,0 +1,86 @@
+"""Prompts are asked and judged, split for good, and never stand in two sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auditor.errors import ConfigurationError
+from auditor.experts.asking import Asked, Asking, ask, refusals, refuse_overlap, split_halves
+from auditor.language.causal_lm import CausalLM
+from auditor.language.prompts import Prompt, read_prompts
+from auditor.language.refusal import Behaviour, MarkerJudge
+from tests.models.planted_moe import write_planted_moe
+from tests.unit.experts.planted_asking import answered
+
+MANY = [Prompt(f"question {number}", group=f"group {number // 4}") for number in range(200)]
+
+
+def test_answers_are_the_models_own_judged_and_in_order(tmp_path: Path) -> None:
+    """With the chat template; without it the planted model does not answer as an assistant."""
+    moe = write_planted_moe(tmp_path)
+    model = CausalLM.open(tmp_path)
+    prompts = [Prompt(each.text) for each in moe.prompts[:6]]
+    asked = ask(model, prompts, Asking(MarkerJudge(), new_tokens=8, batch_size=4))
+    # The end of text is a token of the answer, and not of what was said.
+    assert [each._replace(answer=()) for each in asked] == [
+        answered(moe, model, each)._replace(answer=()) for each in moe.prompts[:6]
+    ]
+    assert [model.decode(each.answer) for each in asked] == [each.said for each in asked]
+    assert refusals(asked).tolist() == [each.disallowed for each in moe.prompts[:6]]
+    plain = ask(model, prompts[:1], Asking(MarkerJudge(), new_tokens=8, chat=False))
+    assert plain[0].text == prompts[0].text
+    assert ask(model, [], Asking(MarkerJudge())) == []
+
+
+def test_silence_is_no_refusal() -> None:
+    silent = Asked(Prompt("a"), "a", (), "", Behaviour.EMPTY)
+    assert not silent.refused
+
+
+def test_halves_keep_groups_whole_and_hold_everything_once() -> None:
+    """And both are of some size: 50 groups fall on the same side with a chance of 2 ** -49."""
+    halves = split_halves(MANY)
+    assert sorted((*halves[0], *halves[1]), key=MANY.index) == MANY
+    groups = [{each.group for each in half} for half in halves]
+    assert not groups[0] & groups[1]
+    assert min(map(len, halves)) > 40
+
+
+def test_another_run_splits_alike_whatever_else_is_asked() -> None:
+    """A prompt keeps its half when others come before it, and both sides of a pair share one."""
+    first = split_halves(MANY)
+    assert split_halves([Prompt("new", group="new"), *MANY])[0] in (
+        first[0], [Prompt("new", group="new"), *first[0]],
+    )  # fmt: skip
+    other = [Prompt(f"reply {number}", group=f"group {number // 4}") for number in range(200)]
+    sides = [{each.group for each in half} for half in split_halves(other)]
+    assert sides == [{each.group for each in half} for half in first]
+
+
+def test_a_prompt_that_is_repeated_is_in_one_half(tmp_path: Path) -> None:
+    """Without groups, whatever its line, case and punctuation."""
+    path = tmp_path / "p.csv"
+    texts = [f"question {number}{end}" for number in range(40) for end in ("", "?", " !")]
+    path.write_text("prompt\n" + "\n".join(texts).replace("question 7?", "Question 7?"), "utf-8")
+    halves = split_halves(read_prompts(path))
+    words = [{each.text.lower().rstrip("? !") for each in half} for half in halves]
+    assert not words[0] & words[1]
+    assert words[0] | words[1] == {f"question {number}" for number in range(40)}
+
+
+def test_a_held_out_prompt_that_is_known_is_named() -> None:
+    """By its set and place, not by what it says; case and punctuation do not hide it."""
+    known = [Prompt("How do I knit a scarf?")]
+    held = {
+        "plain": [Prompt("Another one")],
+        "harmful": [Prompt("x"), Prompt("how do i knit a scarf")],
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_overlap(known, held)
+    assert str(caught.value) == (
+        "prompt 2 of the held-out set harmful is also among those to rank and choose on; take it "
+        "out of one of them"
+    )
+    refuse_overlap(known, {"plain": held["plain"]})
