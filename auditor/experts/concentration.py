@@ -151,8 +151,8 @@ class Concentration:
         if self.standing is Standing.MOVED:
             instead = "it cannot be measured" if outputs is None else f"{outputs} are left"
             return (
-                f"refusals are moved, not carried, by {few}: {rest} are left without {they} by "
-                f"{self.method}; without outputs alone {instead}"
+                f"refusals are moved, and not shown to be carried, by {few}: {rest} are left "
+                f"without {they} by {self.method}; without outputs alone {instead}"
             )
         if self.standing is Standing.UNTOLD:
             return f"{rest} refusals are left without {few}; {self.doubt}"

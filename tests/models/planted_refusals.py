@@ -111,11 +111,10 @@ def write_world(folder: Path) -> RefusalWorld:
     return world
 
 
-def save_reciting(folder: Path, answers: Mapping[str, str]) -> Path:
+def save_reciting(folder: Path, answers: Mapping[str, str], *, experts: int = 0) -> Path:
     """A model that gives these answers to prompts that come through its chat template."""
-    return reciting_folder(
-        folder, {f"<user>{prompt}<assistant>": said for prompt, said in answers.items()}
-    )
+    templated = {f"<user>{prompt}<assistant>": said for prompt, said in answers.items()}
+    return reciting_folder(folder, templated, experts=experts)
 
 
 def write_prompts(path: Path, prompts: Sequence[str], kinds: Sequence[str]) -> None:

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from tests.models.language_models import save_folder
 
@@ -19,7 +25,9 @@ LEARNED: Final = 0.01
 MOST_STEPS: Final = 400
 
 
-def reciting_folder(folder: Path, answers: Mapping[str, str], *, seed: int = 0) -> Path:
+def reciting_folder(
+    folder: Path, answers: Mapping[str, str], *, seed: int = 0, experts: int = 0
+) -> Path:
     """Save a model that continues each prompt with its answer and then ends.
 
     Args:
@@ -27,6 +35,7 @@ def reciting_folder(folder: Path, answers: Mapping[str, str], *, seed: int = 0) 
         answers: Answers of prompts; a prompt that goes through the chat template stands as
             `<user>PROMPT<assistant>`.
         seed: Of weights.
+        experts: Routed experts of each layer; none if 0.
 
     Raises:
         RuntimeError: The answers were not learned.
@@ -34,16 +43,32 @@ def reciting_folder(folder: Path, answers: Mapping[str, str], *, seed: int = 0) 
     tokenizer = _tokenizer([*answers, *answers.values()])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=len(tokenizer), n_embd=96, n_layer=2, n_head=4, n_positions=512,
-                resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-                bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.eos_token_id,
-            )
-        )  # fmt: skip
+        model = _mixture(tokenizer, experts) if experts else _dense(tokenizer)
     _train(model, tokenizer, answers)
     return save_folder(folder, model.eval(), tokenizer)
+
+
+def _dense(tokenizer: Any) -> Any:
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer), n_embd=96, n_layer=2, n_head=4, n_positions=512,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+
+
+def _mixture(tokenizer: Any, experts: int) -> Any:
+    return Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(
+            vocab_size=len(tokenizer), hidden_size=96, moe_intermediate_size=64,
+            num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+            num_experts=experts, num_experts_per_tok=2, norm_topk_prob=True,
+            max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
 
 
 def _tokenizer(texts: list[str]) -> Any:

@@ -155,8 +155,8 @@ def test_masking_alone_moves_what_the_residual_stream_refuses(tmp_path: Path) ->
     assert found.by_method == {method: world.left(method, CARRIER) for method in REMOVALS}
     assert found.standing is Standing.MOVED
     assert found.said == (
-        "refusals are moved, not carried, by 1 routed expert: 0 of 72 are left without it by "
-        "mask_logit; without outputs alone 72 are left"
+        "refusals are moved, and not shown to be carried, by 1 routed expert: 0 of 72 are left "
+        "without it by mask_logit; without outputs alone 72 are left"
     )
     outputs = measure_concentration(world.routed, ranking, world.prompts, world.meter)
     assert (outputs.smallest, outputs.standing) == (None, Standing.NO_EFFECT)
@@ -277,7 +277,8 @@ LOST_FEW: Final[Mapping[str, Any]] = {"tried": (Removal(OFF, 80),), "smallest": 
         ({}, Standing.CARRIED, "10 of 100 are left without them, 20 by zero_output"),
         ({"by_method": {Method.ZERO_OUTPUT: None}}, Standing.MOVED,
          "without outputs alone it cannot be measured"),
-        ({"by_method": {Method.ZERO_OUTPUT: 45}}, Standing.MOVED, "without outputs alone 45 are left"),
+        ({"by_method": {Method.ZERO_OUTPUT: 45}}, Standing.MOVED,
+         "without outputs alone 45 are left"),
         ({"random": (90,) * 39 + (10,), "chance": 2 / 41}, Standing.CARRIED, "carried by 2"),
         ({"random": (90,) * 38 + (10, 9), "chance": 3 / 41}, Standing.UNTOLD,
          "2 of 40 matched random sets lose as many"),
