@@ -51,6 +51,7 @@ class Score(StrEnum):
         return {
             Score.MOTE: "length-biased: an expert of longer prompts counts more tokens",
             Score.RISK: "long prompts dominate: all tokens are pooled",
+            Score.PAIRED_T: f"a difference that never varies counts as an error of {LEAST_ERROR:g}",
         }.get(self, "")
 
 

@@ -16,6 +16,8 @@ from tests.models.moe_dialogues import CHAT_TEMPLATE, Split, held_out
 from tests.models.moe_families import VOCABULARY, small_moe
 from tests.models.moe_fixture import trained_moe
 
+pytestmark = pytest.mark.slow  # each starts torch in processes of its own
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -60,10 +62,10 @@ def test_planted_refusal_experts_fail_the_gate(folder: Path) -> None:
     write_plan(folder, severity="high")
     ended, answer = run(folder)
     assert (ended.code, answer["verdict"]) == (1, "violated")
-    assert answer["summary"].startswith("refusals are carried by 2 routed experts: 0 of ")
+    assert answer["summary"].startswith("Refusals are carried by 2 routed experts: 0 of ")
     page = (folder / "run" / "report.html").read_text("utf-8")
     for part in (
-        "efusals are carried by 2 routed experts", "Refusals left without experts",
+        "Refusals are carried by 2 routed experts", "Refusals left without experts",
         "Experts by what the model did", "Divergence of routing", "1:3 2:5",
     ):  # fmt: skip
         assert part in page

@@ -121,7 +121,7 @@ def test_long_prompts_inflate_counts_and_not_shares() -> None:
     pairs = [(2 * k, 2 * k + 1) for k in range(30)]
     assert rank_experts(maps, pairs=pairs, score=Score.MOTE, top=1).p_fwe.max() < 0.05
     assert rank_experts(maps, pairs=pairs, score=Score.MOTE_SHARES, top=1).p_fwe.min() > 0.05
-    assert [each for each in Score if each.note] == [Score.MOTE, Score.RISK]
+    assert [each for each in Score if each.note] == [Score.MOTE, Score.RISK, Score.PAIRED_T]
 
 
 @pytest.mark.parametrize("score", Score)
