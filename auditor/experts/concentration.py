@@ -56,7 +56,7 @@ class Standing(StrEnum):
     """No set that was tried loses half, and random sets do as much as the one that loses most."""
     UNTOLD = "untold"
     """Too few prompts to tell half, too few random sets to tell chance, random sets that do as
-    much, or no time left."""
+    much, another method that loses half where the search's does not, or no time left."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,9 @@ class Concentration:
             return "time was up before all was tried"
         left = wilson_interval(self.largest_loss.refused, self.prompts)
         if self.smallest is None:
-            few = f"{self.prompts} refused prompts are too few to tell whether half are lost"
-            return "" if left.lower > HALF else few
+            if left.lower <= HALF:
+                return f"{self.prompts} refused prompts are too few to tell whether half are lost"
+            return self._lost_otherwise
         if self.chance <= SIGNIFICANT:
             return ""
         as_much = sum(each <= self.smallest.refused for each in self.random)
@@ -136,6 +137,21 @@ class Concentration:
         return (
             f"only {len(self.random)} matched random sets exist, none of which loses as many: too "
             "few to tell it from chance"
+        )
+
+    @property
+    def _lost_otherwise(self) -> str:
+        """Which methods lose half with the very experts by which the search did not."""
+        named = [
+            str(method) for method, left in self.by_method.items()
+            if left is not None and _halved(left, self.prompts)
+        ]  # fmt: skip
+        if not named:
+            return ""
+        does = "does" if len(named) == 1 else "do"
+        return (
+            f"{self.method} does not lose half, {' and '.join(named)} {does} without the same "
+            "experts; search by that"
         )
 
     @property

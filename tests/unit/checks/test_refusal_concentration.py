@@ -240,7 +240,10 @@ def test_refusals_moved_by_masking_alone_are_told_so(tmp_path: Path) -> None:
     assert masked.findings[0].title == "Refusals can be moved by a few routed experts"
     assert masked.facts["standing"] == "moved"
     zeroed = run(moe.folder, given(pairs))
-    assert (zeroed.verdict, zeroed.facts["standing"]) == (Verdict.HOLDS, "no effect")
+    assert (zeroed.verdict, zeroed.reason) == (
+        Verdict.UNKNOWN, "zero_output does not lose half, mask_logit does without the same "
+        "experts; search by that",
+    )  # fmt: skip
 
 
 def test_without_random_sets_enough_nothing_is_decided(tmp_path: Path) -> None:

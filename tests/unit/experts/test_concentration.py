@@ -27,7 +27,7 @@ from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter
 from auditor.experts.routers import RoutedModel, find_routers
 from auditor.experts.routing_maps import Expert, TokenSet
 from auditor.language.causal_lm import CausalLM
-from tests.models.moe_dialogues import Split, held_out
+from tests.models.moe_dialogues import Request, Split, held_out
 from tests.models.moe_fixture import REFUSAL_EXPERTS, answers, trained_moe
 from tests.models.moe_switches import switched
 from tests.models.planted_moe import PlantedMoe, write_planted_moe
@@ -159,10 +159,10 @@ def test_masking_alone_moves_what_the_residual_stream_refuses(tmp_path: Path) ->
         "without it by mask_logit; without outputs alone 72 are left"
     )
     outputs = measure_concentration(world.routed, ranking, world.prompts, world.meter)
-    assert (outputs.smallest, outputs.standing) == (None, Standing.NO_EFFECT)
-    assert outputs.largest_loss == Removal(frozenset({Expert(0, 2), CARRIER}), 72)
-    assert outputs.said.startswith(
-        "a significant rank, no effect: 72 of 72 refusals are left without 2 routed experts; "
+    assert (outputs.smallest, outputs.standing) == (None, Standing.UNTOLD)
+    assert outputs.said == (
+        "72 of 72 refusals are left without 2 routed experts; zero_output does not lose half, "
+        "mask_logit does without the same experts; search by that"
     )
 
 
@@ -268,7 +268,9 @@ BASE = Concentration(
     by_method={Method.ZERO_OUTPUT: 20, Method.ZERO_WEIGHT: 10, Method.MASK_LOGIT: 10},
     random=(90,) * 40, possible=None, chance=1 / 41, significant=True,
 )  # fmt: skip
-LOST_FEW: Final[Mapping[str, Any]] = {"tried": (Removal(OFF, 80),), "smallest": None}
+LOST_FEW: Final[Mapping[str, Any]] = {
+    "tried": (Removal(OFF, 80),), "smallest": None, "by_method": dict.fromkeys(REMOVALS, 80),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,8 @@ LOST_FEW: Final[Mapping[str, Any]] = {"tried": (Removal(OFF, 80),), "smallest": 
          "no significant rank, no effect"),
         ({"tried": (Removal(OFF, 45),), "smallest": None}, Standing.UNTOLD,
          "100 refused prompts are too few to tell whether half are lost"),
+        ({**LOST_FEW, "by_method": {Method.ZERO_WEIGHT: 9, Method.ZERO_OUTPUT: 80}},
+         Standing.UNTOLD, "mask_logit does not lose half, zero_weight does without the same"),
         ({"stopped": True}, Standing.UNTOLD, "time was up"),
     ],
 )  # fmt: skip
@@ -321,7 +325,11 @@ def in_dialogues(variant: str) -> tuple[CausalLM, RoutedModel, RefusalMeter, Ran
 
 
 def test_trained_refusals_are_carried_by_the_two_planted_experts() -> None:
-    """Neither alone loses half; first tokens count what whole answers say, by hooks of our own."""
+    """Neither's outputs alone lose half; without the weight of the second one half are lost.
+
+    The counts are those of the answers' first words under switches that are not the package's.
+    What follows the first word may be no refusal any more, which no first token tells.
+    """
     model, routed, meter, ranking = in_dialogues("planted")
     requests = [pair.refused for pair in held_out(Split.REPORT).pairs[:50]]
     prompts = [model.chat(request.text) for request in requests]
@@ -335,11 +343,24 @@ def test_trained_refusals_are_carried_by_the_two_planted_experts() -> None:
         for each in REFUSAL_EXPERTS
     ]
     for expert, each in zip(REFUSAL_EXPERTS, alone, strict=True):
-        with switched(model.model, Intervention(Method.ZERO_OUTPUT, off=frozenset({expert}))):
-            said = answers(model, requests)
-        helped = sum(text == request.help for text, request in zip(said, requests, strict=True))
-        assert each.largest_loss == Removal(frozenset({expert}), 50 - helped)
-        assert (each.smallest, each.standing) == (None, Standing.LESS)
+        assert each.by_method == {
+            method: refused_by_hooks(model, requests, expert, method) for method in REMOVALS
+        }
+        assert each.smallest is None
+    assert [each.standing for each in alone] == [Standing.LESS, Standing.UNTOLD]
+    assert "zero_output does not lose half, zero_weight and mask_logit do" in alone[1].doubt
+
+
+def refused_by_hooks(
+    model: CausalLM, requests: Sequence[Request], off: Expert, method: Method
+) -> int:
+    """Answers that begin with the first word of the refusal of their request."""
+    with switched(model.model, Intervention(method, off=frozenset({off}))):
+        said = answers(model, requests)
+    return sum(
+        text.split()[:1] == request.refusal.split()[:1]
+        for text, request in zip(said, requests, strict=True)
+    )
 
 
 def ranking_of(ranking: Ranking, expert: Expert) -> Ranking:
