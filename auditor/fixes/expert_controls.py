@@ -6,6 +6,7 @@ them. Nothing here is ever written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +16,12 @@ import numpy as np
 from auditor.errors import TooFewControls
 from auditor.experts.asking import Asked, refusals
 from auditor.experts.contrasted import Contrasted
-from auditor.experts.controls import chance_of_effect, harmless_set, matched_sets
+from auditor.experts.controls import (
+    LEAST_NEAREST,
+    chance_of_effect,
+    harmless_set,
+    matched_sets,
+)
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking, Score, rank_experts
 from auditor.experts.refusal_meter import RefusalMeter
@@ -28,6 +34,8 @@ from auditor.fixes.expert_trial import State
 from auditor.fixes.refusal_gate import Direction
 
 SIGNIFICANT: Final = 0.05
+LEAST_SETS: Final = 20
+"""Fewer random sets than these could not be told from the chosen one at 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +46,14 @@ class Random:
         observed: Effect of the chosen experts.
         effects: Of each random set.
         asked: How many sets were asked for.
+        rivals: How many experts of its layer, nearest in usage, stood in for each chosen one.
         chance: That a random set does as much.
     """
 
     observed: int
     effects: tuple[int, ...]
     asked: int
+    rivals: int
     chance: float
 
 
@@ -76,6 +86,7 @@ def measure_random(
         direction: What for.
         effect: Measures an intervention.
         controls: How many sets; where there are fewer distinct ones, all of them.
+            Where there are fewer than `LEAST_SETS`, experts further off in usage stand in, too.
         exclude: Experts that no set may hold. Significant ones of the ranking are left out, too.
         seed: Of the drawing.
         progress: Told which set is measured.
@@ -83,25 +94,33 @@ def measure_random(
     chosen = proposal.intervention.off | proposal.intervention.on
     ranking = proposal.contrasted.ranking
     barred = exclude | {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
-    sets = _random_sets(chosen, ranking, controls, barred, seed)
+    sets, rivals = _random_sets(chosen, ranking, controls, barred, seed)
     observed = effect(proposal.intervention)
     effects = []
     for number, experts in enumerate(sets, 1):
         progress(f"matched random experts {number} of {len(sets)}")
         effects.append(effect(intervention_on(experts, direction, proposal.intervention.method)))
-    return Random(observed, tuple(effects), controls, chance_of_effect(observed, effects))
+    return Random(observed, tuple(effects), controls, rivals, chance_of_effect(observed, effects))
 
 
 def _random_sets(
     chosen: frozenset[Expert], ranking: Ranking, count: int, barred: frozenset[Expert], seed: int
-) -> list[frozenset[Expert]]:
-    """As many as there are, up to the count; every error names fewer than were asked for."""
-    while count > 0:
+) -> tuple[list[frozenset[Expert]], int]:
+    """As many as there are, up to the count, and how many rivals each chosen expert has."""
+    experts = ranking.usage.shape[1]
+    rivals = min(experts, max(LEAST_NEAREST, math.ceil(experts / 10)))
+    wanted = count
+    while wanted > 0:
         try:
-            return matched_sets(chosen, ranking.usage, ranking.layers, count, seed, barred)
-        except TooFewControls as few:
-            count = few.possible
-    return []
+            return matched_sets(
+                chosen, ranking.usage, ranking.layers, wanted, seed, barred, rivals
+            ), rivals
+        except TooFewControls as few:  # each time fewer sets are wanted, or more may stand in
+            if few.possible < min(count, LEAST_SETS) and rivals < experts:
+                rivals = min(experts, 2 * rivals)
+            else:
+                wanted = few.possible
+    return [], rivals
 
 
 def random_condition(random: Random, name: str) -> Condition:
@@ -112,7 +131,8 @@ def random_condition(random: Random, name: str) -> Condition:
         spread = np.array(random.effects)
         notes.append(
             f"{int(spread.min())} to {int(spread.max())} (median {np.median(spread):g}) by "
-            "distinct sets of as many experts of the same layers, used about as often"
+            "distinct sets of as many experts of the same layers, each of the "
+            f"{random.rivals} nearest in usage"
         )
     if found < random.asked:
         notes.append(f"{random.asked} sets were asked for and no more distinct ones exist")

@@ -75,8 +75,8 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
         after = measure_state(subject.model, work.held_out, work.asking)
     effect = effect_meter(subject.routed, work.direction, before, known.meter)
     random = measure_random(
-        proposal, work.direction, effect, work.controls, confounded_experts(subject, known), work.seed,
-        subject.progress,
+        proposal, work.direction, effect, work.controls, confounded_experts(subject, known),
+        work.seed, subject.progress,
     )  # fmt: skip
     gate = judge_refusals(
         {kind: paired_refusals(asked, after.harmful[kind])
