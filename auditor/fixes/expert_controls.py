@@ -38,7 +38,7 @@ LEAST_SETS: Final = 20
 """Fewer random sets than these could not be told from the chosen one at 5 %."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Random:
     """Matched random experts beside the chosen ones, by first tokens.
 
