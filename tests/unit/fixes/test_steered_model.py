@@ -21,6 +21,7 @@ from auditor.experts.steering import steered
 from auditor.fixes.steered_model import TOLERANCE, require_writable, write_steered
 from auditor.language.causal_lm import CausalLM
 from auditor.language.language_model import open_language_model
+from auditor.language.opening import quiet_transformers
 from auditor.models.onnx_folder import GRAPH
 from tests.models.moe_families import small_moe
 from tests.models.planted_moe import Family, PlantedMoe, write_planted_moe
@@ -43,7 +44,13 @@ class Planted(NamedTuple):
 
 
 def planted(folder: Path, family: Family = Family.QWEN3_MOE) -> Planted:
+    """With logits of hundreds instead of thousands: an export is held to 1e-4 of them."""
     moe = write_planted_moe(folder, family)
+    model = CausalLM.open(folder)
+    with torch.no_grad():
+        model.model.lm_head.weight.clamp_(min=-400.0)
+    with quiet_transformers():
+        model.model.save_pretrained(folder)
     model = CausalLM.open(folder)
     return Planted(moe, model, find_routers(model.model))
 
@@ -141,7 +148,8 @@ def test_logits_that_are_none_are_not_taken_for_alike(tmp_path: Path) -> None:
     spoiled = CausalLM.open(found.moe.folder)
     with torch.no_grad():
         spoiled.model.model.norm.weight.fill_(torch.nan)
-    spoiled.model.save_pretrained(tmp_path / "moe")
+    with quiet_transformers():
+        spoiled.model.save_pretrained(tmp_path / "moe")
     model = CausalLM.open(tmp_path / "moe")
     with torch.no_grad():
         model.model.model.norm.weight.fill_(1.0)
