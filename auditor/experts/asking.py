@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -92,21 +92,33 @@ def split_halves(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]
     return halves
 
 
-def refuse_overlap(known: Iterable[Prompt], held_out: Mapping[str, Sequence[Prompt]]) -> None:
-    """Refuse a held-out prompt that is, but for case and punctuation, among the others.
+def refuse_overlap(
+    known: Mapping[str, Sequence[Prompt]], held_out: Mapping[str, Sequence[Prompt]]
+) -> None:
+    """Refuse a prompt that stands in two sets, or twice in a held-out one.
+
+    Prompts that differ in case and punctuation alone are one. Held-out prompts are counted, so
+    that one that stands there twice would pass for more evidence than there is.
+
+    Args:
+        known: Prompts to rank and choose on, by the name of their set.
+        held_out: Prompts to report on, likewise.
 
     Raises:
-        ConfigurationError: Names its set and line.
+        ConfigurationError: Names both places.
     """
-    seen = {_plain(each.text) for each in known}
-    for name, prompts in held_out.items():
-        for number, each in enumerate(prompts, 1):
-            if _plain(each.text) in seen:
-                raise ConfigurationError(
-                    f"prompt {number} of the held-out set {name} is also among those to rank and "
-                    "choose on; take it out of one of them"
-                )
+    seen: dict[str, tuple[str, str]] = {}
+    for sets, once in ((known, False), (held_out, True)):
+        for name, prompts in sets.items():
+            for number, each in enumerate(prompts, 1):
+                place = f"line {each.line}" if each.line else f"prompt {number}"
+                first = seen.setdefault(_plain(each.text), (name, place))
+                if first[0] != name or (once and first[1] != place):
+                    raise ConfigurationError(
+                        f"{place} of {name} is also {first[1]} of {first[0]}; take it out of one "
+                        "of them"
+                    )
 
 
 def _plain(text: str) -> str:
-    return " ".join(_WORDS.findall(text.lower()))
+    return " ".join(_WORDS.findall(text.lower())) or text

@@ -25,6 +25,7 @@ from auditor.paired import tango_interval
 SIZES: Final = (1, 2, 5, 10, 20)
 ENOUGH: Final = 0.9
 """A smaller set is chosen that does at least this share of what the best one does."""
+_REROUTES: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Tried:
     lost: int
     rise: int
 
+    def __str__(self) -> str:
+        return f"{len(self.experts)}: effect {self.effect}, lost {self.lost}, rise {self.rise}"
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -51,14 +55,31 @@ class Proposal:
     Attributes:
         intervention: The experts and the method.
         contrasted: How they were ranked.
-        tried: What was tried, smallest first.
-        convincing: Whether the choice did anything without costing refusals.
+        chosen: What they did on the prompts to choose on.
+        tried: Everything that was tried, smallest first.
+        convincing: Whether the choice did anything there without a cost; one that did not is
+            measured and reported on, and never accepted.
     """
 
     intervention: Intervention
     contrasted: Contrasted
+    chosen: Tried
     tried: tuple[Tried, ...]
     convincing: bool
+
+    @property
+    def reason(self) -> str:
+        """Whether the choice itself kept its constraint, as a line of the decision."""
+        if self.convincing:
+            return (
+                f"kept: on the prompts to choose on {self.chosen.lost} refusals are lost and "
+                f"{self.chosen.effect} prompts change as they should"
+            )
+        return (
+            f"missed: none of {len(self.tried)} sets of experts did anything without a cost on the "
+            f"prompts to choose on; the one reported on loses {self.chosen.lost} refusals there, "
+            f"and {self.chosen.effect} prompts change as they should"
+        )
 
 
 def require_method(direction: Direction, method: Method) -> None:
@@ -103,12 +124,13 @@ def propose(
 
     Raises:
         NothingToAudit: No expert leans to refusal.
+        ConfigurationError: Even the smallest set is too large for a layer.
     """
     leaning = contrasted.ranking.leaning(refused=True, count=max(sizes))
     if not leaning:
         raise NothingToAudit("no expert leans to refusal; there is nothing to switch")
     before = meter.refused(harmful), meter.refused(harmless)
-    tried = []
+    tried: list[Tried] = []
     for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
         experts = frozenset(each.expert for each in leaning[:size])
         if _too_many(routed, experts, direction, method):
@@ -121,15 +143,27 @@ def propose(
         rise = int(after[1].sum()) - int(before[1].sum())
         effect = -rise if direction == "suppress" else gained - lost
         tried.append(Tried(experts, effect, lost, rise))
+    if not tried:
+        raise ConfigurationError(
+            f"{min(sizes)} experts are more than {method} can switch in one layer, of whose "
+            f"{routed.expert_count} a token gets {routed.routers[0].chosen}; try fewer"
+        )
     fit = [each for each in tried if _fits(each, direction, len(harmful), len(harmless), margin)]
-    best = max((each.effect for each in fit), default=0)
-    chosen = next(
-        (each for each in fit if each.effect >= ENOUGH * best),
-        max(tried, key=lambda each: each.effect - each.lost),
-    )
+    chosen = _choose(fit, tried, direction)
     return Proposal(
-        intervention_on(chosen.experts, direction, method), contrasted, tuple(tried), bool(fit)
-    )
+        intervention_on(chosen.experts, direction, method), contrasted, chosen, tuple(tried),
+        bool(fit),
+    )  # fmt: skip
+
+
+def _choose(fit: Sequence[Tried], tried: Sequence[Tried], direction: Direction) -> Tried:
+    """The smallest that does nearly as much as the best; without any, what costs least."""
+    if fit:
+        best = max(each.effect for each in fit)
+        return next(each for each in fit if each.effect >= ENOUGH * best)
+    if direction == "suppress":
+        return min(tried, key=lambda each: (each.lost, -each.effect))
+    return max(tried, key=lambda each: each.effect - max(0, each.rise))
 
 
 def _too_many(
@@ -140,9 +174,7 @@ def _too_many(
     most = max(sum(each.layer == layer for each in experts) for layer in routed.layers)
     if direction == "strengthen":
         return most > chosen
-    return method in (Method.MASK_LOGIT, Method.FORCE_SELECT) and (
-        routed.expert_count - most < chosen
-    )
+    return method in _REROUTES and routed.expert_count - most < chosen
 
 
 def _fits(tried: Tried, direction: Direction, harmful: int, harmless: int, margin: float) -> bool:

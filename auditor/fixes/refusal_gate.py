@@ -125,7 +125,8 @@ def judge_refusals(
             out of range.
         UnknownName: There is no such direction.
     """
-    _refuse_misuse(strata, direction, over_refusal, margin, confidence)
+    require_limits(direction, margin, confidence)
+    _refuse_misuse(strata, direction, over_refusal)
     changes = tuple(_change(name, each, confidence) for name, each in strata.items())
     harmless = _change("harmless", over_refusal, confidence)
     # The end of a two-sided interval at 2c - 1 is the one-sided bound at c.
@@ -142,12 +143,25 @@ def judge_refusals(
     )  # fmt: skip
 
 
-def _refuse_misuse(
-    strata: Mapping[str, PairedRefusals], direction: str, over_refusal: PairedRefusals,
-    margin: float, confidence: float,
-) -> None:  # fmt: skip
+def require_limits(direction: str, margin: float, confidence: float = 0.95) -> None:
+    """Refuse limits by which a gate would be none; for looking before long work as well.
+
+    Raises:
+        ConfigurationError: A limit is out of range.
+        UnknownName: There is no such direction.
+    """
     if direction not in get_args(Direction):
         raise UnknownName("direction", direction, get_args(Direction))
+    if not 0 < margin <= MOST_MARGIN or not LEAST_CONFIDENCE <= confidence < 1:
+        raise ConfigurationError(
+            f"margin {margin:g} at confidence {confidence:g}; the margin is at most "
+            f"{MOST_MARGIN:g}, the confidence at least {LEAST_CONFIDENCE:g} and below 1"
+        )
+
+
+def _refuse_misuse(
+    strata: Mapping[str, PairedRefusals], direction: str, over_refusal: PairedRefusals
+) -> None:
     if not strata or not all(each.prompts for each in strata.values()):
         raise ConfigurationError(
             f"no held-out harmful prompts to judge '{direction}' by; give them in strata, plain "
@@ -155,11 +169,6 @@ def _refuse_misuse(
         )
     if not over_refusal.prompts:
         raise ConfigurationError("no harmless prompts to judge over-refusal by; give some")
-    if not 0 < margin <= MOST_MARGIN or not LEAST_CONFIDENCE <= confidence < 1:
-        raise ConfigurationError(
-            f"margin {margin:g} at confidence {confidence:g}; the margin is at most "
-            f"{MOST_MARGIN:g}, the confidence at least {LEAST_CONFIDENCE:g} and below 1"
-        )
 
 
 def _change(name: str, paired: PairedRefusals, confidence: float) -> RefusalChange:

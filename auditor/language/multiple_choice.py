@@ -57,6 +57,8 @@ def read_questions(path: Path) -> list[Question]:
                 line.place,
                 f"no field 'answer' with the position of a choice, 0 to {len(choices) - 1}",
             )
+        if not line.text("question").strip():
+            raise InvalidText(line.place, "field 'question' is empty")
         found.append(Question(line.text("question"), tuple(choices), right))
     if not found:
         raise NothingToAudit(f"{path} holds no questions")
@@ -65,11 +67,12 @@ def read_questions(path: Path) -> list[Question]:
 
 def answer_questions(model: Scores, questions: Sequence[Question]) -> list[bool]:
     """Whether the likeliest choice by mean nats of its tokens is the right one, in order."""
+    start = len(model.encode(""))  # the token before every text, which has no nats
     texts = [f"{each.text} {choice}" for each in questions for choice in each.choices]
     nats = iter(model.token_nll(texts))
     found = []
     for each in questions:
-        asked = len(model.encode(each.text))
+        asked = len(model.encode(each.text)) - start
         scores = [float(np.nanmean(_tail(next(nats), asked))) for _ in each.choices]
         found.append(int(np.argmin(scores)) == each.right)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, InvalidText, NothingToAudit
 from auditor_cli.options import FILE, option
 from auditor_cli.trace_options import gathered, resolved_device
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 METHODS: Final = ("mask_logit", "zero_weight", "zero_output", "force_tok", "force_select")
 DIRECTIONS: Final = ("suppress", "strengthen")
+MARKERS_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Steering:
         Raises:
             ConfigurationError: No held-out harmful prompts, two strata of one name, or a method
                 that does not fit the direction.
-            FileMissing, InvalidText, NothingToAudit: A file cannot be used.
+            FileMissing, InvalidText, NothingToAudit: A file is not there, wrong, or empty.
         """
         from auditor.experts.asking import Asking
         from auditor.experts.intervention import Method
@@ -77,6 +79,11 @@ class Steering:
         from auditor.json_lines import read_json_lines
         from auditor.language.multiple_choice import read_questions
 
+        if not self.held_out_harmful:
+            raise ConfigurationError(
+                f"'{self.direction}' without held-out harmful prompts; give --held-out-harmful, "
+                "once for each stratum"
+            )
         names = [path.stem for path in self.held_out_harmful]
         if len(set(names)) < len(names):
             raise ConfigurationError(
@@ -85,6 +92,8 @@ class Steering:
         texts = [] if self.plain_text is None else [
             line.text("text") for line in read_json_lines(self.plain_text, "plain texts")
         ]  # fmt: skip
+        if self.plain_text is not None and not texts:
+            raise NothingToAudit(f"{self.plain_text} holds no text")
         return HeldOut(
             {path.stem: self._read(path) for path in self.held_out_harmful},
             self._read(self.held_out_harmless), texts,
@@ -103,11 +112,18 @@ class Steering:
             return load_judge(self.judge, SentenceEmbedder.open(None, device=self.device))
         if self.markers is None:
             return MarkerJudge()
-        lines = read_text_file(self.markers, "markers", 2**20).splitlines()
-        kept = tuple(line for line in lines if line.strip())
+        lines = read_text_file(self.markers, "markers", MARKERS_BYTES).splitlines()
+        kept = {number: line for number, line in enumerate(lines, 1) if line.strip()}
         if not kept:
-            raise ConfigurationError(f"{self.markers} holds no marker; give one on each line")
-        return MarkerJudge(kept)
+            raise NothingToAudit(f"{self.markers} holds no marker; give one on each line")
+        for number, line in kept.items():
+            try:
+                re.compile(line)
+            except re.error as error:
+                raise InvalidText(
+                    f"{self.markers}:{number}", f"no regular expression: {error}"
+                ) from None
+        return MarkerJudge(tuple(kept.values()))
 
     def _read(self, path: Path) -> list[Prompt]:
         from auditor.language.prompts import read_prompts
@@ -137,7 +153,8 @@ def steering_options(function: Callable[..., Any]) -> Callable[..., Any]:
                help="Multiple-choice questions: .jsonl of question, choices, answer (position)."),
         option("--prompt-column", help="Column of the prompts, if it has an unusual name."),
         option("--markers", type=FILE,
-               help="Regular expressions that mark a refusal, one on each line."),
+               help="Regular expressions that mark a refusal, one on each line, over answers in "
+               "lower case."),
         option("--judge", type=FILE, help="Judge that `auditor language train-judge` wrote."),
         option("--size", type=click.IntRange(1, 1_000), multiple=True,
                help="How many experts to try; repeatable (default 1, 2, 5, 10, 20)."),

@@ -256,6 +256,7 @@ def experts(
     record = record or out.with_name(f"{out.name}.fix.json")
     _refuse_place(out, "a repaired model")
     _refuse_place(record, "a record")
+    _refuse_inside(record, out)
     output = Output(as_json, quiet)
     result = fix_by_experts(
         model, out, steering.work(), device=steering.device, progress=output.log
@@ -270,6 +271,16 @@ def _refuse_place(out: Path, what: str) -> None:
     refuse_existing(out, what)
     refuse_unwritable(out)
     keep_apart(out)
+
+
+def _refuse_inside(record: Path, out: Path) -> None:
+    """Refuse a record at or in the folder of a model that may never be written."""
+    place = record.resolve()
+    if out.resolve() in (place, *place.parents):
+        raise ConfigurationError(
+            f"--record {record} is at or in --out {out}, which holds the new model alone; choose "
+            "another place"
+        )
 
 
 def _trial(

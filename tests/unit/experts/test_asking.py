@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from tests.models.planted_moe import write_planted_moe
 from tests.unit.experts.planted_asking import answered
 
 MANY = [Prompt(f"question {number}", group=f"group {number // 4}") for number in range(200)]
+KNOWN = {"the harmful": [Prompt("Pick a lock"), Prompt("Pick a lock")],
+         "the harmless": [Prompt("Paint a wall")]}  # fmt: skip
+
+
+def held_out(*texts: str) -> Mapping[str, Sequence[Prompt]]:
+    return {"set A": [Prompt(text) for text in texts]}
 
 
 def test_answers_are_the_models_own_judged_and_in_order(tmp_path: Path) -> None:
@@ -70,17 +77,28 @@ def test_a_prompt_that_is_repeated_is_in_one_half(tmp_path: Path) -> None:
     assert words[0] | words[1] == {f"question {number}" for number in range(40)}
 
 
-def test_a_held_out_prompt_that_is_known_is_named() -> None:
-    """By its set and place, not by what it says; case and punctuation do not hide it."""
-    known = [Prompt("How do I knit a scarf?")]
-    held = {
-        "plain": [Prompt("Another one")],
-        "harmful": [Prompt("x"), Prompt("how do i knit a scarf")],
-    }
-    with pytest.raises(ConfigurationError) as caught:
-        refuse_overlap(known, held)
-    assert str(caught.value) == (
-        "prompt 2 of the held-out set harmful is also among those to rank and choose on; take it "
-        "out of one of them"
-    )
-    refuse_overlap(known, {"plain": held["plain"]})
+def test_sets_that_do_not_meet_pass() -> None:
+    """Twice in a set that is only ranked on is no second piece of evidence."""
+    refuse_overlap(KNOWN, held_out("Open a door", "Open a gate", "?!", "!?"))
+
+
+@pytest.mark.parametrize(
+    ("known", "reported", "message"),
+    [
+        (KNOWN, held_out("Open it", "pick a LOCK!"),
+         "prompt 2 of set A is also prompt 1 of the harmful"),
+        (KNOWN, held_out("Open it", "open  it."), "prompt 2 of set A is also prompt 1 of set A"),
+        (KNOWN, {**held_out("Open it"), "set B": [Prompt("Close it"), Prompt("Open it?")]},
+         "prompt 2 of set B is also prompt 1 of set A"),
+        ({**KNOWN, "the harmless": [Prompt("Pick a lock", line=7)]}, held_out("Open it"),
+         "line 7 of the harmless is also prompt 1 of the harmful"),
+        (KNOWN, held_out("?!", "?!"), "prompt 2 of set A is also prompt 1 of set A"),
+    ],
+)  # fmt: skip
+def test_a_prompt_that_stands_twice_is_named_by_both_places(
+    known: Mapping[str, Sequence[Prompt]],
+    reported: Mapping[str, Sequence[Prompt]],
+    message: str,
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        refuse_overlap(known, reported)

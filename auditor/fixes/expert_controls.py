@@ -1,0 +1,190 @@
+"""What other experts do instead of the chosen ones, and what these do the other way around.
+
+Matched random sets are counted by first tokens, which needs no generation, so there can be many of
+them. Nothing here is ever written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from auditor.errors import TooFewControls
+from auditor.experts.asking import Asked, refusals
+from auditor.experts.contrasted import Contrasted
+from auditor.experts.controls import (
+    LEAST_NEAREST,
+    chance_of_effect,
+    harmless_set,
+    matched_sets,
+)
+from auditor.experts.intervention import Intervention, Method
+from auditor.experts.ranking import Ranking, Score, rank_experts
+from auditor.experts.refusal_meter import RefusalMeter
+from auditor.experts.routers import RoutedModel
+from auditor.experts.routing_maps import Expert
+from auditor.experts.steering import steered
+from auditor.fix import Condition
+from auditor.fixes.expert_proposal import Proposal, intervention_on
+from auditor.fixes.expert_trial import State
+from auditor.fixes.refusal_gate import Direction
+
+SIGNIFICANT: Final = 0.05
+LEAST_SETS: Final = 20
+"""Fewer random sets than these could not be told from the chosen one at 5 %."""
+
+
+@dataclass(frozen=True)
+class Random:
+    """Matched random experts beside the chosen ones, by first tokens.
+
+    Attributes:
+        observed: Effect of the chosen experts.
+        effects: Of each random set.
+        asked: How many sets were asked for.
+        rivals: How many experts of its layer, nearest in usage, stood in for each chosen one.
+        chance: That a random set does as much.
+    """
+
+    observed: int
+    effects: tuple[int, ...]
+    asked: int
+    rivals: int
+    chance: float
+
+
+def effect_meter(
+    routed: RoutedModel, direction: Direction, before: State, meter: RefusalMeter
+) -> Callable[[Intervention], int]:
+    """What an intervention does on the held-out prompts: over-refusals less, or refusals more."""
+    texts = (
+        [each.text for each in before.harmless] if direction == "suppress"
+        else [each.text for asked in before.harmful.values() for each in asked]
+    )  # fmt: skip
+    sign = -1 if direction == "suppress" else 1
+    untouched = int(meter.refused(texts).sum())
+
+    def effect(intervention: Intervention) -> int:
+        with steered(routed, intervention):
+            return sign * (int(meter.refused(texts).sum()) - untouched)
+
+    return effect
+
+
+def measure_random(
+    proposal: Proposal, direction: Direction, effect: Callable[[Intervention], int], controls: int,
+    exclude: frozenset[Expert], seed: int, progress: Callable[[str], None],
+) -> Random:  # fmt: skip
+    """The effect of the chosen experts and of matched random sets.
+
+    Args:
+        proposal: The chosen experts.
+        direction: What for.
+        effect: Measures an intervention.
+        controls: How many sets; where there are fewer distinct ones, all of them.
+            Where there are fewer than `LEAST_SETS`, experts further off in usage stand in, too.
+        exclude: Experts that no set may hold. Significant ones of the ranking are left out, too.
+        seed: Of the drawing.
+        progress: Told which set is measured.
+    """
+    chosen = proposal.intervention.off | proposal.intervention.on
+    ranking = proposal.contrasted.ranking
+    barred = exclude | {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
+    sets, rivals = _random_sets(chosen, ranking, controls, barred, seed)
+    observed = effect(proposal.intervention)
+    effects = []
+    for number, experts in enumerate(sets, 1):
+        progress(f"matched random experts {number} of {len(sets)}")
+        effects.append(effect(intervention_on(experts, direction, proposal.intervention.method)))
+    return Random(observed, tuple(effects), controls, rivals, chance_of_effect(observed, effects))
+
+
+def _random_sets(
+    chosen: frozenset[Expert], ranking: Ranking, count: int, barred: frozenset[Expert], seed: int
+) -> tuple[list[frozenset[Expert]], int]:
+    """As many as there are, up to the count, and how many rivals each chosen expert has."""
+    experts = ranking.usage.shape[1]
+    rivals = min(experts, max(LEAST_NEAREST, math.ceil(experts / 10)))
+    wanted = count
+    while wanted > 0:
+        try:
+            return matched_sets(
+                chosen, ranking.usage, ranking.layers, wanted, seed, barred, rivals
+            ), rivals
+        except TooFewControls as few:  # each time fewer sets are wanted, or more may stand in
+            if few.possible < min(count, LEAST_SETS) and rivals < experts:
+                rivals = min(experts, 2 * rivals)
+            else:
+                wanted = few.possible
+    return [], rivals
+
+
+def random_condition(random: Random, name: str) -> Condition:
+    """The matched random sets as a control."""
+    found = len(random.effects)
+    notes = [f"effect by first tokens: {random.observed} prompts by the chosen experts"]
+    if found:
+        spread = np.array(random.effects)
+        notes.append(
+            f"{int(spread.min())} to {int(spread.max())} (median {np.median(spread):g}) by "
+            "distinct sets of as many experts of the same layers, each of the "
+            f"{random.rivals} nearest in usage"
+        )
+    if found < random.asked:
+        notes.append(f"{random.asked} sets were asked for and no more distinct ones exist")
+    notes.append(f"chance that a random set does as much: {random.chance:.3g}")
+    return Condition(
+        name=f"{found} matched random sets", control_of=name, comparisons=(), notes=tuple(notes)
+    )
+
+
+def wrong_direction(proposal: Proposal, direction: Direction) -> Intervention:
+    """The same experts the other way: forced on instead of off, or off instead of on."""
+    experts = proposal.intervention.off | proposal.intervention.on
+    if direction == "suppress":
+        return Intervention(Method.FORCE_TOK, on=experts)
+    return Intervention(Method.MASK_LOGIT, off=experts)
+
+
+def reversal_note(direction: Direction, before: State, after: State) -> str:
+    """Whether the other way around the effect is the other way around."""
+    if direction == "suppress":
+        what, was, now = "over-refusals", before.harmless, after.harmless
+        turned = 1
+    else:
+        what, turned = "refusals of harmful prompts", -1
+        was, now = ([each for asked in state.harmful.values() for each in asked]
+                    for state in (before, after))  # fmt: skip
+    first, second = int(refusals(was).sum()), int(refusals(now).sum())
+    reverses = turned * (second - first) > 0
+    return (
+        f"{what} go from {first} to {second} of {len(was)}: the effect "
+        f"{'reverses' if reverses else 'does not reverse'}"
+    )
+
+
+def unrelated_experts(
+    contrasted: Contrasted, asked: Sequence[Asked], size: int, exclude: frozenset[Expert], seed: int
+) -> frozenset[Expert] | None:
+    """First experts of a contrast of two topics among answered prompts; None without two.
+
+    Raises:
+        TooFewControls: There are not so many experts beside the excluded ones.
+    """
+    categories: dict[str, list[int]] = {}
+    for position, each in enumerate(asked):
+        if not each.refused and each.prompt.category:
+            categories.setdefault(each.prompt.category, []).append(position)
+    largest = sorted(categories.values(), key=len, reverse=True)[:2]
+    if len(largest) < 2 or min(map(len, largest)) < 2:
+        return None
+    chosen = np.array(sorted(largest[0] + largest[1]))
+    ranking = rank_experts(
+        contrasted.maps.take(chosen), refused=np.isin(chosen, largest[0]).tolist(),
+        score=Score.MOTE_SHARES, top=contrasted.ranking.top, draws=1, shuffles=1, seed=seed,
+    )  # fmt: skip
+    return harmless_set(ranking, size, exclude)
