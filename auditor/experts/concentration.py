@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from auditor.errors import (
     ConfigurationError,
     NothingToAudit,
-    TooFewControls,
     UnsupportedModel,
 )
-from auditor.experts.controls import chance_of_effect, matched_anywhere, matched_sets
+from auditor.experts.controls import chance_of_effect, random_sets
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking
 from auditor.experts.refusal_meter import RefusalMeter
@@ -33,11 +32,8 @@ HALF: Final = 0.5
 SIZES: Final = (1, 2, 3, 5, 8, 13, 20, 32, 50)
 REMOVALS: Final = (Method.ZERO_OUTPUT, Method.ZERO_WEIGHT, Method.MASK_LOGIT)
 SIGNIFICANT: Final = 0.05
-LEAST_SETS: Final = 19
-"""With fewer random sets no chance of 5 % can be reached."""
 
 _Without = Callable[[frozenset[Expert], Method], int]
-_Draw = Callable[[int], list[frozenset[Expert]]]
 
 
 class Standing(StrEnum):
@@ -241,7 +237,9 @@ def measure_concentration(
 
     tried, smallest = _search(leaning, sizes, len(refused), lambda of: without(of), time_is_up)
     chosen = smallest or _nearest(tried)
-    found = _random_sets(chosen.experts, ranking, controls, seed)
+    # Experts at the top whose rank is significant are no controls.
+    barred = {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
+    found = random_sets(chosen.experts, ranking.usage, ranking.layers, controls, seed, barred)
     left = [
         count for experts in found.sets
         if not time_is_up() and (count := _if_applicable(without, experts, method)) is not None
@@ -302,39 +300,3 @@ def _halved(left: int, prompts: int) -> bool:
 def _nearest(tried: Sequence[Removal]) -> Removal:
     """The removal that leaves fewest; of equals the largest, of which most is then known."""
     return min(tried, key=lambda each: (each.refused, -len(each.experts)))
-
-
-class _RandomSets(NamedTuple):
-    """Sets, how many there are if fewer than asked for, and whether they are of any layers."""
-
-    sets: list[frozenset[Expert]]
-    possible: int | None
-    anywhere: bool
-
-
-def _random_sets(
-    chosen: frozenset[Expert], ranking: Ranking, controls: int, seed: int
-) -> _RandomSets:
-    """Matched random sets without the experts at the top whose rank is significant.
-
-    They are of the same layers, or of any where these have too few to tell chance apart.
-    """
-    exclude = {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
-    usage, layers = ranking.usage, ranking.layers
-    own = _as_many(
-        lambda count: matched_sets(chosen, usage, layers, count, seed, exclude), controls
-    )
-    if len(own[0]) >= min(LEAST_SETS, controls):
-        return _RandomSets(*own, anywhere=False)
-    wider = _as_many(
-        lambda count: matched_anywhere(chosen, usage, layers, count, seed, exclude), controls
-    )
-    return _RandomSets(*wider, anywhere=True)
-
-
-def _as_many(draw: _Draw, count: int) -> tuple[list[frozenset[Expert]], int | None]:
-    """So many sets, or all there are and how many."""
-    try:
-        return draw(count), None
-    except TooFewControls as few:
-        return (draw(few.possible) if few.possible else []), few.possible

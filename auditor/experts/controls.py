@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from auditor.experts.routing_maps import Expert
 Float64 = NDArray[np.float64]
 LEAST_NEAREST: Final = 7
 """Rivals of each expert where a decile of its layer is fewer."""
+LEAST_SETS: Final = 20
+"""With fewer random sets a chance of 5 % is hardly reached, or not at all."""
 NEAREST_ANYWHERE: Final = 40
 """Rivals of each expert where they may be of any layer."""
 _ENUMERATED: Final = 20_000
@@ -102,6 +104,85 @@ def matched_anywhere(
         min(NEAREST_ANYWHERE, usage.size),
     )  # fmt: skip
     return [frozenset(map(whole, each)) for each in found]
+
+
+class RandomSets(NamedTuple):
+    """Matched random sets, and how closely they match.
+
+    Attributes:
+        sets: Distinct ones.
+        possible: How many there are, if fewer than asked for; else None.
+        rivals: How many experts, nearest in usage, could stand in for each chosen one.
+        anywhere: Whether they are of any layers, because the experts' own have too few.
+    """
+
+    sets: list[frozenset[Expert]]
+    possible: int | None
+    rivals: int
+    anywhere: bool
+
+    @property
+    def matched(self) -> str:
+        """How they match, for reports."""
+        layers = "any layers" if self.anywhere else "the same layers"
+        return (
+            f"distinct sets of as many experts of {layers}, each of the {self.rivals} nearest in "
+            "usage"
+        )
+
+
+def random_sets(
+    chosen: Collection[Expert], usage: Float64, layers: Sequence[int], count: int, seed: int = 0,
+    exclude: Collection[Expert] = (),
+) -> RandomSets:  # fmt: skip
+    """As many matched random sets as there are, up to a count.
+
+    Where near rivals give fewer than `LEAST_SETS`, which cannot tell chance apart, rivals further
+    off in usage stand in, and where a layer has too few of any, experts of other layers.
+
+    Args:
+        chosen: The experts to match.
+        usage: Share of tokens that reach each expert, [layers, experts].
+        layers: Numbers of the decoder layers: axis 0.
+        count: How many sets at most.
+        seed: Of the drawing.
+        exclude: Experts that no set may hold, besides the chosen ones.
+
+    Raises:
+        ConfigurationError: As `matched_sets`.
+    """
+
+    def near(rivals: int) -> RandomSets:
+        own = _as_many(
+            lambda few: matched_sets(chosen, usage, layers, few, seed, exclude, rivals), count
+        )
+        return RandomSets(*own, rivals, anywhere=False)
+
+    width, enough = usage.shape[1], min(LEAST_SETS, count)
+    found = near(min(width, max(LEAST_NEAREST, math.ceil(width / 10))))
+    while len(found.sets) < enough and found.rivals < width:
+        found = near(min(width, 2 * found.rivals))
+    if len(found.sets) >= enough:
+        return found
+    wider = _as_many(lambda few: matched_anywhere(chosen, usage, layers, few, seed, exclude), count)
+    if len(wider[0]) <= len(found.sets):
+        return found
+    return RandomSets(*wider, min(NEAREST_ANYWHERE, usage.size), anywhere=True)
+
+
+def _as_many(
+    draw: Callable[[int], list[frozenset[Expert]]], count: int
+) -> tuple[list[frozenset[Expert]], int | None]:
+    """So many sets, or all there are and how many."""
+    wanted = count
+    while wanted:
+        try:
+            found = draw(wanted)
+        except TooFewControls as few:  # among more draws fewer may be found: ask again
+            wanted = few.possible
+        else:
+            return found, None if wanted == count else wanted
+    return [], 0
 
 
 def harmless_set(

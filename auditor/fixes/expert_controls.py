@@ -6,24 +6,21 @@ them. Nothing here is ever written.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from auditor.errors import TooFewControls
 from auditor.experts.asking import Asked, refusals
 from auditor.experts.contrasted import Contrasted
 from auditor.experts.controls import (
-    LEAST_NEAREST,
     chance_of_effect,
     harmless_set,
-    matched_sets,
+    random_sets,
 )
 from auditor.experts.intervention import Intervention, Method
-from auditor.experts.ranking import Ranking, Score, rank_experts
+from auditor.experts.ranking import Score, rank_experts
 from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
@@ -34,8 +31,6 @@ from auditor.fixes.expert_trial import State
 from auditor.fixes.refusal_gate import Direction
 
 SIGNIFICANT: Final = 0.05
-LEAST_SETS: Final = 20
-"""Fewer random sets than these could not be told from the chosen one at 5 %."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +41,14 @@ class Random:
         observed: Effect of the chosen experts.
         effects: Of each random set.
         asked: How many sets were asked for.
-        rivals: How many experts of its layer, nearest in usage, stood in for each chosen one.
+        matched: How closely the sets match, for reports.
         chance: That a random set does as much.
     """
 
     observed: int
     effects: tuple[int, ...]
     asked: int
-    rivals: int
+    matched: str
     chance: float
 
 
@@ -86,7 +81,6 @@ def measure_random(
         direction: What for.
         effect: Measures an intervention.
         controls: How many sets; where there are fewer distinct ones, all of them.
-            Where there are fewer than `LEAST_SETS`, experts further off in usage stand in, too.
         exclude: Experts that no set may hold. Significant ones of the ranking are left out, too.
         seed: Of the drawing.
         progress: Told which set is measured.
@@ -94,33 +88,15 @@ def measure_random(
     chosen = proposal.intervention.off | proposal.intervention.on
     ranking = proposal.contrasted.ranking
     barred = exclude | {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
-    sets, rivals = _random_sets(chosen, ranking, controls, barred, seed)
+    found = random_sets(chosen, ranking.usage, ranking.layers, controls, seed, barred)
     observed = effect(proposal.intervention)
     effects = []
-    for number, experts in enumerate(sets, 1):
-        progress(f"matched random experts {number} of {len(sets)}")
+    for number, experts in enumerate(found.sets, 1):
+        progress(f"matched random experts {number} of {len(found.sets)}")
         effects.append(effect(intervention_on(experts, direction, proposal.intervention.method)))
-    return Random(observed, tuple(effects), controls, rivals, chance_of_effect(observed, effects))
-
-
-def _random_sets(
-    chosen: frozenset[Expert], ranking: Ranking, count: int, barred: frozenset[Expert], seed: int
-) -> tuple[list[frozenset[Expert]], int]:
-    """As many as there are, up to the count, and how many rivals each chosen expert has."""
-    experts = ranking.usage.shape[1]
-    rivals = min(experts, max(LEAST_NEAREST, math.ceil(experts / 10)))
-    wanted = count
-    while wanted > 0:
-        try:
-            return matched_sets(
-                chosen, ranking.usage, ranking.layers, wanted, seed, barred, rivals
-            ), rivals
-        except TooFewControls as few:  # each time fewer sets are wanted, or more may stand in
-            if few.possible < min(count, LEAST_SETS) and rivals < experts:
-                rivals = min(experts, 2 * rivals)
-            else:
-                wanted = few.possible
-    return [], rivals
+    return Random(
+        observed, tuple(effects), controls, found.matched, chance_of_effect(observed, effects)
+    )
 
 
 def random_condition(random: Random, name: str) -> Condition:
@@ -131,8 +107,7 @@ def random_condition(random: Random, name: str) -> Condition:
         spread = np.array(random.effects)
         notes.append(
             f"{int(spread.min())} to {int(spread.max())} (median {np.median(spread):g}) by "
-            "distinct sets of as many experts of the same layers, each of the "
-            f"{random.rivals} nearest in usage"
+            f"{random.matched}"
         )
     if found < random.asked:
         notes.append(f"{random.asked} sets were asked for and no more distinct ones exist")

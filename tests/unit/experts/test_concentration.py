@@ -12,7 +12,6 @@ import pytest
 
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.experts.concentration import (
-    LEAST_SETS,
     REMOVALS,
     Concentration,
     Removal,
@@ -21,6 +20,7 @@ from auditor.experts.concentration import (
 )
 from auditor.experts.contrast import contrast_labels
 from auditor.experts.contrasted import contrast_experts
+from auditor.experts.controls import LEAST_SETS
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking, Score
 from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter

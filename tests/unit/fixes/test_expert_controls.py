@@ -66,7 +66,10 @@ def test_random_sets_are_distinct_matched_and_hold_nobody_who_is_suspected() -> 
     barred = [Expert(0, 1), Expert(1, 2)]
     ranking = hand_ranking([*CHOSEN, barred[0]], 2, 16, significant=[*CHOSEN, barred[0]])
     found = measured(proposal(ranking), effects, exclude=barred[1:])
-    assert found == Random(9, (2,) * 30, 30, 7, 1 / 31)
+    assert found == Random(
+        9, (2,) * 30, 30, "distinct sets of as many experts of the same layers, each of the 7 "
+        "nearest in usage", 1 / 31,
+    )  # fmt: skip
     first, *sets = effects.asked
     assert first == Intervention(Method.ZERO_OUTPUT, off=frozenset(CHOSEN))
     assert len({each.off for each in sets}) == 30
@@ -87,11 +90,12 @@ def test_rivals_are_those_nearest_in_usage_unless_they_are_too_few() -> None:
     ranking = hand_ranking(CHOSEN[:1], 1, 64, usage=usage)
     one, both = Effects(0), Effects(0)
     found = measured(proposal(ranking, CHOSEN[:1]), one)
-    assert (len(found.effects), found.rivals) == (28, 28)
+    assert len(found.effects) == 28
+    assert "each of the 28 nearest" in found.matched
     [farthest] = max(one.asked[1:], key=lambda each: max(each.off)).off
     assert farthest == Expert(0, 28)
     pair = hand_ranking(CHOSEN, 2, 64)
-    assert measured(proposal(pair), both).rivals == 7
+    assert "each of the 7 nearest" in measured(proposal(pair), both).matched
 
 
 def test_a_layer_that_is_too_small_gives_what_it_has() -> None:
@@ -165,9 +169,11 @@ def topics(*categories: str) -> tuple[Contrasted, list[Asked]]:
 
 def test_unrelated_experts_tell_two_topics_of_answered_prompts_apart() -> None:
     contrasted, asked = topics("a", "b", "a", "c", "b", "a")
-    assert unrelated_experts(contrasted, asked, 2, frozenset(), 0) == {Expert(0, 4), Expert(0, 6)}
+    assert unrelated_experts(contrasted, asked, 2, frozenset(), 0) == frozenset(
+        {Expert(0, 4), Expert(0, 6)}
+    )
     barred = frozenset({Expert(0, 4)})
-    assert unrelated_experts(contrasted, asked, 1, barred, 0) == {Expert(0, 6)}
+    assert unrelated_experts(contrasted, asked, 1, barred, 0) == frozenset({Expert(0, 6)})
 
 
 @pytest.mark.parametrize("categories", [("a", "a", "a"), ("a", "a", "b"), ("", "", "a", "a")])
