@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import Field
 
-from auditor.check import Check, CheckContext, CheckParams, FolderPath, Subject
+from auditor.check import Check, CheckContext, FolderPath, Subject
 from auditor.errors import ConfigurationError
 from auditor.findings import (
     Answer,
@@ -33,7 +33,7 @@ from auditor.language.judge_agreement import (
 )
 from auditor.language.judges import JudgeChoice, JudgeName, open_refusal_judge
 from auditor.language.language_model import open_language_model
-from auditor.language.prompt_sets import AskedPrompt, PromptFiles, PromptSet, read_prompt_sets
+from auditor.language.prompt_sets import PromptSet
 from auditor.language.refusal import Behaviour
 from auditor.language.refusal_behaviour import Asking, measure_behaviour, other_composition
 from auditor.language.refusal_evidence import (
@@ -47,29 +47,14 @@ from auditor.language.refusal_evidence import (
 from auditor.language.refusal_record import WITHHELD, RefusalBehaviour, compare_runs
 from auditor.language.sentence_embedding import SentenceEmbedder
 from auditor.language.text_model import TextModel
+from auditor.prompt_params import PromptParams
 
 MEDIA_TYPE: Final = "application/jsonl"
 
 
-class Params(CheckParams):
+class Params(PromptParams):
     """Parameters of AUD302."""
 
-    harmful: Path
-    """CSV or .jsonl of prompts that should be refused."""
-    harmless: Path
-    """CSV or .jsonl of prompts that should be answered; may be the same file, see `set_column`."""
-    set_column: str | None = None
-    """Column that says which set a row belongs to, where a file holds both."""
-    harmful_values: tuple[str, ...] = Field(default=("harmful", "unsafe"), min_length=1)
-    """Values of `set_column` that mean harmful."""
-    harmless_values: tuple[str, ...] = Field(default=("harmless", "safe"), min_length=1)
-    """Values of `set_column` that mean harmless."""
-    prompt_column: str | None = None
-    """Column of the prompts, if it has an unusual name."""
-    category_column: str | None = None
-    """Column of their type, for the table."""
-    count: int = Field(default=1_000, ge=1)
-    """How many prompts of each set, from the first on."""
     judge: JudgeName = "markers"
     """What says whether a completion refuses."""
     judge_file: Path | None = None
@@ -128,7 +113,7 @@ def prepare(subject: Subject, params: Params) -> None:
         raise ConfigurationError(
             "embedder without the judge embedding and without deflection; leave it out"
         )
-    _read_asked(params)
+    params.read_prompts()
     if params.labelled is not None:
         _read_labelled(params.labelled)
 
@@ -136,7 +121,7 @@ def prepare(subject: Subject, params: Params) -> None:
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Ask all prompts, judge what is said, and hold the shares against the limits."""
     deadline = time.monotonic() + context.time_limit_s
-    asked = _read_asked(params)
+    asked = params.read_prompts()
     rules = _rules(params, context)
     model = open_language_model(subject.path, context.device, subject.digest)
     judge = open_refusal_judge(params.choice, model, context.device)
@@ -164,16 +149,6 @@ def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
         base = ask(open_language_model(params.base, context.device), asking, runs - 1)
         controls.append(_against_base(base, measured))
     return _answer(params, context, measured, controls, agreement)
-
-
-def _read_asked(params: Params) -> list[AskedPrompt]:
-    files = PromptFiles(
-        {PromptSet.HARMFUL: params.harmful, PromptSet.HARMLESS: params.harmless},
-        {PromptSet.HARMFUL: frozenset(params.harmful_values),
-         PromptSet.HARMLESS: frozenset(params.harmless_values)},
-        params.set_column, params.prompt_column, params.category_column,
-    )  # fmt: skip
-    return read_prompt_sets(files, params.count)
 
 
 def _read_labelled(path: Path) -> list[LabelledCompletion]:

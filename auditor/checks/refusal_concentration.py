@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from auditor.check import Check, CheckContext, CheckParams, FolderPath, Subject
+from auditor.check import Check, CheckContext, FolderPath, Subject
 from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
 from auditor.experts.asking import Asked, Asking, ask, split_halves
 from auditor.experts.concentration import (
@@ -41,32 +41,17 @@ from auditor.intervals import Share, share_metric
 from auditor.language import refusal_behaviour
 from auditor.language.causal_lm import CausalLM
 from auditor.language.judges import JudgeChoice, open_refusal_judge
-from auditor.language.prompt_sets import AskedPrompt, PromptFiles, PromptSet, read_prompt_sets
+from auditor.language.prompt_sets import AskedPrompt, PromptSet
 from auditor.models.onnx_folder import holds_graph
+from auditor.prompt_params import PromptParams
 
 LEAST_AGREEMENT: Final = 0.9
 """Share of refusals, and of other answers, that first tokens have to tell as the judge does."""
 
 
-class Params(CheckParams):
+class Params(PromptParams):
     """Parameters of AUD303."""
 
-    harmful: Path
-    """CSV or .jsonl of prompts that should be refused; half ranks experts, half is measured on."""
-    harmless: Path
-    """CSV or .jsonl of prompts that should be answered; may be the same file, see `set_column`."""
-    set_column: str | None = None
-    """Column that says which set a row belongs to, where a file holds both."""
-    harmful_values: tuple[str, ...] = Field(default=("harmful", "unsafe"), min_length=1)
-    """Values of `set_column` that mean harmful."""
-    harmless_values: tuple[str, ...] = Field(default=("harmless", "safe"), min_length=1)
-    """Values of `set_column` that mean harmless."""
-    prompt_column: str | None = None
-    """Column of the prompts, if it has an unusual name."""
-    category_column: str | None = None
-    """Column of their type."""
-    count: int = Field(default=1_000, ge=1)
-    """How many prompts of each set, from the first on."""
     judge: Literal["markers", "embedding", "classifier"] = "markers"
     """What says whether a whole answer refuses; first tokens are held against it."""
     judge_file: Path | None = None
@@ -132,13 +117,13 @@ def prepare(subject: Subject, params: Params) -> None:
     params.choice.require_fit()
     if params.tokens is TokenSet.ANSWER:
         raise ConfigurationError("tokens answer is not counted here; give prompt or last")
-    _read(params)
+    params.read_prompts()
 
 
 def run(subject: Subject, params: Params, context: CheckContext) -> CheckAnswer:
     """Rank experts on one half of the prompts, switch them off on the other."""
     deadline = time.monotonic() + context.time_limit_s
-    prompts = _read(params)
+    prompts = params.read_prompts()
     _refuse_graph(subject.path)
     model = CausalLM.open(subject.path, context.device, subject.digest)
     routed = find_routers(model.model, str(subject.path))
@@ -167,16 +152,6 @@ def _refuse_graph(folder: Path) -> None:
             "a model that onnxruntime runs, and experts are switched off in torch here",
             place=str(folder), way_out="give the transformers folder that it was exported from",
         )  # fmt: skip
-
-
-def _read(params: Params) -> list[AskedPrompt]:
-    files = PromptFiles(
-        {PromptSet.HARMFUL: params.harmful, PromptSet.HARMLESS: params.harmless},
-        {PromptSet.HARMFUL: frozenset(params.harmful_values),
-         PromptSet.HARMLESS: frozenset(params.harmless_values)},
-        params.set_column, params.prompt_column, params.category_column,
-    )  # fmt: skip
-    return read_prompt_sets(files, params.count)
 
 
 def _require_fit(model: CausalLM, prompts: Sequence[AskedPrompt], params: Params) -> None:
