@@ -6,6 +6,7 @@ from the base, perplexity, a capability proxy, and whether what is answered is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -126,7 +127,9 @@ def distances(
     Returns:
         Means with their intervals, and a line about the spread of each.
     """
-    answered = [each for each in asked if not each.refused][:MOST_DISTANCES]
+    answered = [each for each in asked if not each.refused]
+    # Spread over the set, whose file may be sorted by topic.
+    answered = answered[:: math.ceil(len(answered) / MOST_DISTANCES) or 1]
     if not answered:
         return (), ("no harmless prompt is answered: no divergence was measured",)
     nats = measure_distances(

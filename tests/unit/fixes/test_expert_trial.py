@@ -150,3 +150,6 @@ def test_distances_are_those_to_the_steered_model(tmp_path: Path) -> None:
     ]
     assert notes[0].startswith("divergence from the base, the first token: median ")
     assert distances(model, asked[::2], routed, intervention)[0] == ()
+    many = [each for each in asked if not each.refused] * 50
+    (first, _), _ = distances(model, many, routed, intervention)
+    assert first.after.sample_size == 100  # every second of 200: 128 at most

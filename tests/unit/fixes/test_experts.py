@@ -227,6 +227,21 @@ def test_strengthening_that_refuses_harmless_prompts_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_significant_rank_without_an_effect_is_no_repair(tmp_path: Path) -> None:
+    """The unplanted model's router reads the decision; none of its experts carries over-refusal."""
+    work = trained_work("suppress", Method.ZERO_OUTPUT)
+    found = repair(trained_moe(Variant.UNPLANTED), tmp_path / "new", work)
+    *_, condition = found.result.conditions
+    ranks = [note for note in condition.notes if note.startswith("expert ")]
+    chances = [float(note.split("family-wise chance ")[1].split(",")[0]) for note in ranks]
+    assert 0 < max(chances) <= 0.05
+    assert values(condition, OVER)[0] == values(condition, OVER)[1] > 0
+    choice, random = found.missed()
+    assert choice.startswith("none of 2 sets of experts did anything")
+    assert random.startswith("matched random experts do as much with chance 1 ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_emptied_rows_are_counted_where_weights_are_taken_away(
     planted: PlantedMoe, tmp_path: Path
 ) -> None:
