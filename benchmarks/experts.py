@@ -57,19 +57,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("experts"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-repairs", action="store_true", help="only what experts carry")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for seed in options.seeds:
         print(f"== seed {seed}", flush=True)
         planted = trained(options.out, seed, Variant.PLANTED)
+        unplanted = trained(options.out, seed, Variant.UNPLANTED)
         concentration(planted, "planted")
+        concentration(unplanted, "unplanted")
+        no_method_moves(unplanted)
+        if options.no_repairs:
+            continue
         for method in (Method.ZERO_OUTPUT, Method.MASK_LOGIT):
             repair(options.out, planted, "suppress", method, 0.1)
         for method in (Method.FORCE_SELECT, Method.FORCE_TOK):
             repair(options.out, planted, "strengthen", method, WEAK)
-        unplanted = trained(options.out, seed, Variant.UNPLANTED)
-        concentration(unplanted, "unplanted")
-        no_method_moves(unplanted)
         repair(options.out, unplanted, "suppress", Method.ZERO_OUTPUT, 0.1)
 
 
