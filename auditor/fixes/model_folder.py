@@ -6,7 +6,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from auditor.errors import OperationFailed
 from auditor.language.causal_lm import CausalLM
 from auditor.language.opening import quiet_transformers
 from auditor.models.transformers_folder import copy_beside_weights
@@ -16,13 +15,11 @@ def save_model(model: CausalLM, old: CausalLM, made: Path) -> None:
     """Weights and configuration of a model, and the other files of the old one's folder.
 
     Raises:
-        OperationFailed: The weights cannot be written.
+        OSError: The disk failed, which `auditor.files.unfinished_folder` puts into words.
     """
     try:
         with quiet_transformers():
             model.model.save_pretrained(made)
     except SafetensorError as error:
-        raise OperationFailed(
-            f"cannot write {made}: {error}; {old.folder.path} is as it was"
-        ) from None
+        raise OSError(str(error)) from error
     copy_beside_weights(old.folder, made)
