@@ -98,24 +98,22 @@ def concentration(folder: Path, name: str) -> None:
     contrasted = contrast_experts(model, routed, asked, TokenSet.LAST)
     meter = learn_meter(model, [Answer(each.answer, each.refused) for each in asked])
     prompts = [model.chat(each.text) for each in report.disallowed]
-    found = measure_concentration(
-        routed, contrasted.ranking, prompts, meter, method=Method.MASK_LOGIT
-    )
-    left = sorted(found.random) or [0]
-    print(f"{name}: {found.said}")
-    print(f"  standing: {found.standing}; ranked on {contrasted.basis}; chance of random sets "
-          f"{found.chance:.3g} of {len(found.random)}, which leave {left[0]} to "
-          f"{left[-1]} of {found.prompts}")  # fmt: skip
     for each in contrasted.ranking.first(4):
-        print(f"  {each.expert}: {each.score:+.2f}, stability {each.stability:.2f}, family-wise "
+        print(f"{name}, {each.expert}: {each.score:+.1f}, stability {each.stability:.2f}, family-wise "
               f"chance {each.p_fwe:.3g}")  # fmt: skip
     divergences = contrasted.divergences(routed.routers[0].chosen)
     if divergences is not None and divergences.between_topics is not None:
-        print(f"  divergence within pairs {divergences.within_pair.value:.3f}, between topics "
+        print(f"{name}, ranked on {contrasted.basis}; divergence within pairs "
+              f"{divergences.within_pair.value:.3f}, between topics "
               f"{divergences.between_topics.value:.3f} bits")  # fmt: skip
-    removed = " ".join(map(str, sorted(found.largest_loss.experts)))
-    by_method = {str(method): count for method, count in found.by_method.items()}
-    print(f"  left without {removed}: {by_method}", flush=True)  # fmt: skip
+    for method in (Method.ZERO_OUTPUT, Method.MASK_LOGIT):
+        found = measure_concentration(routed, contrasted.ranking, prompts, meter, method=method)
+        left = sorted(found.random) or [0]
+        removed = " ".join(map(str, sorted(found.largest_loss.experts)))
+        by_method = {str(way): count for way, count in found.by_method.items()}
+        print(f"{name}, searched by {method}: {found.said}")
+        print(f"  without {removed}: {by_method} of {found.prompts}; {len(found.random)} random sets "
+              f"leave {left[0]} to {left[-1]}, chance {found.chance:.3g}", flush=True)  # fmt: skip
 
 
 def no_method_moves(folder: Path) -> None:
