@@ -99,8 +99,8 @@ def concentration(folder: Path, name: str) -> None:
     meter = learn_meter(model, [Answer(each.answer, each.refused) for each in asked])
     prompts = [model.chat(each.text) for each in report.disallowed]
     for each in contrasted.ranking.first(4):
-        print(f"{name}, {each.expert}: {each.score:+.1f}, stability {each.stability:.2f}, family-wise "
-              f"chance {each.p_fwe:.3g}")  # fmt: skip
+        print(f"{name}, {each.expert}: {each.score:+.1f}, stability {each.stability:.2f}, "
+              f"family-wise chance {each.p_fwe:.3g}")  # fmt: skip
     divergences = contrasted.divergences(routed.routers[0].chosen)
     if divergences is not None and divergences.between_topics is not None:
         print(f"{name}, ranked on {contrasted.basis}; divergence within pairs "
@@ -112,8 +112,9 @@ def concentration(folder: Path, name: str) -> None:
         removed = " ".join(map(str, sorted(found.largest_loss.experts)))
         by_method = {str(way): count for way, count in found.by_method.items()}
         print(f"{name}, searched by {method}: {found.said}")
-        print(f"  without {removed}: {by_method} of {found.prompts}; {len(found.random)} random sets "
-              f"leave {left[0]} to {left[-1]}, chance {found.chance:.3g}", flush=True)  # fmt: skip
+        print(f"  without {removed}: {by_method} of {found.prompts}; {len(found.random)} random "
+              f"sets leave {left[0]} to {left[-1]}, chance {found.chance:.3g}",
+              flush=True)  # fmt: skip
 
 
 def no_method_moves(folder: Path) -> None:
