@@ -23,7 +23,9 @@ from auditor.fixes.refusal_gate import Direction
 from auditor.paired import tango_interval
 
 SIZES: Final = (1, 2, 5, 10, 20)
-ENOUGH: Final = 0.9
+THINNED: Final = 5
+"""Sets of so many experts or fewer are also tried without some of their members."""
+ENOUGH: Final = 0.98
 """A smaller set is chosen that does at least this share of what the best one does."""
 _REROUTES: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
 
@@ -110,6 +112,8 @@ def propose(
 ) -> Proposal:  # fmt: skip
     """The smallest set of first-ranked experts that does nearly as much as the best one.
 
+    Growing sets of the first ones are tried, and small ones thinned out.
+
     Args:
         routed: The model.
         contrasted: A ranking on other prompts.
@@ -129,31 +133,81 @@ def propose(
     leaning = contrasted.ranking.leaning(refused=True, count=max(sizes))
     if not leaning:
         raise NothingToAudit("no expert leans to refusal; there is nothing to switch")
-    before = meter.refused(harmful), meter.refused(harmless)
-    tried: list[Tried] = []
+    trials = _Trials(routed, direction, method, harmful, harmless, meter, progress)
+    growing, fewer = [], []
     for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
         experts = frozenset(each.expert for each in leaning[:size])
         if _too_many(routed, experts, direction, method):
             break
-        progress(f"trying {size} experts")
-        with steered(routed, intervention_on(experts, direction, method)):
-            after = meter.refused(harmful), meter.refused(harmless)
-        lost, gained = (int((x & ~y).sum()) for x, y in ((before[0], after[0]),
-                                                         (after[0], before[0])))  # fmt: skip
-        rise = int(after[1].sum()) - int(before[1].sum())
-        effect = -rise if direction == "suppress" else gained - lost
-        tried.append(Tried(experts, effect, lost, rise))
-    if not tried:
+        growing.append(trials.measure(experts))
+        fewer += trials.thinned(experts) if size <= THINNED else []
+    if not growing:
         raise ConfigurationError(
             f"{min(sizes)} experts are more than {method} can switch in one layer, of whose "
             f"{routed.expert_count} a token gets {routed.routers[0].chosen}; try fewer"
         )
-    fit = [each for each in tried if _fits(each, direction, len(harmful), len(harmless), margin)]
+
+    def fitting(sets: Sequence[Tried]) -> list[Tried]:
+        return [each for each in sets
+                if _fits(each, direction, len(harmful), len(harmless), margin)]  # fmt: skip
+
+    # What is thinned out counts where it fits; where nothing does, the first ones are reported on.
+    tried = sorted({*growing, *fitting(fewer)}, key=lambda each: (len(each.experts), -each.effect))
+    fit = fitting(tried)
     chosen = _choose(fit, tried, direction)
     return Proposal(
         intervention_on(chosen.experts, direction, method), contrasted, chosen, tuple(tried),
         bool(fit),
     )  # fmt: skip
+
+
+class _Trials:
+    """Sets of experts on the prompts to choose on, each measured once."""
+
+    def __init__(
+        self, routed: RoutedModel, direction: Direction, method: Method, harmful: Sequence[str],
+        harmless: Sequence[str], meter: RefusalMeter, progress: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.routed, self.direction, self.method = routed, direction, method
+        self.harmful, self.harmless = harmful, harmless
+        self.meter, self.progress = meter, progress
+        self.before = meter.refused(harmful), meter.refused(harmless)
+        self.tried: dict[frozenset[Expert], Tried] = {}
+
+    def measure(self, experts: frozenset[Expert]) -> Tried:
+        """What a set does."""
+        if experts not in self.tried:
+            self.progress(f"trying {len(experts)} experts")
+            with steered(self.routed, intervention_on(experts, self.direction, self.method)):
+                after = self.meter.refused(self.harmful), self.meter.refused(self.harmless)
+            lost = int((self.before[0] & ~after[0]).sum())
+            gained = int((after[0] & ~self.before[0]).sum())
+            rise = int(after[1].sum()) - int(self.before[1].sum())
+            effect = -rise if self.direction == "suppress" else gained - lost
+            self.tried[experts] = Tried(experts, effect, lost, rise)
+        return self.tried[experts]
+
+    def thinned(self, experts: frozenset[Expert]) -> list[Tried]:
+        """Sets without one expert after the other, as long as that makes them no worse.
+
+        Experts that fire as often as those that matter rank as high, and some of them cost
+        refusals: the first ones of a ranking together are not the best set of them.
+        """
+        best, found = self.measure(experts), list[Tried]()
+        while len(best.experts) > 1:
+            fewer = [self.measure(best.experts - {each}) for each in sorted(best.experts)]
+            candidate = max(fewer, key=self._worth)
+            if self._worth(candidate) < self._worth(best):
+                break
+            best = candidate
+            found.append(best)
+        return found
+
+    def _worth(self, tried: Tried) -> tuple[int, int]:
+        """Suppressing must cost no refusal of a harmful prompt before it counts for anything."""
+        if self.direction == "suppress":
+            return -tried.lost, tried.effect
+        return tried.effect - max(0, tried.rise), -tried.lost
 
 
 def _choose(fit: Sequence[Tried], tried: Sequence[Tried], direction: Direction) -> Tried:

@@ -54,19 +54,22 @@ def proposed(
 
 
 @pytest.mark.parametrize(
-    ("order", "chosen"),
-    [([CARRIER, FOLLOWER], {CARRIER}), ([FOLLOWER, CARRIER], {FOLLOWER, CARRIER})],
+    ("order", "sizes"),
+    [([CARRIER, FOLLOWER], [1, 2]), ([FOLLOWER, CARRIER], [1, 1, 2])],
 )
 def test_the_smallest_set_that_does_as_much_is_chosen(
-    planted: Planted, order: list[Expert], chosen: set[Expert]
+    planted: Planted, order: list[Expert], sizes: list[int]
 ) -> None:
-    """Harmless prompts are refused through the carrier, harmful ones are not refused here."""
+    """The carrier alone, though its follower ranks as high: a larger set is thinned out.
+
+    Harmless prompts are refused through the carrier, harmful ones are not refused here.
+    """
     found = proposed(
         planted, "suppress", Method.ZERO_OUTPUT, order, planted.answered, planted.refused
     )
-    assert found.intervention.off == chosen
+    assert set(found.intervention.off) == {CARRIER}
     assert (found.chosen.effect, found.chosen.lost, found.convincing) == (24, 0, True)
-    assert [len(each.experts) for each in found.tried] == [1, 2]
+    assert [len(each.experts) for each in found.tried] == sizes
     assert found.reason == (
         "kept: on the prompts to choose on 0 refusals are lost and 24 prompts change as they should"
     )
