@@ -279,7 +279,7 @@ def test_strengthening_is_written_as_a_graph_that_acts_so(tmp_path: Path) -> Non
     proto = onnx.load(tmp_path / "new" / GRAPH, load_external_data=False)
     assert {each.key: each.value for each in proto.metadata_props}[
         "auditor.intervention.on"
-    ] == "1:3 2:5"
+    ] == "2:5"
 
 
 def test_what_is_accepted_and_cannot_be_written_is_rejected_with_its_record(
