@@ -90,3 +90,34 @@ def test_a_plan_runs_the_check(refusals: RefusalWorld, tmp_path: Path) -> None:
     (result,) = report["results"]
     assert (result["code"], result["answer"]["verdict"]) == ("AUD302", "holds")
     assert result["answer"]["evidence"][0]["rows"][0][:5] == ["harmful", "all", 8, 1, 6]
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_audited_like_its_source(
+    refusals: RefusalWorld, tmp_path: Path
+) -> None:
+    """AUD101, 102 and 302 of the graph: the same verdicts, and the same refusals to the prompt."""
+    ended = auditor(
+        "model", "export", str(refusals.model), "--to", "onnx", "--out", "graph", cwd=tmp_path
+    )
+    assert ended.code == 0, ended.err
+    asked = {"harmful": str(refusals.harmful), "harmless": str(refusals.harmless),
+             "new_tokens": 24, "deflection": False}  # fmt: skip
+    found = []
+    for name, path in (("torch", str(refusals.model)), ("onnx", "graph")):
+        plan = {
+            "version": 1, "name": "refusals", "title": "t",
+            "subjects": [{"name": "m", "path": path, "kind": "transformers"}],
+            "checks": [{"check": "AUD101"}, {"check": "AUD102"},
+                       {"check": "AUD302", "params": asked}],
+        }  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(plan), "utf-8")
+        ended = auditor("run", f"{name}.yaml", "--out", name, "--exit-zero", cwd=tmp_path)
+        assert ended.code == 0, ended.err
+        found.append(json.loads((tmp_path / name / "audit.json").read_text("utf-8"))["results"])
+    answers = [{each["code"]: each["answer"] for each in results} for results in found]
+    assert [sorted(each) for each in answers] == [["AUD101", "AUD102", "AUD302"]] * 2
+    assert [each["AUD101"]["verdict"] for each in answers] == ["holds"] * 2
+    assert answers[1]["AUD101"]["facts"]["format"] == "transformers, with an ONNX graph"
+    assert answers[0]["AUD302"]["metrics"] == answers[1]["AUD302"]["metrics"]
+    assert answers[0]["AUD302"]["verdict"] == answers[1]["AUD302"]["verdict"]
