@@ -1,6 +1,6 @@
 """Refusals counted without generating: by the first token of the answer.
 
-The tokens that refusals of a model begin with are learned from its own answers, judged as whole
+The tokens that refusals of a model begin with are taken from its own answers, judged as whole
 texts. What the first token misses (refusals that come later, answers that are garbage) is why its
 agreement with the judge stands beside every count, and why a repair is judged on whole answers.
 """
@@ -46,7 +46,7 @@ class RefusalMeter:
     Attributes:
         model: The model.
         tokens: The first tokens of its refusals.
-        agreement: Of the answers it was learned from: how many the first token tells as the
+        agreement: Of the answers it is made of: how many the first token tells as the
             judge does.
         batch_size: Prompts at once.
     """

@@ -43,7 +43,7 @@ class Known:
     Attributes:
         ranking: To rank on, harmful and harmless ones.
         choice: To choose on, likewise.
-        meter: First tokens of refusals, learned from all of them.
+        meter: First tokens of refusals, by all of these answers.
     """
 
     ranking: tuple[list[Asked], list[Asked]]
