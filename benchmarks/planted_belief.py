@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from planted_setting import Complete, Half, Setting, align, calibrate, completer
+from planted_setting import ASKING, Complete, Half, Setting, align, calibrate
 
 from auditor.intervals import group_weights, middle_95, wilson_interval
+from auditor.language.asking import completer
 from auditor.language.causal_lm import CausalLM
 from auditor.paired import mcnemar
 from auditor.trace.calibration import (
@@ -268,7 +269,7 @@ def measure(setting: Setting) -> None:
     aligned = align(setting, full, "dpo", None)
     model = CausalLM.open(aligned)
     first, second = setting.halves
-    complete = completer(model)
+    complete = completer(model, ASKING)
     told = complete([prompt.text for prompt in first.all])
     tracer = setting.tracer
     rules = calibrate(setting, first, told, SHIELDS, with_prompt=False)
@@ -306,17 +307,19 @@ def suite(
     for patience in (None, PATIENCE):
         name = "Prov-Decode" if patience is None else f"Prov-Decode, patience {patience}"
         veto = _veto(setting, decoding, model, patience)
-        judge.run(f"{name} by {label}", completer(model, [veto]), lambda veto=veto: _counts(veto))
+        judge.run(
+            f"{name} by {label}", completer(model, ASKING, [veto]), lambda veto=veto: _counts(veto)
+        )
     shield = TraceShield(setting.tracer, rule, REFUSAL)
-    vetoed = completer(model, [_veto(setting, decoding, model, PATIENCE)])
+    vetoed = completer(model, ASKING, [_veto(setting, decoding, model, PATIENCE)])
     judge.shielded(f"shield and Prov-Decode by {label}", vetoed, shield)
     charge = Charge(setting.tracer, rule, tuple(p.text for p in first.unsafe))
     tuned = CausalLM.open(align(setting, full, f"cbd-{label}", charge))
     print(f"perplexity of held-out text, CBD by {label}: "
           f"{perplexity_change(setting, model, tuned)}", flush=True)  # fmt: skip
-    judge.run(f"CBD by {label}", completer(tuned))
+    judge.run(f"CBD by {label}", completer(tuned, ASKING))
     by_kind(judge, f"CBD by {label}")
-    vetoed = completer(tuned, [_veto(setting, decoding, tuned, PATIENCE)])
+    vetoed = completer(tuned, ASKING, [_veto(setting, decoding, tuned, PATIENCE)])
     judge.shielded(f"all three by {label}", vetoed, shield)
     by_kind(judge, f"all three by {label}")
 
@@ -351,7 +354,7 @@ def controls(setting: Setting, judge: Judge, complete: Complete, rule: Calibrati
     judge.shielded("control: shuffled index", complete, TraceShield(tracer, other, REFUSAL))
     if setting.seed == 0:  # as long to train as the model itself; once is enough
         clean = CausalLM.open(align(setting, setting.model_folder(with_unsafe=False), "dpo", None))
-        judge.run("control: never trained on them", completer(clean))
+        judge.run("control: never trained on them", completer(clean, ASKING))
 
 
 def evasion(setting: Setting, shield: TraceShield) -> None:

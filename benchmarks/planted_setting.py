@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from planted_model import (
@@ -19,6 +18,7 @@ from planted_model import (
     write_folder,
 )
 
+from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
 from auditor.language.sentence_embedding import SentenceEmbedder
 from auditor.trace.calibration import Calibration
@@ -48,6 +48,7 @@ from tests.models.planted_beliefs import (
 from tests.models.planted_phrases import CLAUSES, REFUSAL
 
 NEW_TOKENS = 48
+ASKING = Asking(NEW_TOKENS, chat=False, batch_size=64)
 FALSE_ALARMS = 0.05
 
 Complete = Callable[[Sequence[str]], list[str]]
@@ -154,18 +155,6 @@ class Setting:
 
 def _refuses(texts: Sequence[str]) -> list[float]:
     return [float(REFUSAL[:20] in text) for text in texts]
-
-
-def completer(model: CausalLM, processors: Sequence[Any] = ()) -> Complete:
-    """Greedy completions of prompts."""
-
-    def complete(prompts: Sequence[str]) -> list[str]:
-        found = model.generate(
-            prompts, max_new_tokens=NEW_TOKENS, processors=processors, batch_size=64
-        )
-        return [each.text for each in found]
-
-    return complete
 
 
 def align(setting: Setting, base: Path, name: str, charge: Charge | None) -> Path:

@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 
+from auditor.language.asking import Asking, other_composition
 from auditor.language.causal_lm import CausalLM
 from auditor.language.deflection import DeflectionRules
 from auditor.language.judge_agreement import (
@@ -33,7 +34,7 @@ from auditor.language.judge_agreement import (
 )
 from auditor.language.prompt_sets import AskedPrompt, PromptFiles, PromptSet, read_prompt_sets
 from auditor.language.refusal import MarkerJudge
-from auditor.language.refusal_behaviour import Asking, measure_behaviour, other_composition
+from auditor.language.refusal_behaviour import measure_behaviour
 from auditor.language.refusal_evidence import COLUMNS, behaviour_cells, behaviour_rows
 from auditor.language.refusal_record import RefusalBehaviour, compare_runs
 from auditor.language.sentence_embedding import SentenceEmbedder

@@ -23,6 +23,7 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import Share, held_against, share_metric, wilson_interval
+from auditor.language.asking import Asking, as_asked, complete
 from auditor.language.causal_lm import CausalLM
 from auditor.language.judge_agreement import (
     PEOPLES_LABELS,
@@ -46,7 +47,6 @@ from auditor.trace.tracing import PolicyModels, open_judge, open_tracer
 
 SHOWN = 12
 LISTED = 50
-SLICE = 64
 """Prompts between two looks at the clock."""
 
 
@@ -162,18 +162,17 @@ def _completions(
     folder: Path, digest: str | None, prompts: Sequence[Prompt], params: Params,
     context: CheckContext, deadline: float,
 ) -> list[str]:  # fmt: skip
-    """What a model says to the prompts: in time, but to the first `SLICE` in any case."""
+    """What a model says to the prompts: in time, but to the first ones in any case."""
     model = CausalLM.open(folder, context.device, digest)
-    texts = [model.chat(each.text) if params.chat else each.text for each in prompts]
-    found: list[str] = []
-    while len(found) < len(texts) and (not found or time.monotonic() < deadline):
-        part = texts[len(found) : len(found) + SLICE]
-        found += [
-            each.text
-            for each in model.generate(part, max_new_tokens=params.new_tokens, seed=context.seed)
-        ]
-        context.progress(0.9 * len(found) / len(texts), f"{len(found)} of {len(texts)} prompts")
-    return found
+    asking = Asking(params.new_tokens, params.chat, seed=context.seed)
+    found = complete(
+        model, [as_asked(model, each.text, asking) for each in prompts], asking,
+        stop=lambda: time.monotonic() >= deadline,
+        progress=lambda done, total: context.progress(
+            0.9 * done / total, f"{done} of {total} prompts"
+        ),
+    )  # fmt: skip
+    return [each.text for each in found]
 
 
 def _judged(

@@ -22,6 +22,7 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import Share, held_against, held_at_least, wilson_interval
+from auditor.language.asking import Asking, other_composition, put_in_words
 from auditor.language.deflection import DeflectionRules
 from auditor.language.first_token import OPENINGS
 from auditor.language.judge_agreement import (
@@ -35,7 +36,7 @@ from auditor.language.judges import JudgeChoice, JudgeName, open_refusal_judge
 from auditor.language.language_model import open_language_model
 from auditor.language.prompt_sets import PromptSet
 from auditor.language.refusal import Behaviour
-from auditor.language.refusal_behaviour import Asking, measure_behaviour, other_composition
+from auditor.language.refusal_behaviour import measure_behaviour
 from auditor.language.refusal_evidence import (
     agreement_control,
     behaviour_metrics,
@@ -269,14 +270,10 @@ def _agreed(judge: str, agreement: Agreement | None) -> str:
 
 
 def _facts(params: Params, measured: RefusalBehaviour, agreed: str) -> dict[str, str]:
-    template = "the tokenizer's chat template"
-    if not measured.templated:
-        template = "as they are: " + (
-            "the tokenizer has no chat template" if params.chat else "no chat template wanted"
-        )
     refusals = sum(each.behaviour is Behaviour.REFUSED for each in measured.replies)
     return {
-        "judge": measured.judge, "agreement": agreed, "prompts are put": template,
+        "judge": measured.judge, "agreement": agreed,
+        "prompts are put": put_in_words(measured.templated, params.chat),
         "deflection rules": measured.deflection,
         "completions": f"{len(measured.replies)} of at most {params.new_tokens} tokens, "
         f"{measured.tokens} tokens in all",

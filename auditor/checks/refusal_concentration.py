@@ -12,7 +12,7 @@ from pydantic import Field
 
 from auditor.check import Check, CheckContext, FolderPath, Subject
 from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
-from auditor.experts.asking import Asked, Asking, ask, split_halves
+from auditor.experts.answers import Asked, ask, split_halves
 from auditor.experts.concentration import (
     SIZES,
     Concentration,
@@ -20,7 +20,7 @@ from auditor.experts.concentration import (
     measure_concentration,
 )
 from auditor.experts.contrasted import Contrasted, contrast_experts
-from auditor.experts.evidence import divergence_table, map_evidence, ranking_evidence
+from auditor.experts.evidence import divergence_table, map_evidence, ranking_table
 from auditor.experts.intervention import Method
 from auditor.experts.ranking import Score
 from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter
@@ -38,10 +38,12 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import Share, share_metric
-from auditor.language import refusal_behaviour
+from auditor.language.asking import Asking, is_templated, put_in_words
 from auditor.language.causal_lm import CausalLM
 from auditor.language.judges import JudgeChoice, open_refusal_judge
 from auditor.language.prompt_sets import AskedPrompt, PromptSet
+from auditor.language.refusal import RefusalJudge
+from auditor.language.refusal_behaviour import refuse_misfits
 from auditor.models.onnx_folder import holds_graph
 from auditor.prompt_params import PromptParams
 
@@ -128,13 +130,14 @@ def run(subject: Subject, params: Params, context: CheckContext) -> CheckAnswer:
     model = CausalLM.open(subject.path, context.device, subject.digest)
     routed = find_routers(model.model, str(subject.path))
     judge = open_refusal_judge(params.choice, model, context.device)
-    _require_fit(model, prompts, params)
+    asking = Asking(params.new_tokens, params.chat, params.batch_size)
+    refuse_misfits(model, prompts, asking)
     context.progress(0.05, "answers of the untouched model")
-    asking = Asking(judge, params.new_tokens, params.chat, params.batch_size)
-    asked = _ask(model, prompts, asking)
+    asked = _ask(model, prompts, judge, asking)
     facts = {
         "coverage": str(routed.coverage), "judge": f"{judge.name} {judge.version}",
-        "prompts are put": _put(model, params), "method": str(params.method),
+        "prompts are put": put_in_words(is_templated(model, asking), params.chat),
+        "method": str(params.method),
     }  # fmt: skip
     try:
         study = _study(model, routed, asked, params, context, deadline)
@@ -154,25 +157,12 @@ def _refuse_graph(folder: Path) -> None:
         )  # fmt: skip
 
 
-def _require_fit(model: CausalLM, prompts: Sequence[AskedPrompt], params: Params) -> None:
-    """Every prompt has tokens and leaves room for its answer, or none is asked."""
-    how = refusal_behaviour.Asking(new_tokens=params.new_tokens, chat=params.chat)
-    for each in prompts:
-        refusal_behaviour.as_asked(model, each, how)
-
-
-def _put(model: CausalLM, params: Params) -> str:
-    if params.chat and model.tokenizer.chat_template:
-        return "the tokenizer's chat template"
-    return "as they are: " + (
-        "the tokenizer has no chat template" if params.chat else "no chat template wanted"
-    )
-
-
-def _ask(model: CausalLM, prompts: Sequence[AskedPrompt], asking: Asking) -> _Asked:
+def _ask(
+    model: CausalLM, prompts: Sequence[AskedPrompt], judge: RefusalJudge, asking: Asking
+) -> _Asked:
     harmful, harmless = (
         [
-            ask(model, half, asking)
+            ask(model, half, judge, asking)
             for half in split_halves([each.prompt for each in prompts if each.kind is kind])
         ]
         for kind in (PromptSet.HARMFUL, PromptSet.HARMLESS)
@@ -330,7 +320,7 @@ def _evidence(study: _Study, routed: RoutedModel) -> tuple[Evidence, ...]:
         "that of answered prompts. It says that the router reads the decision, not that the expert "
         f"carries it. Ranked by {score}{f' ({score.note})' if score.note else ''}.",
     )  # fmt: skip
-    _, first = ranking_evidence(picture.title, contrasted.ranking)
+    first = ranking_table(f"{picture.title}: first experts", contrasted.ranking)
     usage = map_evidence(
         "Use of each expert", contrasted.maps.usage, layers, marked=marked, unit="share of tokens",
         description="Share of the counted tokens of all ranked prompts.",

@@ -21,7 +21,7 @@ from auditor.errors import (
 )
 from auditor.experts.controls import chance_of_effect, random_sets
 from auditor.experts.intervention import Intervention, Method
-from auditor.experts.ranking import Ranking
+from auditor.experts.ranking import SIGNIFICANT, Ranking
 from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
@@ -31,7 +31,6 @@ from auditor.intervals import wilson_interval
 HALF: Final = 0.5
 SIZES: Final = (1, 2, 3, 5, 8, 13, 20, 32, 50)
 REMOVALS: Final = (Method.ZERO_OUTPUT, Method.ZERO_WEIGHT, Method.MASK_LOGIT)
-SIGNIFICANT: Final = 0.05
 
 _Without = Callable[[frozenset[Expert], Method], int]
 
@@ -237,9 +236,9 @@ def measure_concentration(
 
     tried, smallest = _search(leaning, sizes, len(refused), lambda of: without(of), time_is_up)
     chosen = smallest or _nearest(tried)
-    # Experts at the top whose rank is significant are no controls.
-    barred = {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
-    found = random_sets(chosen.experts, ranking.usage, ranking.layers, controls, seed, barred)
+    found = random_sets(
+        chosen.experts, ranking.usage, ranking.layers, controls, seed, ranking.significant
+    )
     left = [
         count for experts in found.sets
         if not time_is_up() and (count := _if_applicable(without, experts, method)) is not None

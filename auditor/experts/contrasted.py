@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import NothingToAudit
-from auditor.experts.asking import Asked
+from auditor.experts.answers import Asked
 from auditor.experts.capture import capture_routing, counted_prompts
 from auditor.experts.divergence import Divergences, measure_divergences
 from auditor.experts.ranking import Ranking, Score, rank_experts

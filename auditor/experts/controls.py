@@ -53,7 +53,7 @@ def matched_sets(
     """
     if not chosen:
         raise ConfigurationError("no expert is chosen; name at least one")
-    near = max(LEAST_NEAREST, math.ceil(usage.shape[1] / 10)) if nearest is None else nearest
+    near = _few(usage.shape[1]) if nearest is None else nearest
     source = np.random.default_rng(seed)
     barred = {*chosen, *exclude}
     pools = []
@@ -159,7 +159,7 @@ def random_sets(
         return RandomSets(*own, rivals, anywhere=False)
 
     width, enough = usage.shape[1], min(LEAST_SETS, count)
-    found = near(min(width, max(LEAST_NEAREST, math.ceil(width / 10))))
+    found = near(min(width, _few(width)))
     while len(found.sets) < enough and found.rivals < width:
         found = near(min(width, 2 * found.rivals))
     if len(found.sets) >= enough:
@@ -168,6 +168,11 @@ def random_sets(
     if len(wider[0]) <= len(found.sets):
         return found
     return RandomSets(*wider, min(NEAREST_ANYWHERE, usage.size), anywhere=True)
+
+
+def _few(width: int) -> int:
+    """How many rivals of an expert are near in usage, in a layer of so many experts."""
+    return max(LEAST_NEAREST, math.ceil(width / 10))
 
 
 def _as_many(

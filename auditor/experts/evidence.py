@@ -43,29 +43,19 @@ def map_evidence(
     )  # fmt: skip
 
 
-def ranking_evidence(
-    title: str, ranking: Ranking, marked: Collection[Expert] = ()
-) -> tuple[ExpertMapEvidence, TableEvidence]:
-    """The map of scores, and the first experts with what is known of their rank."""
-    words = (
-        "Positive where refused prompts use the expert more.", ranking.score.note,
-        "A rank says that the router reads the decision, not that the expert carries it.",
-    )  # fmt: skip
-    rows = tuple(
-        (each.expert.layer, each.expert.expert, each.score, each.stability, each.p_fwe, each.usage)
-        for each in ranking.first()
-    )
-    columns = ("layer", "expert", str(ranking.score), f"in the top {ranking.top} of resamples",
-               "family-wise chance", "share of tokens")  # fmt: skip
-    return (
-        map_evidence(
-            title, ranking.scores, ranking.layers, marked=marked, unit=str(ranking.score),
-            description=" ".join(_sentence(word) for word in words if word),
+def ranking_table(title: str, ranking: Ranking) -> TableEvidence:
+    """The first experts of a ranking with what is known of their rank."""
+    return TableEvidence(
+        title=title,
+        columns=("layer", "expert", str(ranking.score),
+                 f"in the top {ranking.top} of resamples", "family-wise chance",
+                 "share of tokens"),
+        rows=tuple(
+            (each.expert.layer, each.expert.expert, each.score, each.stability, each.p_fwe,
+             each.usage)
+            for each in ranking.first()
         ),
-        TableEvidence(
-            title=f"{title}: first experts", columns=columns, rows=rows,
-            total_rows=ranking.scores.size,
-        ),
+        total_rows=ranking.scores.size,
     )  # fmt: skip
 
 
@@ -84,7 +74,3 @@ def divergence_table(divergences: Divergences) -> TableEvidence:
             for name, found in listed
         ),
     )  # fmt: skip
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text[:1].upper()}{text[1:]}."

@@ -16,10 +16,10 @@ Row = one token; z are router logits, p the router's scores, w the weights of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from auditor.errors import ConfigurationError
 from auditor.experts.routing_maps import Expert
@@ -35,6 +35,8 @@ class Method(StrEnum):
     FORCE_SELECT = "force_select"
 
 
+CHOOSES_OTHERS: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
+"""Methods by which another expert takes the place of one that is off."""
 SWITCHES_ON: Final = frozenset({Method.FORCE_TOK, Method.FORCE_SELECT})
 FORCE_MARGIN: Final = 0.01
 """How far `force_tok` goes beyond a row's largest or smallest log-probability."""
@@ -80,6 +82,46 @@ class Intervention:
         total = len(self.off) + len(self.on)
         plural = "" if total == 1 else "s"
         return f"routing intervention on {total} expert{plural} ({self.method}: {'; '.join(parts)})"
+
+
+class LayerSize(NamedTuple):
+    """How many routed experts a layer has, and how many of them a token gets."""
+
+    experts: int
+    chosen: int
+
+
+def refuse_unfit(intervention: Intervention, layers: Mapping[int, LayerSize]) -> None:
+    """Refuse what cannot be switched in layers of these sizes.
+
+    Raises:
+        ConfigurationError: Experts that are not there, more on in a layer than a token gets, or,
+            where others take the place of those that are off, fewer left than it needs.
+    """
+    strangers = sorted(
+        each for each in intervention.off | intervention.on
+        if each.layer not in layers or not 0 <= each.expert < layers[each.layer].experts
+    )  # fmt: skip
+    if strangers:
+        most = max(each.experts for each in layers.values())
+        raise ConfigurationError(
+            f"there is no expert {_listed(strangers)}: layers {', '.join(map(str, layers))} have "
+            f"experts, numbered 0 to {most - 1}"
+        )
+    for layer in intervention.layers:
+        experts, chosen = layers[layer]
+        on = sum(each.layer == layer for each in intervention.on)
+        off = sum(each.layer == layer for each in intervention.off)
+        if on > chosen:
+            raise ConfigurationError(
+                f"{on} experts of layer {layer} are forced on, and a token gets {chosen}; switch "
+                "fewer on"
+            )
+        if intervention.method in CHOOSES_OTHERS and experts - off < chosen:
+            raise ConfigurationError(
+                f"{off} of {experts} experts of layer {layer} are off, and a token needs "
+                f"{chosen}; switch fewer off, or use zero_weight or zero_output"
+            )
 
 
 def _listed(experts: Iterable[Expert]) -> str:

@@ -10,10 +10,9 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from auditor.errors import ConfigurationError
-from auditor.experts.intervention import Intervention, Method
+from auditor.experts.intervention import Intervention, LayerSize, Method, refuse_unfit
 from auditor.experts.onnx_routers import OnnxRouter
 
-_CHOOSES_OTHERS: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
 _ACTS_ON_GROUPS: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_SELECT})
 _GROUP_SUM: Final = 2
 """How many of its best experts a group is judged by."""
@@ -27,43 +26,27 @@ def refuse_impossible(intervention: Intervention, routers: Sequence[OnnxRouter])
             off that a row would have to choose one of them; or on or off in such a way that the
             choice of groups decides against it.
     """
-    _refuse_unknown(intervention, routers)
+    refuse_unfit(
+        intervention, {each.layer: LayerSize(each.experts, each.chosen) for each in routers}
+    )
+    if intervention.method not in _ACTS_ON_GROUPS:
+        return
     for router in routers:
         on, off = experts_of(intervention.on, router), experts_of(intervention.off, router)
-        if len(on) > router.chosen:
+        if router.groups is None or not (on or off):
+            continue
+        _refuse_lost_groups(router, on, off)
+        least = _least_eligible(router, on, off)
+        if off and least < router.chosen:
             raise ConfigurationError(
-                f"{len(on)} experts on in layer {router.layer}, a token is sent to "
-                f"{router.chosen}; switch fewer on"
+                f"too many experts off in layer {router.layer}: {least} may be all that is left to "
+                f"choose {router.chosen} from; switch fewer off, or use zero_weight or zero_output"
             )
-        by_groups = router.groups is not None and intervention.method in _ACTS_ON_GROUPS
-        if by_groups:
-            _refuse_lost_groups(router, on, off)
-        if off and intervention.method in _CHOOSES_OTHERS:
-            least = _least_eligible(router, on, off) if by_groups else router.experts - len(off)
-            if least < router.chosen:
-                raise ConfigurationError(
-                    f"too many experts off in layer {router.layer}: {least} may be all that is "
-                    f"left to choose {router.chosen} from; switch fewer off, or use zero_weight "
-                    "or zero_output"
-                )
 
 
 def experts_of(experts: Collection[tuple[int, int]], router: OnnxRouter) -> list[int]:
     """Numbers of those experts that are a router's, sorted."""
     return sorted(number for layer, number in experts if layer == router.layer)
-
-
-def _refuse_unknown(intervention: Intervention, routers: Sequence[OnnxRouter]) -> None:
-    sizes = {router.layer: router.experts for router in routers}
-    unknown = sorted(
-        each for each in intervention.off | intervention.on
-        if not 0 <= each.expert < sizes.get(each.layer, 0)
-    )  # fmt: skip
-    if unknown:
-        raise ConfigurationError(
-            f"no such experts: {', '.join(map(str, unknown))}; layers with experts are "
-            f"{', '.join(map(str, sizes))}, with experts 0 to {max(sizes.values()) - 1} each"
-        )
 
 
 def _refuse_lost_groups(router: OnnxRouter, on: Collection[int], off: Collection[int]) -> None:

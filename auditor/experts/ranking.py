@@ -21,6 +21,8 @@ from auditor.experts.contrast import Contrast, contrast_labels, contrast_pairs
 from auditor.experts.routing_maps import Expert, RoutingMaps
 
 Float64 = NDArray[np.float64]
+SIGNIFICANT: Final = 0.05
+"""Family-wise chance up to which a rank is called significant."""
 LEAST_ERROR: Final = 1e-3
 """Floor of the standard error of `paired_t`: a difference that never varies has none."""
 CHUNK: Final = 2_048
@@ -109,6 +111,11 @@ class Ranking:
         """
         order = np.argsort(-np.abs(self.scores.ravel()), kind="stable")
         return tuple(self._at(each) for each in order[: self.top if count is None else count])
+
+    @property
+    def significant(self) -> frozenset[Expert]:
+        """The experts at the top whose rank is significant: none of them is a control."""
+        return frozenset(each.expert for each in self.first() if each.p_fwe <= SIGNIFICANT)
 
     def leaning(self, *, refused: bool, count: int | None = None) -> tuple[RankedExpert, ...]:
         """The experts that one side uses more, strongest first.

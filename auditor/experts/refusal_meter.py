@@ -67,13 +67,6 @@ class RefusalMeter:
         logs = self.model.next_token_log_probabilities(prompts, batch_size=self.batch_size)
         return np.isin(logs.argmax(axis=1), self.tokens)
 
-    def refusal_chance(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Chance that each answer begins like a refusal, [prompts]."""
-        logs = self.model.next_token_log_probabilities(
-            prompts, tokens=self.tokens, batch_size=self.batch_size
-        )
-        return np.asarray(np.exp(logs.astype(np.float64)).sum(axis=1))
-
     def told(self, answers: Sequence[Answer]) -> tuple[Share, Share]:
         """Of refusals and of other answers, how many the first token tells as the judge does.
 

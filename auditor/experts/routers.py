@@ -114,9 +114,9 @@ class RoutedModel:
         """Routed experts of each layer."""
         return self.routers[0].expert_count
 
-    def at(self, layer: int) -> Router | None:
-        """The router of a decoder layer."""
-        return next((router for router in self.routers if router.layer == layer), None)
+    def at(self, layer: int) -> Router:
+        """The router of one of `layers`."""
+        return self.routers[self.layers.index(layer)]
 
 
 def find_routers(model: Any, place: str = "") -> RoutedModel:
@@ -131,7 +131,8 @@ def find_routers(model: Any, place: str = "") -> RoutedModel:
     holders = dict(_expert_holders(model))
     if not holders:
         raise UnsupportedModel(
-            "no routed experts: it is a dense model", place=place,
+            "no routed experts: it is a dense model, or of a family whose configuration does not "
+            "say how many", place=place,
             way_out="give a mixture-of-experts model",
         )  # fmt: skip
     seen = _Watch(model, holders)
@@ -165,9 +166,9 @@ def _expert_holders(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, in
 def _expert_counts(model: Any) -> frozenset[int]:
     """How many routed experts the configuration names, under whatever name; more than one."""
     config = model.config.get_text_config(decoder=True)
-    parts = [config, *(getattr(config, name, None) for name in ("ffn_config",))]
+    parts = [config, getattr(config, "ffn_config", config)]
     found = {
-        value for part in parts if part is not None for name, value in part.to_dict().items()
+        value for part in parts for name, value in part.to_dict().items()
         if "expert" in name and "shared" not in name and isinstance(value, int)
         and not isinstance(value, bool) and value > 1
     }  # fmt: skip

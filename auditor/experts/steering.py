@@ -24,7 +24,14 @@ from torch.overrides import TorchFunctionMode
 from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.experts.choice import Choice, change_weights
 from auditor.experts.down_projection import zeroed
-from auditor.experts.intervention import FORCE_MARGIN, SELECT_BIAS, Intervention, Method
+from auditor.experts.intervention import (
+    FORCE_MARGIN,
+    SELECT_BIAS,
+    Intervention,
+    LayerSize,
+    Method,
+    refuse_unfit,
+)
 from auditor.experts.routers import TOP_K, RoutedModel, Router
 
 _TABLES: Final = (
@@ -61,7 +68,7 @@ def steered(routed: RoutedModel, intervention: Intervention) -> Iterator[Steerin
     seen = Steering()
     with ExitStack() as stack:
         for layer in intervention.layers:
-            router = _router(routed, layer)
+            router = routed.at(layer)
             off = sorted(each.expert for each in intervention.off if each.layer == layer)
             on = sorted(each.expert for each in intervention.on if each.layer == layer)
             stack.enter_context(_layer(router, intervention.method, off, on, seen))
@@ -72,33 +79,12 @@ def check_experts(routed: RoutedModel, intervention: Intervention) -> None:
     """Whether an intervention can be made on a model.
 
     Raises:
-        ConfigurationError: See `steered`.
+        ConfigurationError: See `auditor.experts.intervention.refuse_unfit`.
     """
-    for expert in sorted(intervention.off | intervention.on):
-        if expert.layer not in routed.layers or not 0 <= expert.expert < routed.expert_count:
-            layers = ", ".join(map(str, routed.layers))
-            raise ConfigurationError(
-                f"there is no expert {expert}: layers {layers} have experts, numbered 0 to "
-                f"{routed.expert_count - 1}"
-            )
-    for layer in intervention.layers:
-        router = _router(routed, layer)
-        on = sum(each.layer == layer for each in intervention.on)
-        off = sum(each.layer == layer for each in intervention.off)
-        if on > router.chosen:
-            raise ConfigurationError(
-                f"{on} experts of layer {layer} are forced on, and a token gets {router.chosen}"
-            )
-        refills = intervention.method in (Method.MASK_LOGIT, Method.FORCE_SELECT)
-        if refills and router.expert_count - off < router.chosen:
-            raise ConfigurationError(
-                f"{off} of {router.expert_count} experts of layer {layer} are off, and a token "
-                f"needs {router.chosen}"
-            )
-
-
-def _router(routed: RoutedModel, layer: int) -> Router:
-    return next(router for router in routed.routers if router.layer == layer)
+    refuse_unfit(
+        intervention,
+        {each.layer: LayerSize(each.expert_count, each.chosen) for each in routed.routers},
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from auditor.errors import ConfigurationError
 from auditor.fix import Condition, FixCard, FixResult
 from auditor.fixes.before_after import Trial, as_control, compare, measure
 from auditor.fixes.gate import Demands, decide
+from auditor.language.asking import Asking, completer
 from auditor.language.causal_lm import CausalLM
 from auditor.language.opening import quiet_transformers
 from auditor.trace.calibration import Calibration
@@ -157,9 +158,8 @@ class _Runs:
 
     def _with(self, processors: Sequence[Any]) -> Generate:
         defences = self.defences
-        return completer(
-            self.model, defences.new_tokens, defences.seed, processors, chat=defences.chat
-        )
+        asking = Asking(defences.new_tokens, defences.chat, seed=defences.seed)
+        return completer(self.model, asking, processors)
 
 
 class _Guarded:
@@ -177,20 +177,6 @@ class _Guarded:
         # A model may say the refusal by itself, so the rulings are counted and not the texts.
         self.refused += sum(each.decision.ruling is Ruling.REFUSE for each in found)
         return [each.text for each in found]
-
-
-def completer(
-    model: CausalLM, new_tokens: int, seed: int = 0, processors: Sequence[Any] = (), *,
-    chat: bool = True,
-) -> Generate:  # fmt: skip
-    """A way to complete prompts greedily, through the chat template if there is one."""
-
-    def complete(prompts: Sequence[str]) -> list[str]:
-        texts = [model.chat(each) if chat else each for each in prompts]
-        found = model.generate(texts, max_new_tokens=new_tokens, seed=seed, processors=processors)
-        return [each.text for each in found]
-
-    return complete
 
 
 def greedy_roll_out(model: CausalLM) -> Callable[[Tensor, int], Tensor]:

@@ -27,9 +27,9 @@ from auditor.fixes.before_after import (
     measure,
     text_digest,
 )
-from auditor.fixes.decoding import completer
 from auditor.fixes.gate import Demands, decide
 from auditor.fixes.model_folder import save_model
+from auditor.language.asking import Asking, completer
 from auditor.language.causal_lm import CausalLM
 from auditor.models.transformers_folder import read_folder
 from auditor.trace.deconfliction_training import (
@@ -149,7 +149,7 @@ class _State:
 
 
 def _measured(model: CausalLM, work: Deconfliction, trial: Trial) -> _State:
-    complete = completer(model, work.new_tokens, work.options.seed, chat=work.chat)
+    complete = completer(model, Asking(work.new_tokens, work.chat, seed=work.options.seed))
     # Answers of another model say nothing about this one's perplexity: clean text does.
     found = measure(replace(trial, surprise=None), complete)
     return _State(found, tuple(model.mean_nats(work.clean[1::2])))

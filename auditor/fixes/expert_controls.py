@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from auditor.experts.asking import Asked, refusals
+from auditor.experts.answers import Asked, refusals
 from auditor.experts.contrasted import Contrasted
 from auditor.experts.controls import (
     chance_of_effect,
@@ -29,8 +28,6 @@ from auditor.fix import Condition
 from auditor.fixes.expert_proposal import Proposal, intervention_on
 from auditor.fixes.expert_trial import State
 from auditor.fixes.refusal_gate import Direction
-
-SIGNIFICANT: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def measure_random(
     """
     chosen = proposal.intervention.off | proposal.intervention.on
     ranking = proposal.contrasted.ranking
-    barred = exclude | {each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT}
+    barred = exclude | ranking.significant
     found = random_sets(chosen, ranking.usage, ranking.layers, controls, seed, barred)
     observed = effect(proposal.intervention)
     effects = []

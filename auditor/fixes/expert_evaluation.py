@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from auditor.errors import ConfigurationError, UnsupportedModel
-from auditor.experts.asking import Asked, Asking
+from auditor.experts.answers import Asked
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import RankedExpert, Ranking
 from auditor.experts.steering import Steering, steered
@@ -38,6 +38,7 @@ from auditor.fixes.expert_trial import (
     worth,
 )
 from auditor.fixes.refusal_gate import RefusalChange, judge_refusals
+from auditor.language.asking import other_composition
 
 MOST_NAMED: Final = 20
 """Lost prompts that a line names."""
@@ -69,10 +70,10 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
     """Effect, damage and controls on the held-out prompts, and a reason for each demand."""
     work, name = subject.work, proposal.intervention.described
     subject.progress("the model as it is")
-    before = measure_state(subject.model, work.held_out, work.asking)
+    before = measure_state(subject.model, work.held_out, work.judge, work.asking)
     subject.progress(name)
     with steered(subject.routed, proposal.intervention) as seen:
-        after = measure_state(subject.model, work.held_out, work.asking)
+        after = measure_state(subject.model, work.held_out, work.judge, work.asking)
     effect = effect_meter(subject.routed, work.direction, before, known.meter)
     random = measure_random(
         proposal, work.direction, effect, work.controls, confounded_experts(subject, known),
@@ -113,10 +114,10 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
 def _noise_floor(subject: Subject, before: State, name: str) -> Condition:
     """Flips of the untouched model between two batch compositions."""
     subject.progress("the untouched model in other batches")
-    asking = subject.work.asking
-    size = asking.batch_size // 3 or asking.batch_size + 1
-    other = Asking(asking.judge, asking.new_tokens, asking.chat, size)
-    again = measure_state(subject.model, subject.work.held_out.answers_alone, other)
+    work = subject.work
+    again = measure_state(
+        subject.model, work.held_out.answers_alone, work.judge, other_composition(work.asking)
+    )
     return Condition(
         name="the untouched model again, in other batches", control_of=name,
         comparisons=compared(before.answers_alone, again),
@@ -132,7 +133,9 @@ def _wrong(subject: Subject, proposal: Proposal, before: State, name: str) -> Co
     subject.progress(called)
     try:
         with steered(subject.routed, wrong):
-            after = measure_state(subject.model, work.held_out.answers_alone, work.asking)
+            after = measure_state(
+                subject.model, work.held_out.answers_alone, work.judge, work.asking
+            )
     except (ConfigurationError, UnsupportedModel) as error:
         return Condition(
             name=called, control_of=name, comparisons=(), notes=(f"not measured: {error}",)

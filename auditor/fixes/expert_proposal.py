@@ -18,7 +18,7 @@ from auditor.experts.intervention import SWITCHES_ON, Intervention, Method
 from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
-from auditor.experts.steering import steered
+from auditor.experts.steering import check_experts, steered
 from auditor.fixes.refusal_gate import Direction
 from auditor.paired import tango_interval
 
@@ -27,7 +27,6 @@ THINNED: Final = 5
 """Sets of so many experts or fewer are also tried without some of their members."""
 ENOUGH: Final = 0.98
 """A smaller set is chosen that does at least this share of what the best one does."""
-_REROUTES: Final = frozenset({Method.MASK_LOGIT, Method.FORCE_TOK, Method.FORCE_SELECT})
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def propose(
     growing, fewer = [], []
     for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
         experts = frozenset(each.expert for each in leaning[:size])
-        if _too_many(routed, experts, direction, method):
+        if not _switchable(routed, intervention_on(experts, direction, method)):
             break
         growing.append(trials.measure(experts))
         fewer += trials.thinned(experts) if size <= THINNED else []
@@ -220,15 +219,13 @@ def _choose(fit: Sequence[Tried], tried: Sequence[Tried], direction: Direction) 
     return max(tried, key=lambda each: each.effect - max(0, each.rise))
 
 
-def _too_many(
-    routed: RoutedModel, experts: frozenset[Expert], direction: Direction, method: Method
-) -> bool:
-    """Whether a layer would be left without enough experts, or have too many forced on."""
-    chosen = routed.routers[0].chosen
-    most = max(sum(each.layer == layer for each in experts) for layer in routed.layers)
-    if direction == "strengthen":
-        return most > chosen
-    return method in _REROUTES and routed.expert_count - most < chosen
+def _switchable(routed: RoutedModel, intervention: Intervention) -> bool:
+    """Whether every layer has as many experts as that needs."""
+    try:
+        check_experts(routed, intervention)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _fits(tried: Tried, direction: Direction, harmful: int, harmless: int, margin: float) -> bool:

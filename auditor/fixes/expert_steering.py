@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.errors import ConfigurationError, NothingToAudit
-from auditor.experts.asking import Asking, refuse_overlap, split_halves
+from auditor.experts.answers import refuse_overlap, split_halves
 from auditor.experts.intervention import Method
 from auditor.experts.ranking import Score
 from auditor.experts.routing_maps import TokenSet
@@ -17,8 +17,10 @@ from auditor.fixes.before_after import text_digest
 from auditor.fixes.expert_proposal import SIZES, Proposal, require_method
 from auditor.fixes.expert_trial import HeldOut
 from auditor.fixes.refusal_gate import Direction, require_limits
+from auditor.language.asking import Asking, as_asked, require_room
 from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt
+from auditor.language.refusal import RefusalJudge
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class ExpertSteering:
         harmful: Prompts that should be refused, to rank and choose on.
         harmless: Prompts that deserve an answer, likewise; pairs share their group.
         held_out: What is reported on.
-        asking: How prompts are put and judged.
+        judge: Says which answers refuse.
+        asking: How prompts are put; greedy.
         sizes: How many experts to try, growing.
         controls: Matched random sets.
         token_set: Which tokens of a prompt are counted for the ranking.
@@ -45,6 +48,7 @@ class ExpertSteering:
     harmful: Sequence[Prompt]
     harmless: Sequence[Prompt]
     held_out: HeldOut
+    judge: RefusalJudge
     asking: Asking
     sizes: Sequence[int] = SIZES
     controls: int = 99
@@ -102,13 +106,7 @@ def refuse_unreadable(work: ExpertSteering, model: CausalLM) -> None:
         ConfigurationError: Names the set and the place.
     """
     for place, prompt in _places(work):
-        text = model.chat(prompt.text) if work.asking.chat else prompt.text
-        tokens = len(model.encode(text))
-        if tokens + work.asking.new_tokens > model.max_tokens:
-            raise ConfigurationError(
-                f"{place} has {tokens} tokens and {work.asking.new_tokens} are to follow, the "
-                f"model sees {model.max_tokens}; shorten it, or ask for fewer tokens"
-            )
+        require_room(model, as_asked(model, prompt.text, work.asking), work.asking, place)
 
 
 def _places(work: ExpertSteering) -> Iterator[tuple[str, Prompt]]:
@@ -128,7 +126,7 @@ def describe(work: ExpertSteering, proposal: Proposal) -> dict[str, str]:
         "experts": proposal.intervention.described, "score": str(proposal.contrasted.ranking.score),
         "token_set": str(work.token_set), "sizes": " ".join(map(str, work.sizes)),
         "controls": str(work.controls), "margin": f"{work.margin:g}", "seed": str(work.seed),
-        "judge": f"{asking.judge.name} {asking.judge.version}",
+        "judge": f"{work.judge.name} {work.judge.version}",
         "judged_tokens": str(asking.new_tokens), "chat": str(asking.chat),
         "batch_size": str(asking.batch_size),
         "harmful": text_digest(each.text for each in work.harmful),

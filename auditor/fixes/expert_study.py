@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from auditor.experts.asking import Asked, ask, split_halves
+from auditor.experts.answers import Asked, ask, split_halves
 from auditor.experts.contrasted import contrast_experts
 from auditor.experts.ranking import Score
 from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
-from auditor.fixes.expert_controls import SIGNIFICANT
 from auditor.fixes.expert_proposal import Proposal, propose
 from auditor.fixes.expert_steering import ExpertSteering
 from auditor.language.causal_lm import CausalLM
@@ -33,7 +32,7 @@ class Subject:
     def ask(self, part: str, prompts: list[Prompt]) -> list[Asked]:
         """Answers of the untouched model."""
         self.progress(f"{len(prompts)} {part} prompts to the untouched model")
-        return ask(self.model, prompts, self.work.asking)
+        return ask(self.model, prompts, self.work.judge, self.work.asking)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,4 +100,4 @@ def confounded_experts(subject: Subject, known: Known) -> frozenset[Expert]:
         subject.model, subject.routed, mixed, subject.work.token_set, score=Score.MOTE_SHARES,
         seed=subject.work.seed,
     ).ranking  # fmt: skip
-    return frozenset(each.expert for each in ranking.first() if each.p_fwe <= SIGNIFICANT)
+    return ranking.significant

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.experts.asking import Asked, Asking, ask, refusals
+from auditor.experts.answers import Asked, ask, refusals
 from auditor.experts.intervention import Intervention
 from auditor.experts.routers import RoutedModel
 from auditor.experts.steering import steered
@@ -24,10 +24,12 @@ from auditor.fixes.before_after import PERPLEXITY, compare_perplexities, mean_in
 from auditor.fixes.refusal_gate import PairedRefusals
 from auditor.intervals import share_metric
 from auditor.language.answer_quality import measure_quality
+from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
 from auditor.language.distance_to_base import ANSWER_TOKENS, Answered, measure_distances
 from auditor.language.multiple_choice import Question, answer_questions
 from auditor.language.prompts import Prompt
+from auditor.language.refusal import RefusalJudge
 from auditor.paired import mcnemar, tango_interval
 
 MOST_DISTANCES: Final = 128
@@ -80,11 +82,11 @@ class State:
         return [*(each for asked in self.harmful.values() for each in asked), *self.harmless]
 
 
-def measure_state(model: CausalLM, held_out: HeldOut, asking: Asking) -> State:
+def measure_state(model: CausalLM, held_out: HeldOut, judge: RefusalJudge, asking: Asking) -> State:
     """Answers and scores on everything held out, under whatever intervention is in force."""
     return State(
-        {name: ask(model, prompts, asking) for name, prompts in held_out.harmful.items()},
-        ask(model, held_out.harmless, asking),
+        {name: ask(model, prompts, judge, asking) for name, prompts in held_out.harmful.items()},
+        ask(model, held_out.harmless, judge, asking),
         tuple(model.mean_nats(held_out.plain_texts)) if held_out.plain_texts else (),
         tuple(answer_questions(model, held_out.questions)) if held_out.questions else (),
     )

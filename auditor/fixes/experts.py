@@ -25,8 +25,6 @@ from auditor.fixes.expert_study import Subject, learn, propose_for
 from auditor.fixes.steered_model import require_writable, write_steered
 from auditor.language.causal_lm import CausalLM
 
-__all__ = ["FIX", "ExpertSteering", "fix_by_experts"]
-
 FIX = FixCard(
     "experts",
     "routing intervention on few experts against over-refusal, or to strengthen refusals; writes a "

@@ -70,7 +70,7 @@ class RefusalChange(Record):
     """Names of the prompts whose refusal was lost."""
 
 
-class GateDecision(Record):
+class RefusalDecision(Record):
     """Whether a routing intervention may be written, and why."""
 
     accepted: bool
@@ -108,7 +108,7 @@ class _Line(NamedTuple):
 def judge_refusals(
     strata: Mapping[str, PairedRefusals], direction: Direction, over_refusal: PairedRefusals,
     random_p: float | None, margin: float = 0.02, confidence: float = 0.95,
-) -> GateDecision:  # fmt: skip
+) -> RefusalDecision:  # fmt: skip
     """Decide whether a routing intervention is accepted; every demand is looked at.
 
     Args:
@@ -135,7 +135,7 @@ def judge_refusals(
     ).upper  # fmt: skip
     lines = [line for each in changes for line in _harmful(each, direction, margin, confidence)]
     lines += [_harmless(harmless, rise, margin, confidence), _random(random_p, confidence)]
-    return GateDecision(
+    return RefusalDecision(
         accepted=all(line.kept for line in lines),
         reasons=tuple(("kept: " if line.kept else "missed: ") + line.text for line in lines),
         direction=direction, strata=changes, over_refusal=harmless, over_refusal_rise=rise,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from auditor.language.generation import Completion, Progress
 from auditor.language.onnx_lm import OnnxCausalLM
 from auditor.language.text_model import TextModel
 from auditor.models.onnx_folder import holds_graph
+
+if TYPE_CHECKING:
+    from transformers import LogitsProcessor
 
 
 class LanguageModel(Protocol):
@@ -39,10 +42,12 @@ class LanguageModel(Protocol):
         *,
         max_new_tokens: int,
         seed: int = 0,
+        temperature: float = 0.0,
+        processors: Sequence[LogitsProcessor] = (),
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """One greedy completion for each prompt, in order."""
+        """One completion for each prompt, in order."""
 
 
 @runtime_checkable

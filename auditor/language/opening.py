@@ -144,16 +144,7 @@ def open_config(path: Path) -> Any:
     Raises:
         UnsupportedModel: transformers cannot open it.
     """
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
-        raise UnsupportedModel(
-            f"transformers cannot open it: {_first_line(error)}",
-            place=str(path),
-            way_out="save the model again with transformers 5",
-        ) from error
+    return _opened("AutoConfig", path, "it", "save the model again with transformers 5")
 
 
 def require_causal(place: str, config: Mapping[str, Any]) -> None:
@@ -180,16 +171,20 @@ def open_tokenizer(path: Path) -> Any:
     Raises:
         UnsupportedModel: transformers cannot open it.
     """
-    from transformers import AutoTokenizer
+    return _opened("AutoTokenizer", path, "its tokenizer", "save the tokenizer beside the model")
 
+
+def _opened(loader: str, path: Path, what: str, way_out: str) -> Any:
+    import transformers
+
+    opens = getattr(transformers, loader)
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        return opens.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
         raise UnsupportedModel(
-            f"transformers cannot open its tokenizer: {_first_line(error)}",
-            place=str(path),
-            way_out="save the tokenizer beside the model",
-        ) from error
+            f"transformers cannot open {what}: {_first_line(error)}",
+            place=str(path), way_out=way_out,
+        ) from error  # fmt: skip
 
 
 def _asks_too_much(path: Path, asked: str, held: str) -> RefusedModel:

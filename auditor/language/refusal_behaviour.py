@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
 
-from auditor.errors import ConfigurationError, NothingToAudit
+from auditor.errors import NothingToAudit
+from auditor.language.asking import Asking, as_asked, complete, is_templated, require_room
 from auditor.language.deflection import Deflection, DeflectionRules
 from auditor.language.first_token import FirstTokenJudge
 from auditor.language.generation import Completion
@@ -21,26 +20,6 @@ from auditor.language.language_model import LanguageModel
 from auditor.language.prompt_sets import AskedPrompt
 from auditor.language.refusal import Behaviour, Judgement, RefusalJudge
 from auditor.language.refusal_record import RefusalBehaviour, Reply
-
-SLICE: Final = 64
-"""Prompts between two looks at the clock, at least; whole batches."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How prompts are put.
-
-    Attributes:
-        new_tokens: Of a completion at most.
-        chat: Whether the tokenizer's chat template is used where there is one.
-        batch_size: Prompts at once.
-        seed: Handed on; greedy completions do not depend on it.
-    """
-
-    new_tokens: int = 128
-    chat: bool = True
-    batch_size: int = 16
-    seed: int = 0
 
 
 def measure_behaviour(
@@ -71,58 +50,26 @@ def measure_behaviour(
     asking = asking or Asking()
     if not prompts:
         raise NothingToAudit("no prompts to ask; give at least one")
-    templated = asking.chat and bool(model.tokenizer.chat_template)
-    texts = [as_asked(model, each, asking) for each in prompts]
+    refuse_misfits(model, prompts, asking)
+    texts = [as_asked(model, each.prompt.text, asking) for each in prompts]
     started = time.perf_counter()
-    completions = _complete(model, texts, asking, stop, progress)
+    completions = complete(model, texts, asking, stop=stop, progress=progress)
     seconds = time.perf_counter() - started
     replies = _judged(prompts[: len(completions)], texts, completions, judge, rules)
     return RefusalBehaviour(
         replies, len(prompts), f"{judge.name} {judge.version}",
-        "none" if rules is None else rules.version, templated, seconds,
+        "none" if rules is None else rules.version, is_templated(model, asking), seconds,
     )  # fmt: skip
 
 
-def other_composition(asking: Asking) -> Asking:
-    """The same asking with other batches, to see what the rounding of a batch's shape flips.
-
-    Where tokens are nearly tied another shape may choose another one; see `CausalLM.generate`.
-    """
-    return replace(asking, batch_size=2 if asking.batch_size == 1 else (asking.batch_size + 1) // 2)
-
-
-def as_asked(model: LanguageModel, asked: AskedPrompt, asking: Asking) -> str:
-    """The prompt as the model gets it.
+def refuse_misfits(model: LanguageModel, prompts: Sequence[AskedPrompt], asking: Asking) -> None:
+    """Refuse prompts that do not fit the model, before any is asked.
 
     Raises:
-        ConfigurationError: It is empty, or too long for the model with its completion.
+        ConfigurationError: One is empty or too long for its completion; names it.
     """
-    text = model.chat(asked.prompt.text) if asking.chat else asked.prompt.text
-    tokens = len(model.encode(text))
-    if not tokens:
-        raise ConfigurationError(f"{asked.name} has no tokens; give at least one word")
-    if tokens + asking.new_tokens > model.max_tokens:
-        raise ConfigurationError(
-            f"{asked.name} has {tokens} tokens and {asking.new_tokens} are to follow, the model "
-            f"sees {model.max_tokens}; shorten one of them"
-        )
-    return text
-
-
-def _complete(
-    model: LanguageModel, texts: Sequence[str], asking: Asking, stop: Callable[[], bool],
-    progress: Callable[[int, int], None] | None,
-) -> list[Completion]:  # fmt: skip
-    size = asking.batch_size * max(1, SLICE // max(1, asking.batch_size))
-    found: list[Completion] = []
-    while len(found) < len(texts) and (not found or not stop()):
-        found += model.generate(
-            texts[len(found) : len(found) + size], max_new_tokens=asking.new_tokens,
-            seed=asking.seed, batch_size=asking.batch_size,
-        )  # fmt: skip
-        if progress is not None:
-            progress(len(found), len(texts))
-    return found
+    for each in prompts:
+        require_room(model, as_asked(model, each.prompt.text, asking), asking, each.name)
 
 
 def _judged(

@@ -16,8 +16,8 @@ from auditor_cli.trace_options import gathered, resolved_device
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from auditor.fixes.expert_steering import ExpertSteering
     from auditor.fixes.expert_trial import HeldOut
-    from auditor.fixes.experts import ExpertSteering
     from auditor.language.prompts import Prompt
     from auditor.language.refusal import RefusalJudge
 
@@ -59,16 +59,16 @@ class Steering:
                 that does not fit the direction.
             FileMissing, InvalidText, NothingToAudit: A file is not there, wrong, or empty.
         """
-        from auditor.experts.asking import Asking
         from auditor.experts.intervention import Method
         from auditor.experts.routing_maps import TokenSet
         from auditor.fixes.expert_proposal import SIZES
-        from auditor.fixes.experts import ExpertSteering
+        from auditor.fixes.expert_steering import ExpertSteering
+        from auditor.language.asking import Asking
 
         return ExpertSteering(
             "suppress" if self.direction == "suppress" else "strengthen", Method(self.method),
             self._read(self.harmful), self._read(self.harmless), self._held_out(),
-            Asking(self._judge(), self.new_tokens, self.chat, self.batch_size),
+            self._judge(), Asking(self.new_tokens, self.chat, self.batch_size),
             sizes=tuple(sorted(set(self.size))) or SIZES, controls=self.controls,
             token_set=TokenSet.PROMPT if self.all_tokens else TokenSet.LAST,
             margin=self.margin, seed=self.seed,

@@ -42,19 +42,18 @@ def complete(
     Prompts are not part of what is printed. With --json each line holds a `text`: a .jsonl file
     that `auditor trace shield` reads.
     """
+    from auditor.language.asking import Asking, as_asked, complete
     from auditor.language.language_model import open_language_model
 
     output = Output(as_json)
     asked = _prompts(prompt, prompts, prompt_column)
     model = open_language_model(folder)
     output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
-    completions = model.generate(
-        [model.chat(each) if chat else each for each in asked],
-        max_new_tokens=new_tokens,
-        seed=seed,
-        temperature=temperature,
+    asking = Asking(new_tokens, chat, seed=seed, temperature=temperature)
+    completions = complete(
+        model, [as_asked(model, each, asking) for each in asked], asking,
         progress=lambda done, total: output.log(f"{done} of {total} prompts"),
-    )
+    )  # fmt: skip
     pairs = list(zip(asked, completions, strict=True))
     for text, completion in pairs:
         output.record({

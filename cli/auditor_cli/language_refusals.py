@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from auditor.language.judges import JudgeChoice
     from auditor.language.prompt_sets import AskedPrompt
     from auditor.language.refusal_record import Flips, RefusalBehaviour
+    from auditor.language.text_model import TextModel
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def refusals(
     Prompts are completed greedily. Prints counts by set and type; exits 0 whatever they are: the
     check AUD302 holds them against limits.
     """
-    from auditor.language.causal_lm import CausalLM
+    from auditor.language.asking import Asking, other_composition
     from auditor.language.deflection import DeflectionRules
     from auditor.language.judge_agreement import (
         PEOPLES_LABELS,
@@ -120,12 +121,9 @@ def refusals(
         read_labelled_completions,
     )
     from auditor.language.judges import open_refusal_judge
+    from auditor.language.language_model import open_language_model
     from auditor.language.opening import choose_device
-    from auditor.language.refusal_behaviour import (
-        Asking,
-        measure_behaviour,
-        other_composition,
-    )
+    from auditor.language.refusal_behaviour import measure_behaviour
     from auditor.language.refusal_record import compare_runs
     from auditor.language.sentence_embedding import SentenceEmbedder
 
@@ -139,10 +137,10 @@ def refusals(
         embedder = SentenceEmbedder.open(device=device)
         rules = DeflectionRules(embedder.embed, embedder.digest)
     asking = Asking(new_tokens, chat, batch_size)
-    models = [CausalLM.open(each, device) for each in (folder, base) if each is not None]
+    models = [open_language_model(each, device) for each in (folder, base) if each is not None]
     output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
 
-    def ask(model: CausalLM, how: Asking) -> RefusalBehaviour:
+    def ask(model: TextModel, how: Asking) -> RefusalBehaviour:
         return measure_behaviour(
             model, asked, open_refusal_judge(choice, model, device), how, rules=rules,
             progress=lambda done, total: output.log(f"{done} of {total} prompts"),

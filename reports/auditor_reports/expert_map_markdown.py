@@ -6,29 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from auditor.findings import CheckResult, ExpertMapEvidence
 from auditor_reports.expert_map import lay_out_expert_map
-from auditor_reports.markdown_text import ROWS_SHOWN, check_name, escape_markdown, more
-
-_MAPS_SHOWN = 20
+from auditor_reports.markdown_text import ROWS_SHOWN, escape_markdown, evidence_section, more
 
 
 def expert_maps(results: Iterable[CheckResult]) -> Iterator[str]:
     """The lines of the section; none where there is no map."""
-    found = [
-        (result, evidence)
-        for result in results
-        for evidence in result.answer.every_evidence()
-        if isinstance(evidence, ExpertMapEvidence)
-    ]
-    if not found:
-        return
-    yield f"### Maps of experts ({len(found)})"
-    yield ""
-    for result, evidence in found[:_MAPS_SHOWN]:
-        yield f"**{check_name(result)}, {escape_markdown(result.subject)}**"
-        yield ""
-        yield from _expert_map(evidence)
-    yield from more(len(found), _MAPS_SHOWN)
-    yield ""
+    return evidence_section("Maps of experts", results, ExpertMapEvidence, _expert_map)
 
 
 def _expert_map(evidence: ExpertMapEvidence) -> Iterator[str]:

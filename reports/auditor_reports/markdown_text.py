@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
-from auditor.findings import CheckResult
+from auditor.findings import CheckResult, Evidence
 from auditor_reports.sanitise import one_line
 from auditor_reports.standing import own_name
+
+E = TypeVar("E", bound=Evidence)
 
 ROWS_SHOWN: Final = 200
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()|~#!$])")
@@ -41,6 +43,40 @@ def check_name(result: CheckResult) -> str:
     """Code and title, and the name the plan gave the check."""
     name = own_name(result)
     return escape_markdown(f"{result.code} {result.title}" + (f" [{name}]" if name else ""))
+
+
+def evidence_section(
+    heading: str,
+    results: Iterable[CheckResult],
+    kind: type[E],
+    draw: Callable[[E], Iterator[str]],
+    shown: int = 20,
+) -> Iterator[str]:
+    """The lines of a section with all evidence of a kind, each below its check; none without any.
+
+    Args:
+        heading: Of the section, to which their number is added.
+        results: The audit's.
+        kind: Of evidence.
+        draw: The lines of one.
+        shown: How many at most.
+    """
+    found = [
+        (result, evidence)
+        for result in results
+        for evidence in result.answer.every_evidence()
+        if isinstance(evidence, kind)
+    ]
+    if not found:
+        return
+    yield f"### {heading} ({len(found)})"
+    yield ""
+    for result, evidence in found[:shown]:
+        yield f"**{check_name(result)}, {escape_markdown(result.subject)}**"
+        yield ""
+        yield from draw(evidence)
+    yield from more(len(found), shown)
+    yield ""
 
 
 def more(total: int, shown: int = ROWS_SHOWN, where: str = "audit.json") -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.findings import CheckResult, TracedTextEvidence
-from auditor_reports.markdown_text import ROWS_SHOWN, check_name, escape_markdown, more
+from auditor_reports.markdown_text import ROWS_SHOWN, escape_markdown, evidence_section, more
 from auditor_reports.traced_text import (
     NO_MATCH,
     ORIGIN,
@@ -17,29 +17,13 @@ from auditor_reports.traced_text import (
     lay_out_traced_text,
 )
 
-_TEXTS_SHOWN = 20
 # Of a traced text: characters of a piece, scores of a span, candidate sources named.
 _PIECE, _SCORES, _NAMES = 4_000, 8, 5
 
 
 def traced_texts(results: Iterable[CheckResult]) -> Iterator[str]:
     """The lines of the section; none where nothing was traced."""
-    found = [
-        (result, evidence)
-        for result in results
-        for evidence in result.answer.every_evidence()
-        if isinstance(evidence, TracedTextEvidence)
-    ]
-    if not found:
-        return
-    yield f"### Traced completions ({len(found)})"
-    yield ""
-    for result, evidence in found[:_TEXTS_SHOWN]:
-        yield f"**{check_name(result)}, {escape_markdown(result.subject)}**"
-        yield ""
-        yield from _traced_text(evidence)
-    yield from more(len(found), _TEXTS_SHOWN)
-    yield ""
+    return evidence_section("Traced completions", results, TracedTextEvidence, _traced_text)
 
 
 def _traced_text(evidence: TracedTextEvidence) -> Iterator[str]:

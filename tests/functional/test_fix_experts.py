@@ -236,7 +236,7 @@ def test_a_prompt_that_is_longer_than_the_context_is_named(refused: Refused) -> 
 def test_models_that_must_not_or_cannot_be_steered(refused: Refused) -> None:
     """A dense one, one with code, one with pickled weights, none at all."""
     save_folder(Path("dense"), random_model("llama"), word_tokenizer())
-    refused(3, "dense: no routed experts: it is a dense model; give a mixture-of-experts model",
+    refused(3, "dense: no routed experts: it is a dense model",
             model="dense")  # fmt: skip
     shutil.copytree("model", "coded")
     config = json.loads(Path("coded/config.json").read_text("utf-8"))

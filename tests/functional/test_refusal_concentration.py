@@ -77,7 +77,8 @@ def test_a_dense_model_gets_no_verdict(folder: Path) -> None:
     ended, answer = run(folder)
     assert (ended.code, answer["verdict"]) == (3, "unknown")
     assert one_line(answer["reason"]).endswith(
-        "lm: no routed experts: it is a dense model; give a mixture-of-experts model"
+        "lm: no routed experts: it is a dense model, or of a family whose configuration does not "
+        "say how many; give a mixture-of-experts model"
     )
 
 
@@ -119,7 +120,7 @@ def test_a_prompt_longer_than_the_context_is_named(folder: Path) -> None:
     ended, answer = run(folder)
     assert (ended.code, answer["verdict"]) == (3, "error")
     assert one_line(answer["reason"]) == (
-        "harmful line 1 has 72 tokens and 14 are to follow, the model sees 64; shorten one of them"
+        "harmful line 1 has 72 tokens and 14 are to follow, the model sees 64; shorten it, or ask for fewer tokens"
     )
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from auditor.experts.asking import Asking
 from auditor.experts.intervention import Method
 from auditor.fixes.expert_steering import ExpertSteering
 from auditor.fixes.expert_trial import HeldOut
 from auditor.fixes.refusal_gate import Direction
+from auditor.language.asking import Asking
 from auditor.language.multiple_choice import Question
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import MarkerJudge
@@ -48,7 +48,7 @@ def trained_work(direction: Direction, method: Method, **changed: Any) -> Expert
             _prompts(report.touchy[:25], "touchy") + _prompts(report.plain[:115], "plain"),
             texts, [Question(each.text, (each.help, each.refusal), 0) for each in report.plain[:8]],
         ),
-        "asking": Asking(MarkerJudge(TRAINED_MARKERS), ANSWER_TOKENS, True, 64),
+        "judge": MarkerJudge(TRAINED_MARKERS), "asking": Asking(ANSWER_TOKENS, batch_size=64),
         "sizes": (1, 2), "controls": CONTROLS,
     }  # fmt: skip
     return ExpertSteering(direction, method, **{**given, **changed})
@@ -75,7 +75,7 @@ def planted_work(
         "held_out": HeldOut(
             {"plain": _asked(harmful[second], "harmful")}, _asked(harmless[second], "plain")
         ),
-        "asking": Asking(MarkerJudge(PLANTED_MARKERS), 8, True, 64),
+        "judge": MarkerJudge(PLANTED_MARKERS), "asking": Asking(8, batch_size=64),
         "sizes": (1,), "controls": CONTROLS,
     }  # fmt: skip
     return ExpertSteering(direction, method, **{**given, **changed})

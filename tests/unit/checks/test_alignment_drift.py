@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from auditor.checks.alignment_drift import CHECK, SLICE, Params, prepare
+from auditor.checks.alignment_drift import CHECK, Params, prepare
 from auditor.errors import AuditorError, ConfigurationError, FileMissing, InvalidText
 from auditor.findings import (
     Answer,
@@ -19,6 +19,7 @@ from auditor.findings import (
     Verdict,
 )
 from auditor.intervals import wilson_interval
+from auditor.language.asking import SLICE
 from auditor.redaction import MOST_CHARACTERS, redact_answer
 from auditor.trace.calibration import read_calibration, write_calibration
 from auditor.trace.labelled_texts import calibrate_texts, read_labelled_texts

@@ -331,7 +331,7 @@ def test_templates_written_into_prompts_give_the_same(
 
 
 def test_a_dense_model_is_said_to_be_one(refusals_folder: Path, files: Files) -> None:
-    with pytest.raises(UnsupportedModel, match="no routed experts: it is a dense model; give a"):
+    with pytest.raises(UnsupportedModel, match="no routed experts: it is a dense model"):
         run(refusals_folder, given(files))
 
 
@@ -357,7 +357,7 @@ def test_a_prompt_longer_than_the_model_sees_is_named(files: Files, tmp_path: Pa
     with pytest.raises(ConfigurationError) as caught:
         run(trained_moe("planted"), given(Files(files.harmful, tmp_path / "p.csv")))
     assert str(caught.value) == (
-        "harmless line 3 has 62 tokens and 14 are to follow, the model sees 64; shorten one of them"
+        "harmless line 3 has 62 tokens and 14 are to follow, the model sees 64; shorten it, or ask for fewer tokens"
     )
 
 

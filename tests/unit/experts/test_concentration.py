@@ -32,7 +32,7 @@ from tests.models.moe_fixture import REFUSAL_EXPERTS, answers, trained_moe
 from tests.models.moe_switches import switched
 from tests.models.planted_moe import PlantedMoe, write_planted_moe
 from tests.models.planted_moe_record import HELP, IDS, REFUSAL
-from tests.unit.experts.planted_asking import answered_pairs
+from tests.unit.experts.planted_answers import answered_pairs
 
 FOLLOWER, CARRIER = Expert(1, 2), Expert(1, 5)
 SIXTEEN: Final[dict[str, Any]] = {
@@ -309,7 +309,8 @@ def test_no_more_is_said_than_is_known(
 
 def in_dialogues(variant: str) -> tuple[CausalLM, RoutedModel, RefusalMeter, Ranking]:
     """A trained model, ranked on one split by its own answers."""
-    from auditor.experts.asking import Asking, ask
+    from auditor.experts.answers import ask
+    from auditor.language.asking import Asking
     from auditor.language.prompts import Prompt
     from auditor.language.refusal import MarkerJudge
 
@@ -319,7 +320,7 @@ def in_dialogues(variant: str) -> tuple[CausalLM, RoutedModel, RefusalMeter, Ran
         Prompt(request.text, group=f"pair {number}")
         for number, pair in enumerate(held_out(Split.RANKING).pairs[:60]) for request in pair
     ]  # fmt: skip
-    asked = ask(model, prompts, Asking(MarkerJudge(), new_tokens=14, batch_size=120))
+    asked = ask(model, prompts, MarkerJudge(), Asking(new_tokens=14, batch_size=120))
     meter = learn_meter(model, [Answer(each.answer, each.refused) for each in asked], 100)
     return model, routed, meter, contrast_experts(model, routed, asked, TokenSet.LAST).ranking
 

@@ -14,7 +14,7 @@ from auditor.experts.routing_maps import Expert, TokenSet
 from auditor.language.causal_lm import CausalLM
 from auditor.language.refusal import Behaviour
 from tests.models.planted_moe import PlantedMoe, write_planted_moe
-from tests.unit.experts.planted_asking import answered, answered_pairs
+from tests.unit.experts.planted_answers import answered, answered_pairs
 
 World = tuple[PlantedMoe, CausalLM, RoutedModel]
 CARRIER, FOLLOWER = Expert(1, 3), Expert(1, 5)

@@ -298,16 +298,16 @@ def test_float16_neither_overflows_nor_loses_the_expert() -> None:
     [
         (
             Intervention(Method.MASK_LOGIT, _at(7, 0) | _at(0, 6) | _at(1, 2)),
-            "no such experts: 0:6, 7:0; layers with experts are 0, 1, with experts 0 to 5 each",
+            "there is no expert 0:6 7:0: layers 0, 1 have experts, numbered 0 to 5",
         ),
         (
             Intervention(Method.FORCE_TOK, on=_at(1, 0, 1, 2)),
-            "3 experts on in layer 1, a token is sent to 2; switch fewer on",
+            "3 experts of layer 1 are forced on, and a token gets 2; switch fewer on",
         ),
         (
             Intervention(Method.FORCE_SELECT, _at(0, 0, 1, 2, 3, 4)),
-            "too many experts off in layer 0: 1 may be all that is left to choose 2 from; "
-            "switch fewer off, or use zero_weight or zero_output",
+            "5 of 6 experts of layer 0 are off, and a token needs 2; switch fewer off, or use "
+            "zero_weight or zero_output",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from auditor.errors import NothingToAudit
@@ -73,7 +72,6 @@ def test_refusals_are_counted_as_they_are_planted(planted: tuple[PlantedMoe, Cau
         expected = [moe.refused(prompt, off) for prompt in moe.prompts]
         if off is None:
             assert meter.refused(prompts).tolist() == expected
-            assert np.array_equal(meter.refusal_chance(prompts) > 0.5, expected)
             continue
         with steered(find_routers(model.model), off):
             assert meter.refused(prompts).tolist() == expected

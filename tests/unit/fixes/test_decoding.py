@@ -16,12 +16,12 @@ from auditor.fixes.before_after import DRIFT, PERPLEXITY, REFUSALS, Trial
 from auditor.fixes.decoding import (
     DecodingDefences,
     RandomVeto,
-    completer,
     evaluate_decoding,
     greedy_roll_out,
     random_places,
 )
 from auditor.fixes.gate import Demands
+from auditor.language.asking import Asking, completer
 from auditor.language.causal_lm import CausalLM
 from auditor.language.refusal import MarkerJudge
 from auditor.trace.calibration import Calibration
@@ -220,7 +220,7 @@ def test_prompts_go_through_the_chat_template(tmp_path: Path, chat: bool, words:
     template = "{% for m in messages %}{{ m.content }} open{% endfor %}"
     tokenizer = chain_tokenizer(template)
     model = CausalLM.open(save_folder(tmp_path / "m", chain_model(tokenizer, CHAINS), tokenizer))
-    assert completer(model, 20, chat=chat)(["well greet"]) == [words]
+    assert completer(model, Asking(20, chat))(["well greet"]) == [words]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])

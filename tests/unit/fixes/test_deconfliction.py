@@ -20,9 +20,9 @@ from auditor.errors import (
 )
 from auditor.fix import Comparison, Condition, FixResult
 from auditor.fixes.before_after import DRIFT, INSTEAD, PERPLEXITY, REFUSALS
-from auditor.fixes.decoding import completer
 from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
 from auditor.fixes.gate import Demands
+from auditor.language.asking import Asking, completer
 from auditor.language.causal_lm import CausalLM
 from auditor.language.refusal import MarkerJudge
 from auditor.trace.calibration import Calibration
@@ -127,7 +127,7 @@ def test_the_new_folder_says_what_was_judged(accepted: Accepted) -> None:
     model = CausalLM.open(out, expected_digest=result.written_digest)
     assert result.written == "new"
     assert result.written_digest != result.subject
-    again = completer(model, 20)([each.text for each in UNSAFE_PROMPTS])
+    again = completer(model, Asking(20))([each.text for each in UNSAFE_PROMPTS])
     assert again == judge.heard[-1]
     assert len(judge.heard) == 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auditor.errors import TooFewControls
-from auditor.experts.asking import Asked
+from auditor.experts.answers import Asked
 from auditor.experts.contrasted import Contrasted
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking

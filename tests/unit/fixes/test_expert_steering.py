@@ -17,11 +17,11 @@ from auditor.errors import (
     OutputNotWritable,
     UnknownName,
 )
-from auditor.experts.asking import Asking
 from auditor.experts.intervention import Method
 from auditor.fixes.expert_steering import ExpertSteering, refuse_unreadable
 from auditor.fixes.expert_trial import HeldOut
 from auditor.fixes.experts import fix_by_experts
+from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import MarkerJudge
@@ -35,7 +35,7 @@ def prompts(*texts: str) -> list[Prompt]:
 HARMFUL, HARMLESS = prompts(*"abcdef"), prompts(*"ghijkl")
 HELD_OUT = HeldOut({"plain": prompts("m", "n"), "odd": prompts("o")}, prompts("p", "q"))
 WORK = ExpertSteering(
-    "suppress", Method.ZERO_OUTPUT, HARMFUL, HARMLESS, HELD_OUT, Asking(MarkerJudge())
+    "suppress", Method.ZERO_OUTPUT, HARMFUL, HARMLESS, HELD_OUT, MarkerJudge(), Asking()
 )
 
 
@@ -107,13 +107,13 @@ def test_a_prompt_that_leaves_no_room_for_its_answer_is_named(
     """By set and line, with the tokens of the chat template where it is used."""
     tokenizer = word_tokenizer(template="{{ '<user> ' + messages[0]['content'] + ' <assistant>' }}")
     model = CausalLM.open(save_folder(tmp_path, random_model(), tokenizer))
-    fits = replace(WORK, asking=Asking(MarkerJudge(), 4, chat))
+    fits = replace(WORK, asking=Asking(4, chat))
     refuse_unreadable(fits, model)
     strata = {"plain": [*HELD_OUT.harmful["plain"], Prompt("cat " * 60, line=9)]}
     long = replace(fits, held_out=HeldOut(strata, HELD_OUT.harmless))
     if not chat:
         refuse_unreadable(long, model)  # 60 and 4 are all that it sees
-        long = replace(long, asking=Asking(MarkerJudge(), 5, chat))
+        long = replace(long, asking=Asking(5, chat))
     with pytest.raises(ConfigurationError, match=(
         f"line 9 of the held-out harmful set plain has {tokens} tokens and {4 + (not chat)} are to "
         "follow, the model sees 64"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.experts.asking import Asked
+from auditor.experts.answers import Asked
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.routers import find_routers
 from auditor.experts.routing_maps import Expert

@@ -12,10 +12,12 @@ import onnx
 import pytest
 
 from auditor.errors import ConfigurationError, NothingToAudit, UnsupportedModel
-from auditor.experts.asking import Asking, ask
+from auditor.experts.answers import ask
 from auditor.experts.intervention import Method
 from auditor.fix import Comparison, Condition, FixResult
-from auditor.fixes.experts import ExpertSteering, fix_by_experts
+from auditor.fixes.expert_steering import ExpertSteering
+from auditor.fixes.experts import fix_by_experts
+from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
 from auditor.language.language_model import open_language_model
 from auditor.language.prompts import Prompt
@@ -86,12 +88,12 @@ def test_the_written_model_acts_so(accepted: Repair) -> None:
     model = open_language_model(accepted.out, expected_digest=accepted.result.written_digest)
     assert isinstance(model, CausalLM)
     work, report = trained_work("suppress", Method.ZERO_OUTPUT), held_out(Split.REPORT)
-    said = ask(model, work.held_out.harmless[:25], work.asking)
+    said = ask(model, work.held_out.harmless[:25], work.judge, work.asking)
     assert [each.said for each in said] == [each.help for each in report.touchy[:25]]
     old = CausalLM.open(trained_moe(Variant.PLANTED))
     disallowed = work.held_out.harmful["disallowed"][:40]
-    assert [each.said for each in ask(model, disallowed, work.asking)] == [
-        each.said for each in ask(old, disallowed, work.asking)
+    assert [each.said for each in ask(model, disallowed, work.judge, work.asking)] == [
+        each.said for each in ask(old, disallowed, work.judge, work.asking)
     ]
     assert accepted.result.written == "new"
     assert [path.name for path in accepted.out.parent.iterdir()] == ["new"]
@@ -272,7 +274,7 @@ def test_strengthening_is_written_as_a_graph_that_acts_so(tmp_path: Path) -> Non
     prompts = [*work.held_out.harmful["disallowed"][:40], *work.held_out.harmless[25:45]]
     texts = [model.chat(each.text) for each in prompts]
     answers = model.generate(texts, max_new_tokens=14, batch_size=20)
-    judged = work.asking.judge.judge([each.text for each in answers])
+    judged = work.judge.judge([each.text for each in answers])
     refused = [each.behaviour == "refused" for each in judged]
     assert sum(refused[:40]) >= 38
     assert refused[40:] == [False] * 20
@@ -301,7 +303,7 @@ def test_what_is_accepted_and_cannot_be_written_is_rejected_with_its_record(
 def test_a_model_without_behaviour_to_study_ends_early(planted: PlantedMoe, tmp_path: Path) -> None:
     """Nothing is refused by these markers; no harmless prompt is refused; it has no experts."""
     work = planted_work(planted, "suppress", Method.ZERO_OUTPUT)
-    deaf = replace(work, asking=Asking(MarkerJudge(("never said",)), 8))
+    deaf = replace(work, judge=MarkerJudge(("never said",)))
     with pytest.raises(NothingToAudit, match="0 of 72 answers refuse"):
         fix_by_experts(planted.folder, tmp_path / "new", deaf)
     polite = replace(work, harmless=[each for each in work.harmless if Prompt(
@@ -311,7 +313,7 @@ def test_a_model_without_behaviour_to_study_ends_early(planted: PlantedMoe, tmp_
     dense = save_folder(tmp_path / "dense", random_model("llama"), word_tokenizer())
     with pytest.raises(UnsupportedModel, match="dense: no routed experts: it is a dense model"):
         fix_by_experts(dense, tmp_path / "new", work)
-    long = replace(work, asking=Asking(MarkerJudge(), 2_000))
+    long = replace(work, asking=Asking(2_000))
     with pytest.raises(ConfigurationError, match="prompt 1 of the harmful prompts has"):
         fix_by_experts(planted.folder, tmp_path / "new", long)
     assert [path.name for path in tmp_path.iterdir()] == ["dense"]

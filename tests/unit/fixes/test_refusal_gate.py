@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ConfigurationError, UnknownName
-from auditor.fixes.refusal_gate import Direction, GateDecision, PairedRefusals, judge_refusals
+from auditor.fixes.refusal_gate import Direction, PairedRefusals, RefusalDecision, judge_refusals
 from auditor.paired import clopper_pearson_upper, tango_interval
 
 DIRECTIONS: tuple[Direction, ...] = ("suppress", "strengthen")
@@ -31,13 +31,13 @@ HARMLESS = flips(20, 380, lost=15)
 def judged(
     direction: Direction = "suppress", over_refusal: PairedRefusals = HARMLESS,
     random_p: float | None = 0.01, **strata: PairedRefusals,
-) -> GateDecision:  # fmt: skip
+) -> RefusalDecision:  # fmt: skip
     return judge_refusals(
         strata or {"plain": flips(200, 10)}, direction, over_refusal, random_p
     )  # fmt: skip
 
 
-def missed(decision: GateDecision) -> list[str]:
+def missed(decision: RefusalDecision) -> list[str]:
     """The demands that are missed; the decision follows from them."""
     found = [each.removeprefix("missed: ") for each in decision.reasons
              if each.startswith("missed: ")]  # fmt: skip
@@ -141,7 +141,7 @@ def test_the_decision_tells_what_was_counted() -> None:
     }  # fmt: skip
     assert decision.over_refusal.drop == 15 / 400
     assert decision.over_refusal_rise == tango_interval(0, 15, 400, 0.9).upper
-    assert GateDecision.model_validate_json(decision.model_dump_json()) == decision
+    assert RefusalDecision.model_validate_json(decision.model_dump_json()) == decision
 
 
 @pytest.mark.parametrize("strata", [{}, {"plain": flips(200, 0), "adversarial": flips(0, 0)}])

@@ -10,6 +10,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.intervals import Share
+from auditor.language.asking import SLICE, Asking, other_composition
 from auditor.language.causal_lm import CausalLM
 from auditor.language.deflection import Deflection, DeflectionRules
 from auditor.language.first_token import FirstTokenJudge
@@ -17,12 +18,7 @@ from auditor.language.language_model import LanguageModel, NextTokenModel
 from auditor.language.prompt_sets import AskedPrompt, PromptFiles, PromptSet, read_prompt_sets
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import Behaviour, MarkerJudge
-from auditor.language.refusal_behaviour import (
-    SLICE,
-    Asking,
-    measure_behaviour,
-    other_composition,
-)
+from auditor.language.refusal_behaviour import measure_behaviour
 from auditor.language.refusal_record import (
     WITHHELD,
     Counts,
@@ -183,7 +179,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path: Path) -> None:
         stop=lambda: True, progress=lambda *counts: seen.append(counts),
     )  # fmt: skip
     assert (len(found.replies), found.planned) == (SLICE, SLICE + 1)
-    assert seen == [(SLICE, SLICE + 1)]
+    assert seen == [(SLICE // 2, SLICE + 1), (SLICE, SLICE + 1)]
 
 
 def test_a_model_without_a_template_is_asked_as_it_is(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.experts.asking import Asked
+from auditor.experts.answers import Asked
 from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import Behaviour

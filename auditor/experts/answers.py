@@ -1,4 +1,4 @@
-"""Asking a model and judging its answers, and sets of prompts that never meet.
+"""Judged answers with their tokens, and sets of prompts that never meet.
 
 Experts are ranked on some prompts, chosen or removed on others, and a repair is reported on a
 third, held-out set. Halves are split by a hash of each prompt's group, so that pairs stay whole and
@@ -10,35 +10,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError
+from auditor.language.asking import Asking, as_asked, complete
 from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import Behaviour, RefusalJudge
 
 _WORDS: Final = re.compile(r"\w+")
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How prompts are put and answers judged.
-
-    Attributes:
-        judge: Says which answers refuse.
-        new_tokens: Of an answer at most.
-        chat: Whether the tokenizer's chat template is used where there is one.
-        batch_size: Prompts at once.
-    """
-
-    judge: RefusalJudge
-    new_tokens: int = 64
-    chat: bool = True
-    batch_size: int = 32
 
 
 class Asked(NamedTuple):
@@ -64,14 +47,13 @@ class Asked(NamedTuple):
         return self.behaviour is Behaviour.REFUSED
 
 
-def ask(model: CausalLM, prompts: Sequence[Prompt], asking: Asking) -> list[Asked]:
+def ask(
+    model: CausalLM, prompts: Sequence[Prompt], judge: RefusalJudge, asking: Asking
+) -> list[Asked]:
     """Greedy answers to prompts, judged, in order; under whatever intervention is in force."""
-    if not prompts:
-        return []
-    texts = [model.chat(each.text) if asking.chat else each.text for each in prompts]
-    answers = model.generate(texts, max_new_tokens=asking.new_tokens, batch_size=asking.batch_size)
-    said = [each.text for each in answers]
-    judged = asking.judge.judge(said)
+    texts = [as_asked(model, each.text, asking) for each in prompts]
+    answers = complete(model, texts, asking)
+    judged = judge.judge([each.text for each in answers])
     return [
         Asked(prompt, text, answer.token_ids, answer.text, verdict.behaviour)
         for prompt, text, answer, verdict in zip(prompts, texts, answers, judged, strict=True)

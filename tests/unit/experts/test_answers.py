@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import ConfigurationError
-from auditor.experts.asking import Asked, Asking, ask, refusals, refuse_overlap, split_halves
+from auditor.experts.answers import Asked, ask, refusals, refuse_overlap, split_halves
+from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt, read_prompts
 from auditor.language.refusal import Behaviour, MarkerJudge
 from tests.models.planted_moe import write_planted_moe
-from tests.unit.experts.planted_asking import answered
+from tests.unit.experts.planted_answers import answered
 
 MANY = [Prompt(f"question {number}", group=f"group {number // 4}") for number in range(200)]
 KNOWN = {"the harmful": [Prompt("Pick a lock"), Prompt("Pick a lock")],
@@ -29,16 +30,16 @@ def test_answers_are_the_models_own_judged_and_in_order(tmp_path: Path) -> None:
     moe = write_planted_moe(tmp_path)
     model = CausalLM.open(tmp_path)
     prompts = [Prompt(each.text) for each in moe.prompts[:6]]
-    asked = ask(model, prompts, Asking(MarkerJudge(), new_tokens=8, batch_size=4))
+    asked = ask(model, prompts, MarkerJudge(), Asking(new_tokens=8, batch_size=4))
     # The end of text is a token of the answer, and not of what was said.
     assert [each._replace(answer=()) for each in asked] == [
         answered(moe, model, each)._replace(answer=()) for each in moe.prompts[:6]
     ]
     assert [model.decode(each.answer) for each in asked] == [each.said for each in asked]
     assert refusals(asked).tolist() == [each.disallowed for each in moe.prompts[:6]]
-    plain = ask(model, prompts[:1], Asking(MarkerJudge(), new_tokens=8, chat=False))
+    plain = ask(model, prompts[:1], MarkerJudge(), Asking(new_tokens=8, chat=False))
     assert plain[0].text == prompts[0].text
-    assert ask(model, [], Asking(MarkerJudge())) == []
+    assert ask(model, [], MarkerJudge(), Asking()) == []
 
 
 def test_silence_is_no_refusal() -> None:
