@@ -120,7 +120,8 @@ def test_a_prompt_longer_than_the_context_is_named(folder: Path) -> None:
     ended, answer = run(folder)
     assert (ended.code, answer["verdict"]) == (3, "error")
     assert one_line(answer["reason"]) == (
-        "harmful line 1 has 72 tokens and 14 are to follow, the model sees 64; shorten it, or ask for fewer tokens"
+        "harmful line 1 has 72 tokens and 14 are to follow, the model sees 64; "
+        "shorten it, or ask for fewer tokens"
     )
 
 

@@ -357,7 +357,8 @@ def test_a_prompt_longer_than_the_model_sees_is_named(files: Files, tmp_path: Pa
     with pytest.raises(ConfigurationError) as caught:
         run(trained_moe("planted"), given(Files(files.harmful, tmp_path / "p.csv")))
     assert str(caught.value) == (
-        "harmless line 3 has 62 tokens and 14 are to follow, the model sees 64; shorten it, or ask for fewer tokens"
+        "harmless line 3 has 62 tokens and 14 are to follow, the model sees 64; "
+        "shorten it, or ask for fewer tokens"
     )
 
 
