@@ -26,6 +26,7 @@ from auditor.language.generation import (
 from auditor.language.likelihood import score_tokens
 from auditor.language.network import Network
 from auditor.language.opening import quiet_transformers
+from auditor.language.teacher_forcing import ContinuationReading, read_continuations
 from auditor.models.transformers_folder import ModelFolder
 
 if TYPE_CHECKING:
@@ -119,10 +120,32 @@ class TextModel:
         Raises:
             ConfigurationError: A setting out of range, or a prompt that is empty or too long.
         """
+        return self.continue_tokens(
+            [self._prompt_ids(number, text) for number, text in enumerate(prompts, 1)],
+            max_new_tokens=max_new_tokens, seed=seed, temperature=temperature,
+            processors=processors, batch_size=batch_size, stop=stop, progress=progress,
+        )  # fmt: skip
+
+    def continue_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        seed: int = 0,
+        temperature: float = 0.0,
+        processors: Sequence[LogitsProcessor] = (),
+        batch_size: int = 16,
+        stop: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """One completion for each prompt of token ids, in order; nothing is put before them.
+
+        Args and Raises: As `generate`; ids are those of the model's own tokenizer.
+        """
         settings = self._settings(max_new_tokens, seed, temperature, processors, stop)
         _require(batch_size >= 1, f"batch size {batch_size}; give at least 1")
-        ids = [self._prompt_ids(number, text) for number, text in enumerate(prompts, 1)]
-        for number, prompt in enumerate(ids, 1):
+        for number, prompt in enumerate(prompts, 1):
+            _require(len(prompt) > 0, f"prompt {number} has no tokens; give at least one")
             _require(
                 len(prompt) + max_new_tokens <= self.max_tokens,
                 f"prompt {number} has {len(prompt)} tokens and {max_new_tokens} are to follow, "
@@ -130,14 +153,53 @@ class TextModel:
             )
         completions: dict[int, Completion] = {}
         same_length = bool(processors) or self.network.keeps_state
-        for batch in plan_batches(ids, batch_size, same_length):
-            texts = [ids[position] for position in batch]
+        for batch in plan_batches(prompts, batch_size, same_length):
+            texts = [prompts[position] for position in batch]
             with quiet_transformers():
                 found = generate_batch(self.network, texts, settings, self.decode)
             completions.update(zip(batch, found, strict=True))
             if progress is not None:
-                progress(len(completions), len(ids))
-        return [completions[position] for position in range(len(ids))]
+                progress(len(completions), len(prompts))
+        return [completions[position] for position in range(len(prompts))]
+
+    def read_continuations(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        *,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> list[ContinuationReading]:
+        """What the model expects at each token of known continuations, in one pass over each.
+
+        See `auditor.language.teacher_forcing`.
+
+        Args:
+            prefixes: Token ids before each continuation, at least one each.
+            continuations: Token ids that follow, at least one each.
+            batch_size: Texts at once; fewer where their logits would take over 512 MiB.
+            progress: Called with texts done and in all.
+
+        Raises:
+            ConfigurationError: One of them is empty, or both together are too long.
+            UnsupportedModel: A logit is not finite.
+        """
+        _require(batch_size >= 1, f"batch size {batch_size}; give at least 1")
+        for number, (before, after) in enumerate(zip(prefixes, continuations, strict=True), 1):
+            _require(
+                len(before) > 0 and len(after) > 0,
+                f"text {number} has {len(before)} tokens and {len(after)} after them; give at "
+                "least one of each",
+            )
+            _require(
+                len(before) + len(after) <= self.max_tokens,
+                f"text {number} has {len(before)} tokens and {len(after)} after them, the model "
+                f"sees {self.max_tokens}; shorten one of them",
+            )
+        with quiet_transformers():
+            return read_continuations(
+                self.network, prefixes, continuations, batch_size=batch_size, progress=progress
+            )
 
     def next_token_log_probabilities(
         self, prompts: Sequence[str], *, tokens: Sequence[int] | None = None, batch_size: int = 16
