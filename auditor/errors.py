@@ -180,6 +180,16 @@ class DeviceUnavailable(ConfigurationError):
         super().__init__(f"device '{device}' is not available: {reason}; use --device auto or cpu")
 
 
+class MissingExtra(ConfigurationError):
+    """A library that only an optional extra of auditor brings is not installed."""
+
+    def __init__(self, extra: str, library: str, what: str) -> None:
+        self.extra, self.library, self.what = extra, library, what
+        super().__init__(
+            f"{what} needs {library}, which is not installed; install auditor[{extra}]"
+        )
+
+
 class FileChanged(OperationFailed):
     """A file is no longer the one that was looked at when the run began."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from auditor.check import Check
 from auditor.checks import (
     alignment_drift,
+    diffusion_memorization,
     file_safety,
     identity,
     local_robustness,
@@ -22,12 +23,13 @@ from auditor.checks import (
     refusal_behaviour,
     refusal_concentration,
     runtime_parity,
+    training_extraction,
     unexplained_inputs,
     written_property,
 )
 from auditor.errors import ConfigurationError, UnknownName
 from auditor.fix import FixCard
-from auditor.fixes import decoding, deconfliction, experts
+from auditor.fixes import decoding, deconfliction, experts, pruning
 
 BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     file_safety.CHECK,
@@ -41,10 +43,17 @@ BUILT_IN_CHECKS: tuple[Check[Any], ...] = (
     alignment_drift.CHECK,
     refusal_behaviour.CHECK,
     refusal_concentration.CHECK,
+    training_extraction.CHECK,
+    diffusion_memorization.CHECK,
 )
 
 
-BUILT_IN_FIXES: tuple[FixCard, ...] = (decoding.FIX, deconfliction.FIX, experts.FIX)
+BUILT_IN_FIXES: tuple[FixCard, ...] = (
+    decoding.FIX,
+    deconfliction.FIX,
+    experts.FIX,
+    pruning.FIX,
+)
 
 
 class BrokenPlugin(ConfigurationError):

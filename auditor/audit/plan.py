@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from auditor.audit.policy import Policy
 from auditor.errors import FileMissing, InvalidText, UnknownName
 from auditor.files import read_text_file
-from auditor.models.subject_files import ModelKind
+from auditor.models.subject_files import FOLDER_KINDS, ModelKind
 from auditor.strict_yaml import Document, parse, validate
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -50,7 +50,8 @@ class SubjectSpec(PlanPart):
     name: str | None = None
     """Name used in reports; the file's name without its ending, or the folder's, when left out."""
     kind: ModelKind = "onnx"
-    """What it is: `onnx` is a file, `transformers` a folder with config.json and safetensors."""
+    """What it is: `onnx` is a file, `transformers` a folder with config.json and safetensors,
+    `diffusers` a folder with one of these in a sub-folder for each component."""
 
 
 class Limits(PlanPart):
@@ -233,7 +234,7 @@ def expand_subjects(loaded: LoadedPlan) -> Iterator[tuple[str, Path, ModelKind]]
 
 
 def _name_of(path: Path, kind: ModelKind) -> str:
-    if kind == "transformers":
+    if kind in FOLDER_KINDS:
         return path.resolve().name or "model"
     return path.name.removesuffix(".gz").removesuffix(".onnx")
 
@@ -243,7 +244,7 @@ def _matching_paths(loaded: LoadedPlan, number: int, spec: SubjectSpec) -> list[
     found = _glob(loaded.folder, spec.path)
     if not found:
         raise FileMissing(loaded.folder / spec.path, "model")
-    wants_folder = spec.kind == "transformers"
+    wants_folder = spec.kind in FOLDER_KINDS
     fitting = [path for path in found if path.is_dir() == wants_folder]
     if fitting:
         return fitting
@@ -251,13 +252,13 @@ def _matching_paths(loaded: LoadedPlan, number: int, spec: SubjectSpec) -> list[
     if wants_folder:
         raise InvalidText(
             place,
-            f"{found[0]} is no folder, and kind transformers is one; name the folder that holds "
-            "config.json, or write kind: onnx",
+            f"{found[0]} is no folder, and kind {spec.kind} is one; name the model's folder, or "
+            "write kind: onnx",
         )
     raise InvalidText(
         place,
         f"{found[0]} is a folder, and kind onnx is a file; write kind: transformers for a "
-        "language model, or name the .onnx file",
+        "language model, kind: diffusers for a diffusion model, or name the .onnx file",
     )
 
 

@@ -9,9 +9,10 @@ from pydantic import Field
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import RefusedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, TextEvidence, Verdict
-from auditor.models.onnx_folder import OnnxFolder, read_model_folder
+from auditor.models.onnx_folder import OnnxFolder
 from auditor.models.onnx_model import NonFinite, OnnxModel
 from auditor.models.preflight import inspect_file
+from auditor.models.subject_files import FOLDER_KINDS, read_kind
 from auditor.models.transformers_folder import TransformersFolder
 from auditor.models.trial import TrialOutcome, TrialStatus, trial_load
 from auditor.models.weight_numbers import find_nonfinite
@@ -38,16 +39,16 @@ class Params(CheckParams):
 
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Inspect the bytes and look at the numbers of a model, whichever kind it is."""
-    if subject.kind == "transformers":
+    if subject.kind in FOLDER_KINDS:
         return _run_folder(subject, context)
     return _run_file(subject, params, context)
 
 
 def _run_folder(subject: Subject, context: CheckContext) -> Answer:
     """A folder is checked and its numbers are read; no library loads it."""
-    facts = {"format": "transformers"}
+    facts = {"format": subject.kind}
     try:
-        folder = read_model_folder(subject.path, expected_digest=subject.digest)
+        folder = read_kind(subject.path, subject.kind, subject.digest)
     except RefusedModel as refusal:
         return _refused(refusal, facts)
     facts |= {"model_type": folder.model_type, "files": ", ".join(folder.files)}
@@ -197,7 +198,7 @@ CHECK = Check(
         "That the model is harmless or honest: a network may have been trained to misbehave, "
         "and the runtimes that load it may have faults not known here."
     ),
-    kinds=("onnx", "transformers"),
+    kinds=("onnx", *FOLDER_KINDS),
     params=Params,
     run=run,
     estimate_s=lambda params: 2.0,

@@ -11,17 +11,11 @@ from auditor.errors import Unsupported, UnsupportedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, Verdict
 from auditor.models.digest import functional_digest
 from auditor.models.functional_digest import FunctionComparison, compare_functions
-from auditor.models.onnx_folder import read_model_folder
 from auditor.models.onnx_model import OnnxModel
+from auditor.models.subject_files import FOLDER_KINDS, read_kind
 
 _FILE = r"sha256:[0-9a-f]{64}"
 _FUNCTION = r"fn1:[0-9a-f]{64}"
-# Many model types compute parts of a layer in float32 whatever the weights are, and one such
-# rounding is larger than a cell of the functional digest.
-_NO_FUNCTION = UnsupportedModel(
-    "the function of a transformers folder has no digest and is not compared",
-    way_out="give expected_file_digest, or export the model to ONNX and audit that",
-)
 
 
 class Params(CheckParams):
@@ -37,16 +31,25 @@ class Params(CheckParams):
     """Largest difference from `reference`, relative to the largest output of each probe."""
 
 
+def _no_function(kind: str) -> UnsupportedModel:
+    # Many model types compute parts of a layer in float32 whatever the weights are, and one such
+    # rounding is larger than a cell of the functional digest.
+    return UnsupportedModel(
+        f"the function of a {kind} folder has no digest and is not compared",
+        way_out="give expected_file_digest, or export the model to ONNX and audit that",
+    )
+
+
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Compute the digests and compare what there is to compare with."""
-    if subject.kind == "transformers":
+    if subject.kind in FOLDER_KINDS:
         return _run_folder(subject, params)
     return _run_file(subject, params, context)
 
 
 def _run_folder(subject: Subject, params: Params) -> Answer:
     """Compare the digest of a folder; of its function there is no digest."""
-    folder = read_model_folder(subject.path, expected_digest=subject.digest)
+    folder = read_kind(subject.path, subject.kind, subject.digest)
     findings: list[Finding] = []
     compared: list[str] = []
     if params.expected_file_digest is not None:
@@ -60,7 +63,7 @@ def _run_folder(subject: Subject, params: Params) -> Answer:
         "files": ", ".join(folder.files),
     }
     wanted = bool(params.expected_functional_digest or params.reference)
-    missing = str(_NO_FUNCTION) if wanted else ""
+    missing = str(_no_function(subject.kind)) if wanted else ""
     return _answer(findings, compared, missing, (), facts, open_question=wanted)
 
 
@@ -185,8 +188,8 @@ def _other_function(params: Params, comparison: FunctionComparison) -> Finding:
 
 def prepare(subject: Subject, params: Params) -> None:
     """Say before the run what cannot be compared."""
-    if subject.kind == "transformers" and (params.expected_functional_digest or params.reference):
-        raise _NO_FUNCTION
+    if subject.kind in FOLDER_KINDS and (params.expected_functional_digest or params.reference):
+        raise _no_function(subject.kind)
 
 
 CHECK = Check(
@@ -205,7 +208,7 @@ CHECK = Check(
         "public. Only the file digest withstands somebody who wants to deceive. Without an "
         "expectation nothing is compared, digests are only recorded."
     ),
-    kinds=("onnx", "transformers"),
+    kinds=("onnx", *FOLDER_KINDS),
     params=Params,
     run=run,
     estimate_s=lambda params: 3.0,

@@ -85,7 +85,7 @@ def trace_graph(model: CausalLM, shapes: Sequence[LayerShape]) -> onnx.ModelProt
     model.model.set_experts_implementation("batched_mm")
     network = model.network
     wrapped = _WithCache(model.model, network.cache_name, "position_ids" in network.takes)
-    with torch.no_grad(), quiet_transformers(), _quiet_exporter():
+    with torch.no_grad(), quiet_transformers(), quiet_exporter():
         try:
             program: Any = torch.onnx.export(
                 wrapped.eval(), (ids, mask, positions, cache), dynamo=True, verbose=False,
@@ -165,7 +165,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """No warnings, logs or output inside: of a model it refuses torch prints the whole graph."""
     before, unread = logging.root.manager.disable, io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):

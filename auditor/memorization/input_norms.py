@@ -7,7 +7,7 @@ splits, bootstraps and permutations run the network once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import NothingToAudit, UnsupportedModel
-from auditor.memorization.weight_sites import WeightSite
+from auditor.memorization.weight_sites import SiteKind, WeightSite
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,10 @@ class InputNorms:
 class NormRecorder:
     """Adds up what layers are given while prompts run; see `recording`."""
 
-    def __init__(self, sites: Sequence[WeightSite], prompts: int, groups: int, unit: bool) -> None:
-        self._sites, self._unit = sites, unit
+    def __init__(
+        self, sites: Sequence[WeightSite], prompts: int, groups: int, unit: Container[SiteKind]
+    ) -> None:
+        self._unit = unit
         self._sums = {
             site.name: torch.zeros(prompts, groups, site.inputs, dtype=torch.float64)
             for site in sites
@@ -80,6 +82,10 @@ class NormRecorder:
         """
         self._prompts = torch.tensor(list(prompts), dtype=torch.int64)
         self._mask, self._group = mask, group
+
+    def ignore(self) -> None:
+        """Say that the next runs of the network do not count."""
+        self._prompts = None
 
     def finished(self) -> InputNorms:
         """What was seen.
@@ -109,7 +115,7 @@ class NormRecorder:
                 "an activation is NaN or infinite", place=site.name,
                 way_out="look at the weights, or run in float32",
             )  # fmt: skip
-        if self._unit:
+        if site.kind in self._unit:
             values = torch.nn.functional.normalize(values, dim=-1)
         counted = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
         if self._mask is not None and self._mask.shape == counted.shape:
@@ -123,16 +129,17 @@ class NormRecorder:
 
 @contextmanager
 def recording(
-    sites: Sequence[WeightSite], prompts: int, groups: int = 1, *, unit_rows: bool = False
-) -> Iterator[NormRecorder]:
+    sites: Sequence[WeightSite], prompts: int, groups: int = 1, *,
+    unit_rows: Container[SiteKind] = (),
+) -> Iterator[NormRecorder]:  # fmt: skip
     """Record the inputs of layers while the block runs the network; hooks are gone afterwards.
 
     Args:
         sites: Which layers.
         prompts: How many prompts there are.
         groups: Groups of rows that are kept apart, such as steps of a sampler.
-        unit_rows: Whether each row is first scaled to length 1, which takes out how much energy a
-            token has (ConceptPrune).
+        unit_rows: Kinds of layers whose rows are first scaled to length 1, which takes out how
+            much energy a token has (ConceptPrune).
 
     Raises (while the block runs):
         UnsupportedModel: An activation is not finite, or its rows do not belong to prompts.

@@ -30,11 +30,13 @@ class MaskTraining:
         share: Of each row that is pruned at most.
         steps: Of Adam.
         rate: Its learning rate; scores begin with unit spread.
+        neurons: Whether whole columns have one score; `share` is then of the columns.
     """
 
     share: float = 0.1
     steps: int = 200
     rate: float = 0.05
+    neurons: bool = False
 
 
 def learn_masks(
@@ -51,7 +53,7 @@ def learn_masks(
         loss: Runs the network as it is masked at the moment; told the number of the step.
         training: How.
         start: Scores to begin with, [outputs, inputs] for each layer, such as those of a rule;
-            only their order and spread in a layer count. Zeros if not given.
+            only their order and spread in a layer count; of columns the sums. Zeros if not given.
         progress: Called with steps done and in all.
 
     Raises:
@@ -63,7 +65,10 @@ def learn_masks(
             f"share {training.share:g}, {training.steps} steps, rate {training.rate:g}; give a "
             "share in (0, 1], at least one step and a positive rate"
         )
-    scores = [nn.Parameter(_standardised(site, (start or {}).get(site.name))) for site in sites]
+    scores = [
+        nn.Parameter(_standardised(site, (start or {}).get(site.name), training.neurons))
+        for site in sites
+    ]
     optimiser = torch.optim.Adam(scores, lr=training.rate)
     with _masked(sites, scores, training.share), torch.enable_grad():
         for step in range(training.steps):
@@ -79,15 +84,20 @@ def learn_masks(
             optimiser.step()
             progress(step + 1, training.steps)
     return WeightMasks({
-        site.name: _highest(score.detach(), training.share).cpu()
+        site.name: _highest(score.detach(), training.share).cpu().expand(
+            site.outputs, site.inputs
+        ).clone()
         for site, score in zip(sites, scores, strict=True)
     })  # fmt: skip
 
 
-def _standardised(site: WeightSite, start: Tensor | None) -> Tensor:
+def _standardised(site: WeightSite, start: Tensor | None, neurons: bool) -> Tensor:
+    """Scores [outputs, inputs], or [1, inputs] of whole columns."""
     if start is None:
-        return torch.zeros(site.outputs, site.inputs, device=site.weight.device)
+        rows = 1 if neurons else site.outputs
+        return torch.zeros(rows, site.inputs, device=site.weight.device)
     values = start.float().to(site.weight.device)
+    values = values.sum(dim=0, keepdim=True) if neurons else values
     return (values - values.mean()) / values.std().clamp_min(1e-12)
 
 
@@ -103,13 +113,14 @@ class _Straight(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, score: Tensor, share: float) -> Tensor:
         """The weight with its highest scores set to zero."""
         ctx.save_for_backward(weight)
+        ctx.scores = score.shape
         return weight.masked_fill(_highest(score, share), 0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
         """The effect of a mask that grows: the weight goes, so minus the weight."""
         (weight,) = ctx.saved_tensors
-        return None, -gradients[0] * weight, None
+        return None, (-gradients[0] * weight).sum_to_size(ctx.scores), None
 
 
 class _Masked(nn.Module):

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from auditor.errors import RefusedModel
+from auditor.models.diffusion_folder import DENOISERS, PIPELINE, read_diffusion_folder
 from auditor.models.digest import file_digest
 from auditor.models.onnx_folder import read_model_folder
 from auditor.models.preflight import require_openable
+from auditor.models.transformers_folder import CONFIG, ModelFolder, TransformersFolder, read_folder
 
-ModelKind = Literal["onnx", "transformers"]
+ModelKind = Literal["onnx", "transformers", "diffusers"]
+FOLDER_KINDS: Final = ("transformers", "diffusers")
 _REFUSED_ENTRIES: Final = 10_000
 _REFUSED_FILE_BYTES: Final = 2**24
 _REFUSED_BYTES: Final = 2**30
@@ -40,11 +43,11 @@ def look_at(path: Path, kind: ModelKind) -> SubjectFiles:
 
     Raises:
         FileMissing: There is nothing at the path, or a folder lacks config.json, or both weights
-            and a graph.
+            and a graph; of a diffusion model, its denoiser or the weights of a component.
     """
     try:
-        if kind == "transformers":
-            folder = read_model_folder(path)
+        if kind in FOLDER_KINDS:
+            folder = read_kind(path, kind)
             return SubjectFiles(folder.digest, folder.size)
         require_openable(path)
         return SubjectFiles(file_digest(path), path.stat().st_size)
@@ -54,6 +57,23 @@ def look_at(path: Path, kind: ModelKind) -> SubjectFiles:
             return SubjectFiles(digest, size, refusal)
         digest = file_digest(path) if path.is_file() else "sha256:none"
         return SubjectFiles(digest, path.stat().st_size, refusal)
+
+
+def folder_kind(path: Path) -> ModelKind:
+    """What a folder holds, by the names in it: a diffusion model, or else a language model."""
+    parts = (PIPELINE, *(f"{part}/{CONFIG}" for part in DENOISERS))
+    return "diffusers" if any((path / part).exists() for part in parts) else "transformers"
+
+
+def read_kind(path: Path, kind: str, expected_digest: str | None = None) -> ModelFolder:
+    """Check a folder of one of `FOLDER_KINDS`; see the functions for what they raise."""
+    read = read_diffusion_folder if kind == "diffusers" else read_model_folder
+    return read(path, expected_digest)
+
+
+def read_weights_folder(path: Path) -> TransformersFolder:
+    """Check a folder whose weights are safetensors, of a language or of a diffusion model."""
+    return read_diffusion_folder(path) if folder_kind(path) == "diffusers" else read_folder(path)
 
 
 def _digest_as_found(folder: Path) -> tuple[str, int]:

@@ -25,7 +25,8 @@ from auditor.models.safetensors_header import StoredTensor, read_header
 from auditor.models.weight_index import check_weight_files
 
 CONFIG: Final = "config.json"
-INDEX: Final = "model.safetensors.index.json"
+INDEX_ENDING: Final = ".safetensors.index.json"
+INDEX: Final = f"model{INDEX_ENDING}"
 _CHUNK: Final = 2**22
 
 
@@ -143,9 +144,8 @@ def _read_files(
             reader.read(file, roles[file.name], stream)
     if not reader.weights:
         raise FileMissing(path / "model.safetensors", "weights of a transformers model")
-    check_weight_files(
-        path, INDEX, reader.index, {file.name: file.tensors for file in reader.weights}, limits
-    )
+    tensors = {file.name: file.tensors for file in reader.weights}
+    check_weight_files(path, INDEX, reader.indexes.get(INDEX), tensors, limits)
     return TransformersFolder(
         path=path,
         digest=combine_hashes(reader.hashes),
@@ -186,7 +186,7 @@ class FolderReader:
         hashes: SHA-256 (hex) of each file that belongs to the model, by name.
         weights: The safetensors files.
         configs: What each configuration says, by name.
-        index: The index of sharded weights, if there is one.
+        indexes: The indexes of sharded weights, by name.
     """
 
     def __init__(self, path: Path, limits: FolderLimits) -> None:
@@ -194,7 +194,7 @@ class FolderReader:
         self.hashes: dict[str, str] = {}
         self.weights: list[WeightsFile] = []
         self.configs: dict[str, dict[str, Any]] = {}
-        self.index: bytes | None = None
+        self.indexes: dict[str, bytes] = {}
 
     def read(self, file: FolderFile, role: Role, stream: BufferedReader) -> None:
         """Check and hash one file.
@@ -214,8 +214,8 @@ class FolderReader:
         self.hashes[file.name] = hashlib.sha256(content).hexdigest()
         if role is Role.CONFIG:
             self.configs[file.name] = read_config(self.path, file.name, content, self.limits)
-        elif file.name == INDEX:
-            self.index = content
+        elif file.name.endswith(INDEX_ENDING):
+            self.indexes[file.name] = content
 
     def _read_weights(self, file: FolderFile, stream: BufferedReader) -> None:
         try:

@@ -25,6 +25,7 @@ def check_weight_files(
     index: bytes | None,
     weights: Mapping[str, Sequence[StoredTensor]],
     limits: FolderLimits,
+    single: str = SINGLE,
 ) -> None:
     """Check that the weights files are the ones that will be loaded, and all of them.
 
@@ -34,6 +35,7 @@ def check_weight_files(
         index: Its content, None where there is none.
         weights: The tensors of each weights file in the folder.
         limits: How much JSON.
+        single: What the file is called that is loaded where no index is.
 
     Raises:
         RefusedModel: A file that is named and not there, or there and not named; a tensor
@@ -44,9 +46,9 @@ def check_weight_files(
         raise RefusedModel(path, rule, problem, place=name, way_out=_WAY_OUT)
 
     if index is None:
-        if set(weights) != {SINGLE}:
-            shown = ", ".join(sorted(set(weights) - {SINGLE})[:3])
-            refuse("weights-ambiguous", f"no index names {shown}, and {SINGLE} is loaded alone")
+        if set(weights) != {single}:
+            shown = ", ".join(sorted(set(weights) - {single})[:3])
+            refuse("weights-ambiguous", f"no index names {shown}, and {single} is loaded alone")
         return
     named = _weight_map(path, name, index, limits)
     for file in sorted(set(named.values())):

@@ -14,6 +14,7 @@ from rich.markup import escape
 from auditor.errors import ConfigurationError
 from auditor.json_lines import read_json_lines
 from auditor_cli.fix_experts import Steering, steering_options
+from auditor_cli.fix_memorization import Pruning, pruning_options
 from auditor_cli.fix_page import keep_apart, page_option, write_page
 from auditor_cli.options import FILE, FOLDER, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
@@ -261,6 +262,45 @@ def experts(
     result = fix_by_experts(
         model, out, steering.work(), device=steering.device, progress=output.log
     )
+    return _finish(result, record, output)
+
+
+@command.command(name="memorization")
+@click.argument("model", type=MODEL)
+@option("--out", type=FOLDER, required=True, help="Folder of the new model, a new one.")
+@option("--record", type=FILE, help="Record of the measurement; OUT.fix.json if not given.")
+@pruning_options
+@page_option
+@json_option
+@quiet_option
+def memorization(
+    model: Path,
+    out: Path,
+    record: Path | None,
+    pruning: Pruning,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Prune the weights that memorised items run through, in a diffusion or language MODEL.
+
+    Every mask is tried on one split, the best measured on another, beside masks that know nothing
+    of the items, and attacked. OUT is written only if few enough items come back and ordinary ones
+    stay as good. What comes back under attack is said: the items are suppressed, no more.
+    """
+    from auditor.fixes.pruning import fix_by_pruning, masks_beside
+
+    record = record or out.with_name(f"{out.name}.fix.json")
+    _refuse_place(out, "a repaired model")
+    _refuse_place(masks_beside(out), "masks")
+    _refuse_place(record, "a record")
+    _refuse_inside(record, out)
+    if pruning.never_memorised is None:
+        raise ConfigurationError(
+            "a repair without --never-memorised: what an attack brings back would have no control"
+        )
+    output = Output(as_json, quiet)
+    study, diffusion = pruning.study(model, output.log)
+    result = fix_by_pruning(study, out, pruning.work(diffusion=diffusion), output.log)
     return _finish(result, record, output)
 
 

@@ -12,6 +12,7 @@ import rich_click as click
 from auditor.audit.plan import load_plan
 from auditor.errors import ConfigurationError, FileMissing
 from auditor.files import write_atomically
+from auditor.models.subject_files import folder_kind
 from auditor_cli.options import FILE, MODEL, json_option
 from auditor_cli.output import Output
 
@@ -23,17 +24,18 @@ from auditor_cli.output import Output
 @click.option("--force", is_flag=True, help="Replace a plan that is already there.")
 @json_option
 def command(model: Path, target: Path, force: bool, as_json: bool) -> int:
-    """Write a plan that audits MODEL, an ONNX file or the folder of a language model."""
+    """Write a plan that audits MODEL, an ONNX file or a language or diffusion model's folder."""
     output = Output(as_json)
     if not model.exists():
         raise FileMissing(model, "model")
-    if model.is_dir() and not (model / "config.json").exists():
+    kind = folder_kind(model) if model.is_dir() else "onnx"
+    if kind == "transformers" and not (model / "config.json").exists():
         raise FileMissing(model / "config.json", "configuration of a transformers model")
     if target.exists() and not force:
         raise ConfigurationError(f"{target} exists; add --force to replace it or --out elsewhere")
-    kind, stem = "onnx", model.name.removesuffix(".gz").removesuffix(".onnx")
+    stem = model.name.removesuffix(".gz").removesuffix(".onnx")
     if model.is_dir():
-        kind, stem = "transformers", model.resolve().name
+        stem = model.resolve().name
     plans = files("auditor_specs") / "plans"
     template = (plans / f"template-{kind}.yaml").read_text(encoding="utf-8")
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "model"

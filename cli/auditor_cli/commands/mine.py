@@ -7,7 +7,8 @@ from pathlib import Path
 import rich_click as click
 
 from auditor.errors import ConfigurationError
-from auditor_cli.options import FILE, json_option, option, quiet_option
+from auditor_cli.fix_memorization import Pruning, pruning_options
+from auditor_cli.options import FILE, MODEL, json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.pattern_options import data_options, run_options
 
@@ -16,7 +17,7 @@ DELTAS = ("1", "0.99", "0.95", "0.9")
 
 @click.group(name="mine")
 def command() -> None:
-    """Mine activation patterns of a classifier."""
+    """Mine activation patterns of a classifier, or where a model carries what it memorised."""
 
 
 @command.command(name="patterns")
@@ -94,4 +95,58 @@ def patterns(
     output.log(f"ran on {', '.join(capture.providers_in_use)}")
     output.data(f"patterns: {out}")
     output.record({"kind": "file", "path": str(out), "providers": capture.providers_in_use})
+    return 0
+
+
+@command.command(name="memorization")
+@click.argument("model", type=MODEL)
+@option("--out", type=FILE, required=True, help="The mask file to write, a new one.")
+@pruning_options
+@json_option
+@quiet_option
+def memorization(model: Path, out: Path, pruning: Pruning, as_json: bool, quiet: bool) -> int:
+    """Locate the weights of MODEL that memorised items run through, and write them as masks.
+
+    Every rule, set of layers and share is tried; what the best mask does is measured on the other
+    split, and whether items share one subspace is said. MODEL is not changed and nothing is
+    decided: `auditor fix memorization` does that.
+    """
+    from auditor.files import refuse_existing, refuse_unwritable
+    from auditor.fixes.pruning import locate
+    from auditor.fixes.pruning_study import Split
+    from auditor.memorization.mask_file import write_masks
+    from auditor.memorization.weight_masks import pruned
+
+    refuse_existing(out, "masks")
+    refuse_unwritable(out)
+    output = Output(as_json, quiet)
+    study, diffusion = pruning.study(model, output.log)
+    located = locate(study, pruning.work(diffusion=diffusion).demands, output.log)
+    chosen, wording = located.chosen, study.wording
+    before = study.measure(Split.REPORT)
+    with pruned(chosen.sites, chosen.masks):
+        after = study.measure(Split.REPORT)
+    apart = study.located_apart(chosen)
+    output.table(
+        ("masks", "density", wording.rate, f"rise of {wording.cost}"),
+        [
+            (each.name, f"{each.masks.density:.3f}", f"{outcome.rates.mean():.1%}",
+             f"{wording.loss(located.start, outcome):.1%}")
+            for each, outcome in located.tried
+        ],
+    )  # fmt: skip
+    output.data(
+        f"{chosen.name}: {wording.rate} {before.rates.mean():.1%} to {after.rates.mean():.1%}, "
+        f"{wording.cost} {wording.loss(before, after):+.1%}, on the other split"
+    )
+    for line in apart:
+        output.data(line)
+    write_masks(out, chosen.masks, chosen.sites, base=study.digest, rule=chosen.name)
+    output.data(f"masks: {out}")
+    output.record({
+        "kind": "masks", "path": str(out), "base": study.digest, "rule": chosen.name,
+        "density": chosen.masks.density, "rate_before": float(before.rates.mean()),
+        "rate_after": float(after.rates.mean()), "loss": wording.loss(before, after),
+        "shared": list(apart),
+    })  # fmt: skip
     return 0

@@ -56,15 +56,15 @@ def _graph_facts(model: OnnxModel) -> dict[str, str]:
 
 def _folder_facts(path: Path) -> dict[str, str]:
     from auditor.models.onnx_folder import holds_graph, read_onnx_folder
-    from auditor.models.transformers_folder import read_folder
+    from auditor.models.subject_files import folder_kind, read_weights_folder
     from auditor.models.weight_numbers import find_nonfinite
 
-    if holds_graph(path):
+    if folder_kind(path) == "transformers" and holds_graph(path):
         found = read_onnx_folder(path)
         described = {"model type": found.model_type, "files": ", ".join(found.files)}
         whole = {"digest": found.digest, "size": str(found.size)}
         return {**_graph_facts(found.graph), **whole, **described}
-    folder = read_folder(path)
+    folder = read_weights_folder(path)
     return {
         "digest": folder.digest,
         "size": str(folder.size),
@@ -104,14 +104,15 @@ def digest(path: Path, functional: bool, as_json: bool) -> int:
 
 
 def _folder_digest(path: Path, functional: bool, output: Output) -> int:
-    from auditor.models.onnx_folder import read_model_folder
+    from auditor.models.subject_files import folder_kind, read_kind
 
+    kind = folder_kind(path)
     if functional:
         raise UnsupportedModel(
-            f"{path}: the function of a transformers folder has no digest",
+            f"{path}: the function of a {kind} folder has no digest",
             way_out="leave out --functional, or export the model to ONNX",
         )
-    digest = read_model_folder(path).digest
+    digest = read_kind(path, kind).digest
     output.data(f"{digest}  folder  {path}")
     output.record({"folder": digest})
     return 0
@@ -142,12 +143,14 @@ def scan(paths: tuple[Path, ...], as_json: bool) -> int:
 
 
 def _accepted_format(path: Path) -> str:
-    from auditor.models.onnx_folder import holds_graph, read_model_folder
+    from auditor.models.onnx_folder import holds_graph
     from auditor.models.preflight import require_openable
+    from auditor.models.subject_files import folder_kind, read_kind
 
     if path.is_dir():
-        kind = "onnx" if holds_graph(path) else "transformers"
-        return f"{kind} folder ({read_model_folder(path).model_type})"
+        kind = folder_kind(path)
+        shown = "onnx" if kind == "transformers" and holds_graph(path) else kind
+        return f"{shown} folder ({read_kind(path, kind).model_type})"
     return str(require_openable(path).format)
 
 

@@ -9,15 +9,18 @@ import pytest
 from onnx import helper
 from pydantic import ValidationError
 
+from auditor.check import Subject
 from auditor.checks.identity import CHECK, Params
 from auditor.errors import FileChanged, Unsupported
 from auditor.findings import Answer, Severity, Verdict
+from auditor.models.diffusion_folder import read_diffusion_folder
 from auditor.models.digest import file_digest, functional_digest
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.transformers_folder import read_folder
 from tests.models.model_folders import write_folder
 from tests.models.onnx_networks import conv_network, dense_network, make_model, write_model
 from tests.models.resaved import optimise_with_onnxruntime, rename_everything
+from tests.models.tiny_diffusion import transformer_folder
 from tests.unit.checks.check_context import make_context, make_subject
 
 OTHER = "0" * 64
@@ -170,3 +173,17 @@ def test_a_folder_that_changed_since_it_was_digested_gets_no_verdict(tmp_path: P
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(FileChanged):
         CHECK.run(subject, Params(), make_context())
+
+
+def test_of_a_diffusion_folder_the_digest_is_compared_and_no_function(tmp_path: Path) -> None:
+    """What cannot be compared is said before the run."""
+    folder = transformer_folder(tmp_path / "m")
+    subject = Subject("m", folder, "diffusers", read_diffusion_folder(folder).digest)
+    expected = Params(expected_file_digest=subject.digest)
+    answer = CHECK.run(subject, expected, make_context())
+    assert (answer.verdict, answer.facts["file_digest"]) == (Verdict.HOLDS, subject.digest)
+    assert answer.facts["model_type"] == "PixArtTransformer2DModel"
+    other = Params(expected_file_digest=f"sha256:{OTHER}")
+    assert CHECK.run(subject, other, make_context()).verdict is Verdict.VIOLATED
+    with pytest.raises(Unsupported, match="the function of a diffusers folder has no digest"):
+        CHECK.prepare(subject, Params(expected_functional_digest=f"fn1:{OTHER}"))

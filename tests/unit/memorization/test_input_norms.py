@@ -62,7 +62,7 @@ def test_rows_of_unit_length_tell_of_direction_alone() -> None:
     values = torch.randn(1, 6, 5)
     found = []
     for scale in (1.0, 9.0):
-        with recording([site], 1, unit_rows=True) as recorder, torch.no_grad():
+        with recording([site], 1, unit_rows={SiteKind.FEED_FORWARD}) as recorder, torch.no_grad():
             recorder.expect([0])
             site.module(values * scale)
         found.append(recorder.finished().squares[site.name])

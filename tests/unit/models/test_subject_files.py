@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import FileMissing
+from auditor.models.diffusion_folder import read_diffusion_folder
 from auditor.models.digest import file_digest
-from auditor.models.subject_files import look_at
+from auditor.models.subject_files import folder_kind, look_at, read_weights_folder
 from auditor.models.transformers_folder import read_folder
 from tests.models.model_folders import write_folder
 from tests.models.onnx_networks import dense_network, write_model
+from tests.models.tiny_diffusion import transformer_folder
 
 
 def test_a_file_and_a_folder_have_their_digest_and_size(tmp_path: Path) -> None:
@@ -59,3 +61,13 @@ def test_a_folder_that_is_called_onnx_is_refused(tmp_path: Path) -> None:
     found = look_at(write_folder(tmp_path / "m"), "onnx")
     assert found.refusal is not None
     assert (found.refusal.rule, found.digest[:7]) == ("not-a-file", "sha256:")
+
+
+def test_a_diffusion_folder_is_told_apart_by_the_names_in_it(tmp_path: Path) -> None:
+    """And is looked at as one."""
+    folder = transformer_folder(tmp_path / "d")
+    assert folder_kind(folder) == "diffusers"
+    assert folder_kind(write_folder(tmp_path / "m")) == "transformers"
+    known = read_diffusion_folder(folder)
+    assert look_at(folder, "diffusers").digest == known.digest
+    assert read_weights_folder(folder).digest == known.digest

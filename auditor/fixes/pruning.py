@@ -1,0 +1,228 @@
+"""Pruning what memorised items run through, as a repair: choose, prune, attack, accept or reject.
+
+Every candidate is measured on one split; the one that is chosen is measured again on another,
+beside masks that know nothing of the items, and attacked. The new model is written only if the
+gate accepts. It is suppression: the record says what an attack brings back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from auditor.errors import ConfigurationError, NothingToAudit
+from auditor.files import refuse_existing, refuse_unwritable, unfinished_folder
+from auditor.fix import FixCard, FixResult
+from auditor.fixes.pruning_evidence import Measured, conditions_of, trade_off
+from auditor.fixes.pruning_gate import PruningDemands, decide_pruning, summarise
+from auditor.fixes.pruning_study import Candidate, Outcome, PruningStudy, Split
+from auditor.memorization.mask_file import write_masks
+from auditor.memorization.mask_rules import magnitude_masks, matched_masks
+from auditor.memorization.weight_masks import pruned
+
+FIX: Final = FixCard(
+    "memorization",
+    "weights that memorised items run through set to zero, and attacked; writes a new model if few "
+    "enough come back and ordinary items stay as good",
+    writes_model=True,
+)
+MAGNITUDE: Final = "the largest weights"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PruningWork:
+    """What is asked for besides the study.
+
+    Attributes:
+        demands: Limits of acceptance.
+        controls: Matched random masks, at least 1.
+        seed: Of their drawing.
+        graph: Folder for the pruned model as an ONNX graph, besides the torch folder; None for
+            none.
+    """
+
+    demands: PruningDemands = field(default_factory=PruningDemands)
+    controls: int = 5
+    seed: int = 0
+    graph: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to go without a control."""
+        if self.controls < 1:
+            raise ConfigurationError(f"{self.controls} random masks; give at least 1")
+
+
+class Tried(NamedTuple):
+    """A candidate, and what it does on the split that is chosen by."""
+
+    candidate: Candidate
+    outcome: Outcome
+
+
+def fix_by_pruning(
+    study: PruningStudy, out: Path, work: PruningWork | None = None,
+    progress: Progress = lambda text: None,
+) -> FixResult:  # fmt: skip
+    """Choose masks, measure them, and write the pruned model if it is accepted.
+
+    Args:
+        study: The model with its items; it is as before afterwards.
+        out: Folder of the new model. The masks, and the numbers they took away, go beside it as
+            `OUT.masks.safetensors`. Nothing is written if it is rejected.
+        work: Limits and controls.
+        progress: Told what is going on.
+
+    Raises:
+        OutputNotWritable: Something is at one of the places, or nothing can be written there.
+        NothingToAudit: Nothing is memorised, or there is no candidate.
+        UnsupportedModel: Layers cannot be matched, or numbers are not finite.
+        OperationFailed: The disk failed; nothing is left.
+    """
+    work, kept = work or PruningWork(), masks_beside(out)
+    for place in (out, kept, *(() if work.graph is None else (work.graph,))):
+        refuse_existing(place, "part of a repair")
+        refuse_unwritable(place)
+    located = locate(study, work.demands, progress)
+    chosen = located.chosen
+    before, attacked = study.measure(Split.REPORT), study.attacks()
+    controls = _controls(study, chosen, work, progress)
+    apart = study.located_apart(chosen)
+    with ExitStack() as unfinished:
+        digest = ""
+        with pruned(chosen.sites, chosen.masks):
+            progress(f"measuring {chosen.name}")
+            alone = study.measure(Split.REPORT)
+            with study.hardened(chosen) as trained:
+                after = study.measure(Split.REPORT) if trained else alone
+                progress(f"attacking {chosen.name}")
+                recoveries = study.attacks()
+                decision = decide_pruning(
+                    before, after, alone, controls, recoveries, study.wording, work.demands
+                )
+                if decision.accepted == "accepted":
+                    progress("writing the new model")
+                    digest = _write(study, chosen, out, work.graph, unfinished)
+        if digest:  # masks hold the numbers that stood there, so the model is whole again
+            write_masks(kept, chosen.masks, chosen.sites, base=study.digest, rule=chosen.name)
+    measured = Measured(
+        chosen, before, after, alone if trained else None, controls, attacked, recoveries, apart,
+        summarise(after, recoveries, work.demands),
+    )  # fmt: skip
+    return FixResult(
+        fix=FIX.name, subject=study.digest, decision=decision.accepted, reasons=decision.reasons,
+        conditions=conditions_of(measured, study.wording),
+        evidence=(trade_off(located.start, located.tried, study.wording),),
+        parameters=study.parameters | {
+            "chosen": chosen.name, "candidates": str(len(located.tried)),
+            "density": f"{chosen.masks.density:.4f}",
+        },
+        written=out.name if digest else "", written_digest=digest,
+    )  # fmt: skip
+
+
+class Located(NamedTuple):
+    """What was tried on the split that is chosen by.
+
+    Attributes:
+        start: What the untouched model does.
+        tried: Every candidate.
+        chosen: The best of them.
+    """
+
+    start: Outcome
+    tried: tuple[Tried, ...]
+    chosen: Candidate
+
+
+def locate(
+    study: PruningStudy, demands: PruningDemands, progress: Progress = lambda text: None
+) -> Located:
+    """Try every candidate and choose one; the model is as before afterwards.
+
+    Raises:
+        NothingToAudit: Nothing is memorised, or there is no candidate.
+        UnsupportedModel: Layers cannot be matched, or numbers are not finite.
+    """
+    progress("measuring the untouched model")
+    start = study.measure(Split.CHOOSE)
+    if not start.rates.any():
+        raise NothingToAudit(
+            "none of the items comes back from the untouched model; there is nothing to repair"
+        )
+    tried = _try_all(study, progress)
+    return Located(start, tuple(tried), choose(start, tried, study, demands).candidate)
+
+
+def masks_beside(out: Path) -> Path:
+    """Where the masks of a new model go."""
+    return out.with_name(f"{out.name}.masks.safetensors")
+
+
+def choose(
+    start: Outcome, tried: Sequence[Tried], study: PruningStudy, demands: PruningDemands
+) -> Tried:
+    """The candidate that brings the fewest items back among those whose loss is allowed.
+
+    Of several the one with the least loss; where no loss is allowed, the one with the least of all.
+    """
+
+    def loss(each: Tried) -> float:
+        return study.wording.loss(start, each.outcome)
+
+    allowed = [each for each in tried if loss(each) <= demands.most_loss]
+    if not allowed:
+        return min(tried, key=loss)
+    return min(allowed, key=lambda each: (float(each.outcome.rates.mean()), loss(each)))
+
+
+def _try_all(study: PruningStudy, progress: Progress) -> list[Tried]:
+    tried = []
+    for candidate in study.candidates():
+        progress(f"trying {candidate.name}")
+        with pruned(candidate.sites, candidate.masks):
+            tried.append(Tried(candidate, study.measure(Split.CHOOSE)))
+    if not tried:
+        raise NothingToAudit("no rule, layers or share to try; give at least one of each")
+    return tried
+
+
+def _controls(
+    study: PruningStudy, chosen: Candidate, work: PruningWork, progress: Progress
+) -> dict[str, Outcome]:
+    """What masks do that know nothing of the items: same layers, as many weights."""
+    masks = {MAGNITUDE: magnitude_masks(chosen.sites, chosen.masks)}
+    for number in range(work.controls):
+        masks[f"matched random weights {number + 1}"] = matched_masks(
+            chosen.sites, chosen.masks, work.seed + number
+        )
+    found = {}
+    for name, mask in masks.items():
+        progress(f"measuring the control: {name}")
+        with pruned(chosen.sites, mask):
+            found[name] = study.measure(Split.REPORT)
+    return found
+
+
+def _write(
+    study: PruningStudy, chosen: Candidate, out: Path, graph: Path | None, unfinished: ExitStack
+) -> str:
+    """Both folders, which are there once the stack ends well; else nothing is, nor the masks."""
+    places = (out, masks_beside(out), *(() if graph is None else (graph,)))
+    unfinished.push(lambda kind, error, trace: _remove(places) if kind is not None else None)
+    if graph is not None:
+        drawn = unfinished.enter_context(unfinished_folder(graph, out))
+        study.write_graph(drawn, chosen)
+    return study.write(unfinished.enter_context(unfinished_folder(out, out)), chosen)
+
+
+def _remove(places: Sequence[Path]) -> None:
+    for place in places:
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)

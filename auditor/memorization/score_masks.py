@@ -1,0 +1,86 @@
+"""Masks from scores of weights: single weights, or whole neurons.
+
+A neuron is an input of a layer, a column of its weight; at the last matrix of a feed-forward block
+that is what the field calls a neuron. Its score is the sum of those of its column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import floor
+
+import torch
+from torch import Tensor
+
+from auditor.errors import ConfigurationError
+from auditor.memorization.input_norms import InputNorms
+from auditor.memorization.mask_rules import MaskRule, top_of_rows
+from auditor.memorization.weight_masks import WeightMasks
+from auditor.memorization.weight_sites import WeightSite
+
+
+def masks_by_scores(
+    scores: Mapping[str, Tensor], share: float, *, neurons: bool = False
+) -> WeightMasks:
+    """Masks of the highest scores, of those alone that are above 0.
+
+    Args:
+        scores: Name of the layer: [outputs, inputs].
+        share: Of each row, or of each layer's neurons.
+        neurons: Whether whole columns are masked.
+
+    Raises:
+        ConfigurationError: The share is not in [0, 1].
+    """
+    choose = top_neurons if neurons else _top_weights
+    return WeightMasks({name: choose(score.cpu(), share) for name, score in scores.items()})
+
+
+def top_neurons(score: Tensor, share: float) -> Tensor:
+    """The `floor(share * inputs)` columns of the highest sums above 0, masked whole.
+
+    Args:
+        score: [outputs, inputs].
+        share: Of the columns.
+
+    Raises:
+        ConfigurationError: The share is not in [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ConfigurationError(f"a share of {share:g} of the neurons; give 0 to 1")
+    total = score.sum(dim=0)
+    chosen = torch.zeros(score.shape[1], dtype=torch.bool)
+    chosen[total.topk(floor(share * score.shape[1] + 1e-9)).indices] = True
+    return (chosen & (total > 0)).expand(score.shape).clone()
+
+
+def _top_weights(score: Tensor, share: float) -> Tensor:
+    return top_of_rows(score, share) & (score > 0)
+
+
+def norm_scores(
+    rule: MaskRule, sites: Sequence[WeightSite], norms: InputNorms,
+    memorised: Sequence[int], ordinary: Sequence[int],
+) -> dict[str, Tensor]:  # fmt: skip
+    """The scores of `wanda` or `wanda_diff`, [outputs, inputs] for each layer.
+
+    Args:
+        rule: One of the two; `wanda_gate` chooses twice and has no one score.
+        sites: The layers.
+        norms: Of all prompts; of groups of rows the mean.
+        memorised: Numbers of the memorised prompts.
+        ordinary: Numbers of the ordinary ones.
+
+    Raises:
+        ConfigurationError: Another rule.
+    """
+    if rule not in (MaskRule.WANDA, MaskRule.WANDA_DIFF):
+        raise ConfigurationError(f"{rule} gives no score of norms; use wanda_diff or wanda")
+    found = {}
+    for site in sites:
+        driven = norms.norms(site.name, memorised)
+        if rule is MaskRule.WANDA_DIFF:
+            driven = driven - norms.norms(site.name, ordinary)
+        weight = site.weight.detach().float().cpu()
+        found[site.name] = weight.abs() * driven.mean(dim=0).float()
+    return found
