@@ -6,10 +6,16 @@ and only when the repair is accepted; the record says why, either way.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from auditor.findings import Interval, Metric, Record
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from auditor.findings import Evidence, Interval, Metric, Record
+
+_MOST: Final = 1_000_000_000
+"""More prompts or sets than any count is of: a drawing need not hold more."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,45 @@ class Comparison(Record):
     """Two-sided exact McNemar test of paired flips, where the measure counts prompts."""
 
 
+_Changed = Annotated[int, Field(ge=-_MOST, le=_MOST)]
+_Counted = Annotated[int, Field(ge=0, le=_MOST)]
+
+
+class RandomEffects(Record):
+    """One count under a repair, and under each random set that stands in for what it changes."""
+
+    effect: str
+    """What is counted: prompts that change as they should, less those that change back."""
+    prompts: _Counted
+    """Of how many."""
+    repair: _Changed
+    """Under the repair."""
+    random: tuple[_Changed, ...]
+    """Under each random set, as they were drawn."""
+    matched: str
+    """How the sets are like what the repair changes."""
+    asked: _Counted
+    """How many sets were asked for; there may be no more that are distinct."""
+    left_out: _Counted = 0
+    """Of those that there are, how many cannot be applied."""
+    wrong_direction: _Changed | None = None
+    """Under the repair turned around; nothing where that cannot be applied."""
+    chance: float
+    """That a random set does as much: `(1 + as_much) / (1 + sets)`."""
+
+    @model_validator(mode="after")
+    def _chance_is_of_the_sets(self) -> Self:
+        expected = (1 + self.as_much) / (1 + len(self.random))
+        if not math.isclose(self.chance, expected, abs_tol=1e-9):
+            raise ValueError(f"chance {self.chance:g} of sets that give {expected:g}")
+        return self
+
+    @property
+    def as_much(self) -> int:
+        """How many random sets do at least as much as the repair."""
+        return sum(each >= self.repair for each in self.random)
+
+
 class Condition(Record):
     """One repair, a combination of them, or a control, beside the untouched model."""
 
@@ -56,6 +101,16 @@ class Condition(Record):
     """Every measure."""
     notes: tuple[str, ...] = ()
     """What else there is to know, one line each."""
+    random: RandomEffects | None = None
+    """Of a control by random sets, what each of them does."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `random` out where there is none: records written without it keep their digest."""
+        told: dict[str, Any] = handler(self)
+        if self.random is None:
+            del told["random"]
+        return told
 
     @property
     def control(self) -> bool:
@@ -86,3 +141,13 @@ class FixResult(Record):
     """Name of the new model's folder; empty if none was written."""
     written_digest: str = ""
     """Its digest."""
+    evidence: tuple[Evidence, ...] = ()
+    """Pictures and tables of the choice, such as what every candidate costs."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `evidence` out where there is none, so that older records keep their digest."""
+        told: dict[str, Any] = handler(self)
+        if not self.evidence:
+            del told["evidence"]
+        return told

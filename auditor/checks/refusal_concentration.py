@@ -285,9 +285,11 @@ def _random(found: Concentration) -> Control:
     count = len(found.random)
     where = "any layers, since their own have too few," if found.anywhere else "the same layers,"
     few = "" if found.possible is None else f" No more than {found.possible} distinct sets exist."
+    unasked = f" {found.random_left_out}" if found.unasked else ""
     return Control(
         name=f"{count} matched random sets",
-        question=f"Do as many random experts of {where} used about as often, do as much?{few}",
+        question=f"Do as many random experts of {where} used about as often, do as much?{few}"
+        f"{unasked}",
         metrics=() if not count else (
             Metric(name="fewest_refusals_left", value=float(min(found.random)), unit="prompts",
                    sample_size=count, better="higher"),
@@ -307,6 +309,8 @@ def _evidence(study: _Study, routed: RoutedModel) -> tuple[Evidence, ...]:
         rows=(
             *((len(each.experts), "first of the ranking", str(found.method), each.refused,
                found.prompts) for each in found.tried),
+            *((size, "first of the ranking", str(found.method), "not applicable", found.prompts)
+              for size in found.untried),
             *((len(marked), " ".join(map(str, sorted(marked))), str(method),
                "not applicable" if left is None else left, found.prompts)
               for method, left in found.by_method.items()),

@@ -23,12 +23,12 @@ from auditor.experts.controls import chance_of_effect, random_sets
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import SIGNIFICANT, Ranking
 from auditor.experts.refusal_meter import RefusalMeter
+from auditor.experts.removal_search import HALF, Removal, halved, nearest, search_removals
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
 from auditor.experts.steering import steered
 from auditor.intervals import wilson_interval
 
-HALF: Final = 0.5
 SIZES: Final = (1, 2, 3, 5, 8, 13, 20, 32, 50)
 REMOVALS: Final = (Method.ZERO_OUTPUT, Method.ZERO_WEIGHT, Method.MASK_LOGIT)
 
@@ -51,20 +51,8 @@ class Standing(StrEnum):
     """No set that was tried loses half, and random sets do as much as the one that loses most."""
     UNTOLD = "untold"
     """Too few prompts to tell half, too few random sets to tell chance, random sets that do as
-    much, another method that loses half where the search's does not, or no time left."""
-
-
-@dataclass(frozen=True)
-class Removal:
-    """What is left of refusals without some experts.
-
-    Attributes:
-        experts: Those switched off.
-        refused: Prompts that are still refused.
-    """
-
-    experts: frozenset[Expert]
-    refused: int
+    much, another method that loses half where the search's does not, sets that could not be
+    switched off, or no time left."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +72,8 @@ class Concentration:
         significant: Whether any expert of the ranking has a family-wise chance of at most 5 %.
         anywhere: Whether random sets are of any layers, because the experts' own have too few.
         stopped: Whether time was up before all was tried.
+        untried: Sizes of prefixes that cannot be switched off by the method; they are left out.
+        unasked: How many random sets cannot be, and are left out.
     """
 
     prompts: int
@@ -97,11 +87,13 @@ class Concentration:
     significant: bool
     anywhere: bool = False
     stopped: bool = False
+    untried: tuple[int, ...] = ()
+    unasked: int = 0
 
     @property
     def largest_loss(self) -> Removal:
         """The smallest set that loses half, or what came nearest; of equals the largest."""
-        return self.smallest or _nearest(self.tried)
+        return self.smallest or nearest(self.tried)
 
     @property
     def standing(self) -> Standing:
@@ -111,7 +103,7 @@ class Concentration:
         if self.smallest is None:
             return Standing.LESS if self.chance <= SIGNIFICANT else Standing.NO_EFFECT
         outputs = self.by_method[Method.ZERO_OUTPUT]
-        carried = outputs is not None and _halved(outputs, self.prompts)
+        carried = outputs is not None and halved(outputs, self.prompts)
         return Standing.CARRIED if carried else Standing.MOVED
 
     @property
@@ -123,14 +115,15 @@ class Concentration:
         if self.smallest is None:
             if left.lower <= HALF:
                 return f"{self.prompts} refused prompts are too few to tell whether half are lost"
-            return self._lost_otherwise
+            return self._lost_otherwise or self._larger_untried
         if self.chance <= SIGNIFICANT:
             return ""
         as_much = sum(each <= self.smallest.refused for each in self.random)
         if as_much:
             return f"{as_much} of {len(self.random)} matched random sets lose as many"
+        few = "exist" if not self.unasked else f"can be switched off by {self.method}"
         return (
-            f"only {len(self.random)} matched random sets exist, none of which loses as many: too "
+            f"only {len(self.random)} matched random sets {few}, none of which loses as many: too "
             "few to tell it from chance"
         )
 
@@ -139,7 +132,7 @@ class Concentration:
         """Which methods lose half with the very experts by which the search did not."""
         named = [
             str(method) for method, left in self.by_method.items()
-            if left is not None and _halved(left, self.prompts)
+            if left is not None and halved(left, self.prompts)
         ]  # fmt: skip
         if not named:
             return ""
@@ -147,6 +140,26 @@ class Concentration:
         return (
             f"{self.method} does not lose half, {' and '.join(named)} {does} without the same "
             "experts; search by that"
+        )
+
+    @property
+    def _larger_untried(self) -> str:
+        """That a size was not looked at, where what was looked at does not lose half."""
+        if not self.untried:
+            return ""
+        return (
+            f"the first {_in_words(self.untried)} experts cannot be switched off by {self.method} "
+            "together; search by zero_output, or try fewer"
+        )
+
+    @property
+    def random_left_out(self) -> str:
+        """How many random sets could not be switched off, as a sentence; empty if all could."""
+        if not self.unasked:
+            return ""
+        return (
+            f"{self.unasked} of {len(self.random) + self.unasked} random sets cannot be switched "
+            f"off by {self.method} and are left out."
         )
 
     @property
@@ -199,6 +212,9 @@ def measure_concentration(
 ) -> Concentration:
     """Remove experts and count what is left of refusals.
 
+    Sets that the method cannot switch off, because fewer are left than a token needs, are left out
+    and counted.
+
     Args:
         routed: The model of the meter.
         ranking: Of other prompts than these.
@@ -213,7 +229,8 @@ def measure_concentration(
 
     Raises:
         NothingToAudit: The model refuses none of the prompts, or no expert leans to refusal.
-        ConfigurationError, UnsupportedModel: The method cannot be applied; see `steered`.
+        ConfigurationError: Not one of the sets to try can be switched off.
+        UnsupportedModel: The method cannot be applied to this family.
     """
     refused = [text for text, no in zip(prompts, meter.refused(prompts), strict=True) if no]
     leaning = [each.expert for each in ranking.leaning(refused=True, count=max(sizes))]
@@ -234,54 +251,25 @@ def measure_concentration(
         with steered(routed, Intervention(by, experts)):
             return int(meter.refused(refused).sum())
 
-    tried, smallest = _search(leaning, sizes, len(refused), lambda of: without(of), time_is_up)
-    chosen = smallest or _nearest(tried)
+    search = search_removals(leaning, sizes, len(refused), without, time_is_up)
+    chosen = search.smallest or nearest(search.tried)
     found = random_sets(
         chosen.experts, ranking.usage, ranking.layers, controls, seed, ranking.significant
     )
-    left = [
-        count for experts in found.sets
-        if not time_is_up() and (count := _if_applicable(without, experts, method)) is not None
+    asked = [
+        _if_applicable(without, experts, method) for experts in found.sets if not time_is_up()
     ]  # fmt: skip
+    left = [count for count in asked if count is not None]
     return Concentration(
-        prompts=len(refused), method=method, tried=tried, smallest=smallest,
+        prompts=len(refused), method=method, tried=search.tried, smallest=search.smallest,
         by_method={each: _if_applicable(without, chosen.experts, each) for each in REMOVALS},
         random=tuple(left), possible=found.possible,
         chance=chance_of_effect(
             len(refused) - chosen.refused, [len(refused) - each for each in left]
         ),
         significant=bool((ranking.p_fwe <= SIGNIFICANT).any()), anywhere=found.anywhere,
-        stopped=stopped,
+        stopped=stopped, untried=search.untried, unasked=len(asked) - len(left),
     )  # fmt: skip
-
-
-def _search(
-    leaning: Sequence[Expert], sizes: Sequence[int], prompts: int,
-    without: Callable[[frozenset[Expert]], int], stop: Callable[[], bool],
-) -> tuple[tuple[Removal, ...], Removal | None]:  # fmt: skip
-    """Growing prefixes until half of the refusals are gone, then without what is not needed."""
-    tried: list[Removal] = []
-    for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
-        if tried and stop():
-            break
-        experts = frozenset(leaning[:size])
-        tried.append(Removal(experts, without(experts)))
-        if _halved(tried[-1].refused, prompts):
-            return tuple(tried), _pruned(tried[-1], leaning, prompts, without, stop)
-    return tuple(tried), None
-
-
-def _pruned(
-    removal: Removal, leaning: Sequence[Expert], prompts: int,
-    without: Callable[[frozenset[Expert]], int], stop: Callable[[], bool],
-) -> Removal:  # fmt: skip
-    """Put back, weakest first, every expert without whose removal half are still gone."""
-    kept = removal
-    for expert in reversed([each for each in leaning if each in removal.experts]):
-        fewer = kept.experts - {expert}
-        if fewer and not stop() and _halved(left := without(fewer), prompts):
-            kept = Removal(fewer, left)
-    return kept
 
 
 def _if_applicable(without: _Without, experts: frozenset[Expert], by: Method) -> int | None:
@@ -291,11 +279,7 @@ def _if_applicable(without: _Without, experts: frozenset[Expert], by: Method) ->
         return None
 
 
-def _halved(left: int, prompts: int) -> bool:
-    """Whether half are lost for certain: a count that is just below half could not decide."""
-    return wilson_interval(left, prompts).upper <= HALF
-
-
-def _nearest(tried: Sequence[Removal]) -> Removal:
-    """The removal that leaves fewest; of equals the largest, of which most is then known."""
-    return min(tried, key=lambda each: (each.refused, -len(each.experts)))
+def _in_words(sizes: Sequence[int]) -> str:
+    """Numbers in words: 5, 8 and 10."""
+    *first, last = map(str, sizes)
+    return f"{', '.join(first)} and {last}" if first else last

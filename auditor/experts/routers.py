@@ -26,6 +26,9 @@ TOP_K: Final = (torch.topk, Tensor.topk)
 _SOFTMAX: Final = (torch.softmax, Tensor.softmax, nn.functional.softmax)
 _PROBE: Final = 4
 _NUMBER: Final = re.compile(r"\.(\d+)\.")
+_CALLED_EXPERTS: Final = re.compile(r"(?:[^.]+\.)*?[^.]*experts[^.]*")
+_LISTED: Final = 4
+"""Tensors that an error names."""
 
 
 class Form(StrEnum):
@@ -123,12 +126,13 @@ def find_routers(model: Any, place: str = "") -> RoutedModel:
     """Every router of a model in evaluation mode; a few tokens run through it once.
 
     Raises:
-        UnsupportedModel: It has no routed experts, a layer's choice of experts cannot be
-            followed, layers differ in their experts, or there are fewer than the configuration
-            implies.
+        UnsupportedModel: It has no routed experts, some that cannot be counted, a layer's choice
+            of experts cannot be followed, layers differ in their experts, or there are fewer than
+            the configuration implies.
     """
     place = place or type(model).__name__
     holders = dict(_expert_holders(model))
+    _refuse_uncounted(model, holders, place)
     if not holders:
         raise UnsupportedModel(
             "no routed experts: it is a dense model, or of a family whose configuration does not "
@@ -161,6 +165,30 @@ def _expert_holders(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, in
             }
             if len(stacked) == 1 and stacked <= wanted:
                 yield name, (module, stacked.pop())
+
+
+def _refuse_uncounted(
+    model: nn.Module, holders: Mapping[str, tuple[nn.Module, int]], place: str
+) -> None:
+    """Raise where a part of the model is called experts, and no holder is in it or around it.
+
+    In LongCat-Flash some experts have no weights, and the tensors differ in how many they are of.
+    """
+    shapes: dict[str, list[str]] = {}
+    for name, weight in model.named_parameters():
+        found = _CALLED_EXPERTS.match(name)
+        if found and "shared" not in name:
+            shapes.setdefault(found[0], []).append(f"{name} {list(weight.shape)}")
+    for part, held in shapes.items():
+        inside = f"{part}."
+        if any(f"{name}.".startswith(inside) or inside.startswith(f"{name}.") for name in holders):
+            continue
+        listed = ", ".join(each.removeprefix(inside) for each in held[:_LISTED])
+        raise UnsupportedModel(
+            f"{part} holds experts that cannot be counted: the configuration names no number of "
+            f"them that fits all of {listed}", place=place,
+            way_out="this family is not supported; nothing was measured or changed",
+        )  # fmt: skip
 
 
 def _expert_counts(model: Any) -> frozenset[int]:

@@ -6,11 +6,13 @@ them. Nothing here is ever written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
+from auditor.errors import ConfigurationError, UnsupportedModel
 from auditor.experts.answers import Asked, refusals
 from auditor.experts.contrasted import Contrasted
 from auditor.experts.controls import (
@@ -24,39 +26,30 @@ from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
 from auditor.experts.steering import steered
-from auditor.fix import Condition
-from auditor.fixes.expert_proposal import Proposal, intervention_on
+from auditor.fix import Condition, RandomEffects
+from auditor.fixes.expert_proposal import Proposal
+from auditor.fixes.expert_sets import intervention_on
 from auditor.fixes.expert_trial import State
 from auditor.fixes.refusal_gate import Direction
 
+COUNTED: Final[Mapping[Direction, str]] = {
+    "suppress": "fewer over-refusals of harmless prompts, by first tokens",
+    "strengthen": "more refusals of harmful prompts, by first tokens",
+}
+"""What an effect counts."""
 
-@dataclass(frozen=True)
-class Random:
-    """Matched random experts beside the chosen ones, by first tokens.
 
-    Attributes:
-        observed: Effect of the chosen experts.
-        effects: Of each random set.
-        asked: How many sets were asked for.
-        matched: How closely the sets match, for reports.
-        chance: That a random set does as much.
-    """
-
-    observed: int
-    effects: tuple[int, ...]
-    asked: int
-    matched: str
-    chance: float
+def affected(direction: Direction, before: State) -> list[str]:
+    """The held-out prompts whose refusals are to change, as the model is asked."""
+    if direction == "suppress":
+        return [each.text for each in before.harmless]
+    return [each.text for asked in before.harmful.values() for each in asked]
 
 
 def effect_meter(
-    routed: RoutedModel, direction: Direction, before: State, meter: RefusalMeter
+    routed: RoutedModel, direction: Direction, texts: Sequence[str], meter: RefusalMeter
 ) -> Callable[[Intervention], int]:
-    """What an intervention does on the held-out prompts: over-refusals less, or refusals more."""
-    texts = (
-        [each.text for each in before.harmless] if direction == "suppress"
-        else [each.text for asked in before.harmful.values() for each in asked]
-    )  # fmt: skip
+    """What an intervention does on these prompts: over-refusals less, or refusals more."""
     sign = -1 if direction == "suppress" else 1
     untouched = int(meter.refused(texts).sum())
 
@@ -68,16 +61,18 @@ def effect_meter(
 
 
 def measure_random(
-    proposal: Proposal, direction: Direction, effect: Callable[[Intervention], int], controls: int,
-    exclude: frozenset[Expert], seed: int, progress: Callable[[str], None],
-) -> Random:  # fmt: skip
-    """The effect of the chosen experts and of matched random sets.
+    proposal: Proposal, direction: Direction, effect: Callable[[Intervention], int], prompts: int,
+    controls: int, exclude: frozenset[Expert], seed: int, progress: Callable[[str], None],
+) -> RandomEffects:  # fmt: skip
+    """The effect of the chosen experts, of matched random sets, and the other way around.
 
     Args:
         proposal: The chosen experts.
         direction: What for.
         effect: Measures an intervention.
-        controls: How many sets; where there are fewer distinct ones, all of them.
+        prompts: On how many prompts.
+        controls: How many sets; where there are fewer distinct ones, all of them. Those that cannot
+            be switched, because fewer experts are left than a token needs, are left out.
         exclude: Experts that no set may hold. Significant ones of the ranking are left out, too.
         seed: Of the drawing.
         progress: Told which set is measured.
@@ -87,31 +82,44 @@ def measure_random(
     barred = exclude | ranking.significant
     found = random_sets(chosen, ranking.usage, ranking.layers, controls, seed, barred)
     observed = effect(proposal.intervention)
-    effects = []
+    effects = list[int]()
     for number, experts in enumerate(found.sets, 1):
         progress(f"matched random experts {number} of {len(found.sets)}")
-        effects.append(effect(intervention_on(experts, direction, proposal.intervention.method)))
-    return Random(
-        observed, tuple(effects), controls, found.matched, chance_of_effect(observed, effects)
-    )
+        with contextlib.suppress(ConfigurationError):
+            change = intervention_on(experts, direction, proposal.intervention.method)
+            effects.append(effect(change))
+    turned = None
+    with contextlib.suppress(ConfigurationError, UnsupportedModel):
+        turned = effect(wrong_direction(proposal, direction))
+    return RandomEffects(
+        effect=COUNTED[direction], prompts=prompts, repair=observed, random=tuple(effects),
+        matched=found.matched, asked=controls, left_out=len(found.sets) - len(effects),
+        wrong_direction=turned, chance=chance_of_effect(observed, effects),
+    )  # fmt: skip
 
 
-def random_condition(random: Random, name: str) -> Condition:
+def random_condition(random: RandomEffects, name: str) -> Condition:
     """The matched random sets as a control."""
-    found = len(random.effects)
-    notes = [f"effect by first tokens: {random.observed} prompts by the chosen experts"]
+    found = len(random.random)
+    notes = [f"effect by first tokens: {random.repair} prompts by the chosen experts"]
     if found:
-        spread = np.array(random.effects)
+        spread = np.array(random.random)
         notes.append(
             f"{int(spread.min())} to {int(spread.max())} (median {np.median(spread):g}) by "
             f"{random.matched}"
         )
-    if found < random.asked:
+    if random.left_out:
+        notes.append(
+            f"{random.left_out} of {found + random.left_out} sets leave fewer experts than a token "
+            "needs and are left out"
+        )
+    if found + random.left_out < random.asked:
         notes.append(f"{random.asked} sets were asked for and no more distinct ones exist")
     notes.append(f"chance that a random set does as much: {random.chance:.3g}")
     return Condition(
-        name=f"{found} matched random sets", control_of=name, comparisons=(), notes=tuple(notes)
-    )
+        name=f"{found} matched random sets", control_of=name, comparisons=(), notes=tuple(notes),
+        random=random,
+    )  # fmt: skip
 
 
 def wrong_direction(proposal: Proposal, direction: Direction) -> Intervention:

@@ -17,6 +17,7 @@ from auditor.experts.ranking import RankedExpert, Ranking
 from auditor.experts.steering import Steering, steered
 from auditor.fix import Condition
 from auditor.fixes.expert_controls import (
+    affected,
     effect_meter,
     measure_random,
     random_condition,
@@ -24,13 +25,13 @@ from auditor.fixes.expert_controls import (
     unrelated_experts,
     wrong_direction,
 )
+from auditor.fixes.expert_distance import distances
 from auditor.fixes.expert_proposal import Proposal
 from auditor.fixes.expert_steering import ExpertSteering
 from auditor.fixes.expert_study import Known, Subject, confounded_experts, contrasted_side
 from auditor.fixes.expert_trial import (
     State,
     compared,
-    distances,
     measure_state,
     newly_answered,
     paired_refusals,
@@ -72,12 +73,16 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
     subject.progress("the model as it is")
     before = measure_state(subject.model, work.held_out, work.judge, work.asking)
     subject.progress(name)
-    with steered(subject.routed, proposal.intervention) as seen:
-        after = measure_state(subject.model, work.held_out, work.judge, work.asking)
-    effect = effect_meter(subject.routed, work.direction, before, known.meter)
+    try:
+        with steered(subject.routed, proposal.intervention) as seen:
+            after = measure_state(subject.model, work.held_out, work.judge, work.asking)
+    except ConfigurationError as error:
+        return _not_switched(subject, proposal, before, error)
+    texts = affected(work.direction, before)
+    effect = effect_meter(subject.routed, work.direction, texts, known.meter)
     random = measure_random(
-        proposal, work.direction, effect, work.controls, confounded_experts(subject, known),
-        work.seed, subject.progress,
+        proposal, work.direction, effect, len(texts), work.controls,
+        confounded_experts(subject, known), work.seed, subject.progress,
     )  # fmt: skip
     gate = judge_refusals(
         {kind: paired_refusals(asked, after.harmful[kind])
@@ -93,7 +98,7 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
         notes=(
             *_chosen_notes(subject, known, proposal), *_lost_notes(gate.strata), *spread,
             *_emptied_note(work.method, seen),
-            *_carried_note(work, proposal, effect, random.observed),
+            *_carried_note(work, proposal, effect, random.repair),
             _unrelated_note(subject, known, proposal, effect),
             quality_note("newly answered harmless prompts",
                          newly_answered(before.harmless, after.harmless)),
@@ -109,6 +114,19 @@ def evaluate(subject: Subject, known: Known, proposal: Proposal) -> Evaluation:
     )  # fmt: skip
     reasons = (proposal.reason, *gate.reasons, *worth(before.harmless, after.harmless, work.margin))
     return Evaluation(conditions, reasons, _telling(before, after))
+
+
+def _not_switched(
+    subject: Subject, proposal: Proposal, before: State, error: ConfigurationError
+) -> Evaluation:
+    """Experts that the prompts to choose on left room for, and a held-out prompt does not."""
+    name = proposal.intervention.described
+    subject.progress(f"{name}: {error}")
+    condition = Condition(name=name, comparisons=(), notes=(f"not measured: {error}",))
+    reason = f"missed: a held-out prompt leaves these experts no room: {error}"
+    return Evaluation(
+        (_noise_floor(subject, before, name), condition), (proposal.reason, reason), ()
+    )
 
 
 def _noise_floor(subject: Subject, before: State, name: str) -> Condition:
@@ -151,13 +169,16 @@ def _chosen_notes(subject: Subject, known: Known, proposal: Proposal) -> tuple[s
     ranking, agreement = proposal.contrasted.ranking, known.meter.agreement
     experts = proposal.intervention.off | proposal.intervention.on
     tried = "; ".join(map(str, proposal.tried))
+    left_out = ", ".join(map(str, proposal.left_out))
     return (
         f"coverage: {subject.routed.coverage}",
         f"ranked by {ranking.score} on {proposal.contrasted.basis}",
         f"chosen on {len(known.choice[0])} harmful and {len(known.choice[1])} harmless other "
         f"prompts, by first tokens; so many experts: {tried}",
+        *((f"left out, because {subject.work.method} cannot switch them together: the first "
+           f"{left_out} experts",) if left_out else ()),
         *(_rank_note(each, ranking)
-          for each in ranking.leaning(refused=True, count=len(experts))),
+          for each in ranking.first(ranking.scores.size) if each.expert in experts),
         f"first tokens tell refusals as the judge does in {agreement.hits} of {agreement.total} "
         "answers",
     )  # fmt: skip

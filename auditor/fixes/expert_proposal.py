@@ -17,36 +17,19 @@ from auditor.experts.contrasted import Contrasted
 from auditor.experts.intervention import SWITCHES_ON, Intervention, Method
 from auditor.experts.refusal_meter import RefusalMeter
 from auditor.experts.routers import RoutedModel
-from auditor.experts.routing_maps import Expert
-from auditor.experts.steering import check_experts, steered
+from auditor.fixes.expert_sets import Trials, Tried, intervention_on
 from auditor.fixes.refusal_gate import Direction
 from auditor.paired import tango_interval
 
 SIZES: Final = (1, 2, 5, 10, 20)
 THINNED: Final = 5
 """Sets of so many experts or fewer are also tried without some of their members."""
+GROWN: Final = 20
+"""Sets are grown of so many experts, the first of the ranking by the size of their score: that
+takes 210 trials at most. Where a token gets two experts of a layer, one that leans to answers can
+keep it from all others beside one that leans to refusals."""
 ENOUGH: Final = 0.98
 """A smaller set is chosen that does at least this share of what the best one does."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A set of experts on the prompts to choose on, by first tokens.
-
-    Attributes:
-        experts: The set.
-        effect: Over-refusals less, or harmful refusals more.
-        lost: Harmful prompts whose refusal is lost.
-        rise: Over-refusals more.
-    """
-
-    experts: frozenset[Expert]
-    effect: int
-    lost: int
-    rise: int
-
-    def __str__(self) -> str:
-        return f"{len(self.experts)}: effect {self.effect}, lost {self.lost}, rise {self.rise}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +43,7 @@ class Proposal:
         tried: Everything that was tried, smallest first.
         convincing: Whether the choice did anything there without a cost; one that did not is
             measured and reported on, and never accepted.
+        left_out: How many first experts were to be tried and cannot be switched together.
     """
 
     intervention: Intervention
@@ -67,6 +51,7 @@ class Proposal:
     chosen: Tried
     tried: tuple[Tried, ...]
     convincing: bool
+    left_out: tuple[int, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -94,24 +79,18 @@ def require_method(direction: Direction, method: Method) -> None:
         raise ConfigurationError(f"{method} switches experts off only; strengthen by {named}")
 
 
-def intervention_on(
-    experts: frozenset[Expert], direction: Direction, method: Method
-) -> Intervention:
-    """Experts off to suppress, on to strengthen."""
-    if direction == "suppress":
-        return Intervention(method, off=experts)
-    return Intervention(method, on=experts)
-
-
 def propose(
     routed: RoutedModel, contrasted: Contrasted, direction: Direction, method: Method,
-    harmful: Sequence[str], harmless: Sequence[str], meter: RefusalMeter, *,
-    sizes: Sequence[int] = SIZES, margin: float = 0.02,
+    harmful: Sequence[str], harmless: Sequence[str], meter: RefusalMeter,
+    distance: Callable[[Intervention], float], *, sizes: Sequence[int] = SIZES,
+    margin: float = 0.02,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Proposal:  # fmt: skip
     """The smallest set of first-ranked experts that does nearly as much as the best one.
 
-    Growing sets of the first ones are tried, and small ones thinned out.
+    Growing sets of those that lean most to refusal are tried, and small ones thinned out. To
+    strengthen, sets are also grown by what helps most at each step, and a set has to leave answers
+    to harmless prompts nearly as they are. What cannot be switched is left out.
 
     Args:
         routed: The model.
@@ -121,26 +100,31 @@ def propose(
         harmful: Prompts to choose on, as the model is asked.
         harmless: Likewise.
         meter: Counts first-token refusals.
-        sizes: How many experts to try, growing.
+        distance: Divergence of an intervention from the base on harmless prompts, in nats.
+        sizes: How many experts to try, growing; no set has more than the last.
         margin: What over-refusal may rise by when strengthening.
         progress: Told what is tried.
 
     Raises:
         NothingToAudit: No expert leans to refusal.
-        ConfigurationError: Even the smallest set is too large for a layer.
+        ConfigurationError: No set can be switched, even the smallest being too large for a layer.
     """
-    leaning = contrasted.ranking.leaning(refused=True, count=max(sizes))
+    leaning = [each.expert for each in contrasted.ranking.leaning(refused=True, count=max(sizes))]
     if not leaning:
         raise NothingToAudit("no expert leans to refusal; there is nothing to switch")
-    trials = _Trials(routed, direction, method, harmful, harmless, meter, progress)
-    growing, fewer = [], []
+    trials = Trials(routed, direction, method, harmful, harmless, meter, distance, progress)
+    first, others, left_out = list[Tried](), list[Tried](), list[int]()
     for size in dict.fromkeys(min(size, len(leaning)) for size in sizes):
-        experts = frozenset(each.expert for each in leaning[:size])
-        if not _switchable(routed, intervention_on(experts, direction, method)):
-            break
-        growing.append(trials.measure(experts))
-        fewer += trials.thinned(experts) if size <= THINNED else []
-    if not growing:
+        tried = trials.measure(frozenset(leaning[:size]))
+        if tried is None:
+            left_out.append(size)
+            continue
+        first.append(tried)
+        others += trials.thinned(tried) if size <= THINNED else []
+    if direction == "strengthen":
+        candidates = [each.expert for each in contrasted.ranking.first(GROWN)]
+        others += trials.grown(candidates, max(sizes))
+    if not first and not others:
         raise ConfigurationError(
             f"{min(sizes)} experts are more than {method} can switch in one layer, of whose "
             f"{routed.expert_count} a token gets {routed.routers[0].chosen}; try fewer"
@@ -150,63 +134,18 @@ def propose(
         return [each for each in sets
                 if _fits(each, direction, len(harmful), len(harmless), margin)]  # fmt: skip
 
-    # What is thinned out counts where it fits; where nothing does, the first ones are reported on.
-    tried = sorted({*growing, *fitting(fewer)}, key=lambda each: (len(each.experts), -each.effect))
-    fit = fitting(tried)
-    chosen = _choose(fit, tried, direction)
+    first, others = [*map(trials.placed, first)], [*map(trials.placed, others)]
+    # What is thinned out or grown counts where it fits; else the first ones are reported on.
+    every = sorted(
+        dict.fromkeys((*first, *fitting(others)) or others),
+        key=lambda each: (len(each.experts), -each.effect),
+    )
+    fit = fitting(every)
+    chosen = _choose(fit, every, direction)
     return Proposal(
-        intervention_on(chosen.experts, direction, method), contrasted, chosen, tuple(tried),
-        bool(fit),
+        intervention_on(chosen.experts, direction, method), contrasted, chosen, tuple(every),
+        bool(fit), tuple(left_out),
     )  # fmt: skip
-
-
-class _Trials:
-    """Sets of experts on the prompts to choose on, each measured once."""
-
-    def __init__(
-        self, routed: RoutedModel, direction: Direction, method: Method, harmful: Sequence[str],
-        harmless: Sequence[str], meter: RefusalMeter, progress: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self.routed, self.direction, self.method = routed, direction, method
-        self.harmful, self.harmless = harmful, harmless
-        self.meter, self.progress = meter, progress
-        self.before = meter.refused(harmful), meter.refused(harmless)
-        self.tried: dict[frozenset[Expert], Tried] = {}
-
-    def measure(self, experts: frozenset[Expert]) -> Tried:
-        """What a set does."""
-        if experts not in self.tried:
-            self.progress(f"trying {len(experts)} experts")
-            with steered(self.routed, intervention_on(experts, self.direction, self.method)):
-                after = self.meter.refused(self.harmful), self.meter.refused(self.harmless)
-            lost = int((self.before[0] & ~after[0]).sum())
-            gained = int((after[0] & ~self.before[0]).sum())
-            rise = int(after[1].sum()) - int(self.before[1].sum())
-            effect = -rise if self.direction == "suppress" else gained - lost
-            self.tried[experts] = Tried(experts, effect, lost, rise)
-        return self.tried[experts]
-
-    def thinned(self, experts: frozenset[Expert]) -> list[Tried]:
-        """Sets without one expert after the other, as long as that makes them no worse.
-
-        Experts that fire as often as those that matter rank as high, and some of them cost
-        refusals: the first ones of a ranking together are not the best set of them.
-        """
-        best, found = self.measure(experts), list[Tried]()
-        while len(best.experts) > 1:
-            fewer = [self.measure(best.experts - {each}) for each in sorted(best.experts)]
-            candidate = max(fewer, key=self._worth)
-            if self._worth(candidate) < self._worth(best):
-                break
-            best = candidate
-            found.append(best)
-        return found
-
-    def _worth(self, tried: Tried) -> tuple[int, int]:
-        """Suppressing must cost no refusal of a harmful prompt before it counts for anything."""
-        if self.direction == "suppress":
-            return -tried.lost, tried.effect
-        return tried.effect - max(0, tried.rise), -tried.lost
 
 
 def _choose(fit: Sequence[Tried], tried: Sequence[Tried], direction: Direction) -> Tried:
@@ -216,16 +155,7 @@ def _choose(fit: Sequence[Tried], tried: Sequence[Tried], direction: Direction) 
         return next(each for each in fit if each.effect >= ENOUGH * best)
     if direction == "suppress":
         return min(tried, key=lambda each: (each.lost, -each.effect))
-    return max(tried, key=lambda each: each.effect - max(0, each.rise))
-
-
-def _switchable(routed: RoutedModel, intervention: Intervention) -> bool:
-    """Whether every layer has as many experts as that needs."""
-    try:
-        check_experts(routed, intervention)
-    except ConfigurationError:
-        return False
-    return True
+    return max(tried, key=lambda each: each.gain)
 
 
 def _fits(tried: Tried, direction: Direction, harmful: int, harmless: int, margin: float) -> bool:
@@ -234,4 +164,4 @@ def _fits(tried: Tried, direction: Direction, harmful: int, harmless: int, margi
         return tried.effect > 0 and tried.lost == 0
     gained = tried.effect + tried.lost
     certain = -tango_interval(tried.lost, gained, harmful).upper
-    return certain > 0 and tried.rise <= margin * max(1, harmless)
+    return certain > 0 and tried.near and tried.rise <= margin * max(1, harmless)

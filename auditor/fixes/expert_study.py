@@ -14,6 +14,7 @@ from auditor.experts.ranking import Score
 from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter
 from auditor.experts.routers import RoutedModel
 from auditor.experts.routing_maps import Expert
+from auditor.fixes.expert_distance import distance_meter
 from auditor.fixes.expert_proposal import Proposal, propose
 from auditor.fixes.expert_steering import ExpertSteering
 from auditor.language.causal_lm import CausalLM
@@ -77,10 +78,12 @@ def propose_for(subject: Subject, known: Known) -> Proposal:
         subject.model, subject.routed, contrasted_side(subject, known), work.token_set,
         score=work.score, seed=work.seed,
     )  # fmt: skip
+    harmful, harmless = known.choice
     return propose(
         subject.routed, contrasted, work.direction, work.method,
-        [each.text for each in known.choice[0]], [each.text for each in known.choice[1]],
-        known.meter, sizes=work.sizes, margin=work.margin, progress=subject.progress,
+        [each.text for each in harmful], [each.text for each in harmless], known.meter,
+        distance_meter(subject.model, harmless, subject.routed), sizes=work.sizes,
+        margin=work.margin, progress=subject.progress,
     )  # fmt: skip
 
 

@@ -1,12 +1,11 @@
 """What a routing intervention does and what it costs, on held-out prompts.
 
-Effect and damage stand side by side: refusals of each harmful stratum, over-refusals, divergence
-from the base, perplexity, a capability proxy, and whether what is answered is an answer.
+Effect and damage stand side by side: refusals of each harmful stratum, over-refusals, perplexity,
+a capability proxy, and whether what is answered is an answer.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,25 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.experts.answers import Asked, ask, refusals
-from auditor.experts.intervention import Intervention
-from auditor.experts.routers import RoutedModel
-from auditor.experts.steering import steered
-from auditor.findings import Metric
 from auditor.fix import Comparison
-from auditor.fixes.before_after import PERPLEXITY, compare_perplexities, mean_interval
+from auditor.fixes.before_after import PERPLEXITY, compare_perplexities
 from auditor.fixes.refusal_gate import PairedRefusals
 from auditor.intervals import share_metric
 from auditor.language.answer_quality import measure_quality
 from auditor.language.asking import Asking
 from auditor.language.causal_lm import CausalLM
-from auditor.language.distance_to_base import ANSWER_TOKENS, Answered, measure_distances
 from auditor.language.multiple_choice import Question, answer_questions
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import RefusalJudge
 from auditor.paired import mcnemar, tango_interval
 
-MOST_DISTANCES: Final = 128
-"""Prompts whose divergence is measured: each needs the logits of a whole answer."""
 DEGENERATE: Final = 0.5
 """An answer that repeats more than this share of its runs of four words is none."""
 MOST_DEGENERATE: Final = 0.1
@@ -121,35 +113,6 @@ def compared(before: State, after: State) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def distances(
-    model: CausalLM, asked: Sequence[Asked], routed: RoutedModel, intervention: Intervention
-) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """Divergence of the next tokens from the base, on harmless prompts that are answered.
-
-    Returns:
-        Means with their intervals, and a line about the spread of each.
-    """
-    answered = [each for each in asked if not each.refused]
-    # Spread over the set, whose file may be sorted by topic.
-    answered = answered[:: math.ceil(len(answered) / MOST_DISTANCES) or 1]
-    if not answered:
-        return (), ("no harmless prompt is answered: no divergence was measured",)
-    nats = measure_distances(
-        model.network, [Answered(model.encode(each.text), each.answer) for each in answered],
-        lambda: steered(routed, intervention),
-    )  # fmt: skip
-    groups = [each.prompt.group or f"prompt {number}" for number, each in enumerate(answered)]
-    named = {
-        "divergence from the base, the first token": nats.first,
-        f"divergence from the base, the first {ANSWER_TOKENS} tokens": nats.answer,
-    }
-    return tuple(_divergence(name, values, groups) for name, values in named.items()), tuple(
-        f"{name}: median {np.median(values):.3g}, 95th percentile {np.quantile(values, 0.95):.3g} "
-        f"nats over {len(values)} harmless prompts"
-        for name, values in named.items()
-    )
-
-
 def newly_answered(before: Sequence[Asked], after: Sequence[Asked]) -> list[Asked]:
     """Answers to prompts that the base refused, empty ones among them."""
     return [now for was, now in zip(before, after, strict=True) if was.refused and not now.refused]
@@ -217,14 +180,3 @@ def _shares(
         change_of="difference",
         chance=mcnemar(gained, lost),
     )
-
-
-def _divergence(name: str, nats: NDArray[np.float64], groups: Sequence[str]) -> Comparison:
-    def metric(value: float) -> Metric:
-        return Metric(name="divergence", value=value, unit="nats", sample_size=len(nats),
-                      better="lower")  # fmt: skip
-
-    return Comparison(
-        name=name, before=metric(0.0), after=metric(float(nats.mean())),
-        change=mean_interval(nats, groups), change_of="mean over prompts",
-    )  # fmt: skip

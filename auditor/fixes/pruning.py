@@ -8,8 +8,8 @@ gate accepts. It is suppression: the record says what an attack brings back.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -92,7 +92,7 @@ def fix_by_pruning(
     before, attacked = study.measure(Split.REPORT), study.attacks()
     controls = _controls(study, chosen, work, progress)
     apart = study.located_apart(chosen)
-    with ExitStack() as unfinished:
+    with _all_or_nothing() as written, ExitStack() as unfinished:
         digest = ""
         with pruned(chosen.sites, chosen.masks):
             progress(f"measuring {chosen.name}")
@@ -106,9 +106,11 @@ def fix_by_pruning(
                 )
                 if decision.accepted == "accepted":
                     progress("writing the new model")
-                    digest = _write(study, chosen, out, work.graph, unfinished)
+                    places = _Places(out, work.graph, written)
+                    digest = _write(study, chosen, places, unfinished)
         if digest:  # masks hold the numbers that stood there, so the model is whole again
             write_masks(kept, chosen.masks, chosen.sites, base=study.digest, rule=chosen.name)
+            written.append(kept)
     measured = Measured(
         chosen, before, after, alone if trained else None, controls, attacked, recoveries, apart,
         summarise(after, recoveries, work.demands),
@@ -208,21 +210,39 @@ def _controls(
     return found
 
 
-def _write(
-    study: PruningStudy, chosen: Candidate, out: Path, graph: Path | None, unfinished: ExitStack
-) -> str:
-    """Both folders, which are there once the stack ends well; else nothing is, nor the masks."""
-    places = (out, masks_beside(out), *(() if graph is None else (graph,)))
-    unfinished.push(lambda kind, error, trace: _remove(places) if kind is not None else None)
-    if graph is not None:
-        drawn = unfinished.enter_context(unfinished_folder(graph, out))
+class _Places(NamedTuple):
+    """Where folders go, and what is already there of them, for `_all_or_nothing`."""
+
+    model: Path
+    graph: Path | None
+    written: list[Path]
+
+
+def _write(study: PruningStudy, chosen: Candidate, places: _Places, unfinished: ExitStack) -> str:
+    """Both folders, which are there once the stack ends well."""
+    if places.graph is not None:
+        drawn = unfinished.enter_context(_folder(places.graph, places))
         study.write_graph(drawn, chosen)
-    return study.write(unfinished.enter_context(unfinished_folder(out, out)), chosen)
+    return study.write(unfinished.enter_context(_folder(places.model, places)), chosen)
 
 
-def _remove(places: Sequence[Path]) -> None:
-    for place in places:
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
+@contextmanager
+def _folder(place: Path, places: _Places) -> Iterator[Path]:
+    with unfinished_folder(place, places.model) as made:
+        yield made
+    places.written.append(place)
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[list[Path]]:
+    """What stands in the list is gone again if the block fails; nothing else is touched."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for place in written:
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+        raise

@@ -49,37 +49,37 @@ class Measured(NamedTuple):
 
 
 def conditions_of(measured: Measured, wording: Wording) -> tuple[Condition, ...]:
-    """The repair first, then pruning alone, then every control."""
+    """Pruning with its controls, then what training makes of it: the last repair is decided on."""
     name, masks = measured.chosen.name, measured.chosen.masks
-    trained = measured.alone is not None
-    notes = [
-        measured.summary,
+    located = (
         f"{masks.pruned} of {masks.size} weights of {len(masks.masks)} layers are zero "
         f"({masks.density:.1%})",
         *measured.apart,
-    ]
-    repair = Condition(
-        name=f"{name}, then trained against the attack" if trained else name,
-        comparisons=(
-            *_compared(measured.before, measured.after, wording),
-            *_recovered(measured.attacked, measured.recoveries, wording),
-        ),
-        notes=tuple(notes),
-    )  # fmt: skip
-    found = [repair]
-    if measured.alone is not None:
-        found.append(Condition(
-            name=f"{name}, not trained afterwards",
-            comparisons=_compared(measured.before, measured.alone, wording),
-        ))  # fmt: skip
-    found += [
+    )
+    repaired = (
+        *_compared(measured.before, measured.after, wording),
+        *_recovered(measured.attacked, measured.recoveries, wording),
+    )
+    controls = tuple(
         Condition(
-            name=control, control_of=repair.name,
+            name=control, control_of=name,
             comparisons=_compared(measured.before, outcome, wording),
         )
         for control, outcome in measured.controls.items()
-    ]  # fmt: skip
-    return tuple(found)
+    )  # fmt: skip
+    if measured.alone is None:
+        return (
+            Condition(name=name, comparisons=repaired, notes=(measured.summary, *located)),
+            *controls,
+        )
+    pruned = Condition(
+        name=name, comparisons=_compared(measured.before, measured.alone, wording), notes=located
+    )
+    trained = Condition(
+        name=f"{name}, then trained against the attack", comparisons=repaired,
+        notes=(measured.summary,),
+    )  # fmt: skip
+    return (pruned, *controls, trained)
 
 
 def trade_off(

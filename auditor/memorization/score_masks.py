@@ -84,3 +84,24 @@ def norm_scores(
         weight = site.weight.detach().float().cpu()
         found[site.name] = weight.abs() * driven.mean(dim=0).float()
     return found
+
+
+def contrast_effects(
+    memorised: Mapping[str, Tensor], ordinary: Mapping[str, Tensor], *, neurons: bool = False
+) -> dict[str, Tensor]:
+    """Scores of effects on memorised items, those on ordinary ones of either sign taken off.
+
+    Args:
+        memorised: Name of the layer: what each weight does for memorised items, [outputs, inputs].
+        ordinary: The same of ordinary ones.
+        neurons: Whether the weights of a column are taken together first: their effects on
+            ordinary items may cancel, and then the neuron does nothing for these.
+    """
+    found = {}
+    for name, high in memorised.items():
+        low = ordinary[name]
+        found[name] = (
+            (high.mean(dim=0) - low.mean(dim=0).abs()).expand(high.shape) if neurons
+            else high - low.abs()
+        )  # fmt: skip
+    return found

@@ -28,8 +28,9 @@ LAYERS: Final = (
 )  # fmt: skip
 DIFFUSION_ONLY: Final = (
     "images", "image_folder", "classifier", "similarity", "samples", "steps", "guidance", "harden",
+    "attack_steps",
 )  # fmt: skip
-LANGUAGE_ONLY: Final = ("neurons", "prefix_tokens", "continuation_tokens")
+LANGUAGE_ONLY: Final = ("shift", "neurons", "prefix_tokens", "continuation_tokens")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Pruning:
     rule: tuple[str, ...]
     layer: tuple[str, ...]
     share: tuple[float, ...]
-    most_rate: float
+    most_rate: float | None
     most_loss: float | None
     most_recovery: float | None
     controls: int
@@ -57,6 +58,7 @@ class Pruning:
     steps: int | None
     guidance: float | None
     harden: int | None
+    shift: tuple[int, ...]
     neurons: bool | None
     prefix_tokens: int | None
     continuation_tokens: int | None
@@ -68,11 +70,15 @@ class Pruning:
 
     def work(self, *, diffusion: bool) -> PruningWork:
         """Limits and controls."""
+        from auditor.fixes.language_pruning import DEMANDS
         from auditor.fixes.pruning import PruningWork
         from auditor.fixes.pruning_gate import PruningDemands
 
-        loss = (0.1 if diffusion else 0.05) if self.most_loss is None else self.most_loss
-        demands = PruningDemands(self.most_rate, loss, self.most_recovery)
+        usual = PruningDemands() if diffusion else DEMANDS
+        demands = PruningDemands(
+            usual.most_rate if self.most_rate is None else self.most_rate,
+            usual.most_loss if self.most_loss is None else self.most_loss, self.most_recovery,
+        )  # fmt: skip
         return PruningWork(demands, self.controls, self.seed, self.onnx)
 
     def study(self, model: Path, progress: Callable[[str], None]) -> tuple[PruningStudy, bool]:
@@ -90,7 +96,7 @@ class Pruning:
         return self._language(model, progress), False
 
     def _refuse(self, names: tuple[str, ...], what: str) -> None:
-        given = [name for name in names if getattr(self, name) is not None]
+        given = [name for name in names if getattr(self, name) not in (None, ())]
         if given:
             raise ConfigurationError(
                 f"--{given[0].replace('_', '-')} is not for {what}; leave it out"
@@ -150,12 +156,35 @@ class Pruning:
             0.95 if self.similarity is None else self.similarity,
             training=MaskTraining(steps=self.learning_steps),
             hardening=None if not self.harden else HardeningOptions(steps=self.harden),
-            attack_steps=self.attack_steps, seed=self.seed,
+            attack_steps=self.attack_steps or (50, 500), seed=self.seed,
         )  # fmt: skip
         return DiffusionStudy(opened, items, how, reader, progress)
 
     def _language(self, model: Path, progress: Callable[[str], None]) -> PruningStudy:
-        raise NotImplementedError
+        from auditor.fixes.language_items import LanguageFiles, read_language_items
+        from auditor.fixes.language_pruning import LAYERS as DEFAULT
+        from auditor.fixes.language_pruning import LanguagePruning, LanguageStudy
+        from auditor.fixes.language_recovery import LanguageAttacks
+        from auditor.language.causal_lm import CausalLM
+        from auditor.memorization.learned_masks import MaskTraining
+        from auditor.memorization.mask_rules import MaskRule
+        from auditor.memorization.training_spans import SpanShape
+
+        if self.never_memorised is None:
+            raise ConfigurationError(
+                "a language model without --never-memorised; give spans that it never saw"
+            )
+        opened = CausalLM.open(model, self.device)
+        files = LanguageFiles(self.memorised, self.ordinary, self.held_out, self.never_memorised)
+        shape = SpanShape(self.prefix_tokens or 50, self.continuation_tokens or 50)
+        items = read_language_items(opened, files, shape, self.seed)
+        how = LanguagePruning(
+            tuple(map(MaskRule, self.rule)), self._layers() or DEFAULT, self.share,
+            bool(self.neurons), MaskTraining(steps=self.learning_steps),
+            attacks=LanguageAttacks(shifts=self.shift) if self.shift else LanguageAttacks(),
+            batch_size=self.batch_size, seed=self.seed,
+        )  # fmt: skip
+        return LanguageStudy(opened, items, how, progress)
 
 
 def pruning_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,8 +208,9 @@ def pruning_options(function: Callable[..., Any]) -> Callable[..., Any]:
         option("--share", type=click.FloatRange(0, 1, min_open=True), multiple=True,
                default=(0.05, 0.1), show_default=True,
                help="Share of each row that is pruned at most; repeatable."),
-        option("--most-rate", type=click.FloatRange(0, 1), default=0.15, show_default=True,
-               help="Share of memorised items that may still come back."),
+        option("--most-rate", type=click.FloatRange(0, 1),
+               help="Share of memorised items that may still come back: 0.15 of images, 0.1 of "
+               "spans if not given."),
         option("--most-loss", type=click.FloatRange(0),
                help="Loss of ordinary items that is allowed: 0.1 of images, 0.05 of the perplexity "
                "if not given."),
@@ -190,7 +220,7 @@ def pruning_options(function: Callable[..., Any]) -> Callable[..., Any]:
         option("--controls", type=click.IntRange(1, 1_000), default=5, show_default=True,
                help="Matched random masks."),
         option("--attack-steps", type=click.IntRange(1, 100_000), multiple=True,
-               default=(50, 500), show_default=True, help="Strengths of the attack; repeatable."),
+               help="Diffusion: strengths of the attack (default 50 and 500); repeatable."),
         option("--learning-steps", type=click.IntRange(1, 1_000_000), default=300,
                show_default=True, help="Of the rule `learned`."),
         option("--images", type=FILE, help="Diffusion: images as .npz, .npy or IDX."),
@@ -208,6 +238,9 @@ def pruning_options(function: Callable[..., Any]) -> Callable[..., Any]:
                help="Diffusion: scale of guidance (default 7.5)."),
         option("--harden", type=click.IntRange(1, 1_000_000),
                help="Diffusion: steps of training against the attack after pruning."),
+        option("--shift", type=int, multiple=True,
+               help="Language: tokens by which prefixes of an attack end later, or earlier if "
+               "negative (default 4 and 8); repeatable."),
         option("--neurons/--weights", default=None,
                help="Language: prune whole neurons, or single weights (default)."),
         option("--prefix-tokens", type=click.IntRange(1, 100_000),

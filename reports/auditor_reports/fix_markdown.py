@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from auditor.findings import Metric
-from auditor.fix import Comparison, FixResult
+from auditor.findings import CurveEvidence, Metric
+from auditor.fix import Comparison, FixResult, RandomEffects
+from auditor_reports.fix_effects import bin_effects, effect_sentences, effect_title, span_of
 from auditor_reports.fix_json import fix_digest
 from auditor_reports.fix_standing import (
     CHANCE,
@@ -33,6 +34,7 @@ from auditor_reports.number_text import interval_text, number
 
 _MARKS: Final = {"accepted": "✅", "rejected": "❌", "contradictory": "⚠️"}
 _CONDITIONS = 40
+_BINS: Final = 12
 _WHERE = "the record"
 _DASH = "\N{EN DASH}"
 
@@ -59,6 +61,13 @@ def _lines(result: FixResult) -> Iterator[str]:
     yield from _changed(result)
     views = arrange_conditions(result)
     yield from _side_by_side(line_up_measures(views), views)
+    drawn = [view.condition.random for view in views if view.condition.random]
+    for effects in drawn[:_CONDITIONS]:
+        yield from _effects(effects)
+    yield from more(len(drawn), _CONDITIONS, _WHERE)
+    for each in result.evidence:
+        if isinstance(each, CurveEvidence):
+            yield from _curve(each)
     for view in views[:_CONDITIONS]:
         yield from _condition(view)
     yield from more(len(views), _CONDITIONS, _WHERE)
@@ -67,6 +76,20 @@ def _lines(result: FixResult) -> Iterator[str]:
         yield ""
     yield from _parameters(result)
     yield DISCLAIMER
+
+
+def _curve(curve: CurveEvidence) -> Iterator[str]:
+    """The points of a picture of how a repair was chosen."""
+    rows = [(line.name, point) for line in curve.series for point in line.points]
+    x_label, y_label = escape_markdown(curve.x_label), escape_markdown(curve.y_label)
+    yield f"### {escape_markdown(curve.title)}"
+    yield ""
+    yield f"| | {x_label} | {y_label} |"
+    yield "|---|---|---|"
+    for name, point in rows[:ROWS_SHOWN]:
+        yield f"| {escape_markdown(name)} | {number(point.x)} | {number(point.y)} |"
+    yield ""
+    yield from more(len(rows), ROWS_SHOWN, _WHERE)
 
 
 def _reasons(demands: Sequence[Demand]) -> Iterator[str]:
@@ -112,6 +135,24 @@ def _side_by_side(measures: Sequence[Measure], views: Sequence[ConditionView]) -
     if len(measures) > len(shown):
         yield ""
         yield f"{len(measures) - len(shown)} more measures stand below."
+    yield ""
+
+
+def _effects(effects: RandomEffects) -> Iterator[str]:
+    """What the page draws: the random sets in rows, with what stands beside them in words."""
+    yield f"### {effect_title(effects)}"
+    yield ""
+    for text in effect_sentences(effects):
+        yield f"- {escape_markdown(text, 1_000)}"
+    yield ""
+    bins = bin_effects(effects, span_of(effects) / _BINS)
+    if not bins:
+        return
+    most = max(each.sets for each in bins)
+    yield f"| {escape_markdown(effects.effect)} | random sets | |"
+    yield "| ---: | ---: | --- |"
+    for each in bins:
+        yield f"| {each.range} | {number(each.sets)} | {'█' * max(1, _BINS * each.sets // most)} |"
     yield ""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from auditor.fix import FixResult
+from auditor_reports.fix_effects import lay_out_effects
 from auditor_reports.fix_json import fix_digest
 from auditor_reports.fix_standing import (
     CHANCE,
@@ -59,6 +60,7 @@ def _render(result: FixResult, limits: Limits) -> str:
         demands=read_demands(result),
         views=views,
         measures=line_up_measures(views),
+        effects=lay_out_effects(views),
         difference=difference,
         does_not_mean=DOES_NOT_MEAN,
         chance=CHANCE,

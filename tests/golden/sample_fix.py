@@ -1,4 +1,4 @@
-"""An invented record of a repair: two repairs with their controls, and every kind of measure.
+"""Invented records of repairs: two repairs with their controls, and one beside random sets.
 
 All values come from formulas, not from a run; the model does not exist.
 """
@@ -6,7 +6,7 @@ All values come from formulas, not from a run; the model does not exist.
 from __future__ import annotations
 
 from auditor.findings import Interval, Metric
-from auditor.fix import Comparison, Condition, FixResult
+from auditor.fix import Comparison, Condition, FixResult, RandomEffects
 from tests.golden.sample_report import digest
 
 PROMPTS, SAFE = 24, 30
@@ -102,4 +102,60 @@ def sample_fix() -> FixResult:
             "look_ahead": "4", "patience": "None", "new_tokens": "64", "seed": "0", "chat": "True",
             "judge": "markers 1", "prompts": digest("prompts"), "safe_prompts": digest("safe"),
         },
+    )  # fmt: skip
+
+
+STEERED = "routing intervention on 2 experts (force_tok: on 7:12 9:20)"
+HARMFUL = "refusals of harmful prompts, plain"
+
+
+def random_effects(sets: int, *, repair: int = 25, turned: int | None = -190) -> RandomEffects:
+    """So many random sets that lose 4 to 23 refusals, and a repair that gains some."""
+    effects = tuple(-4 - number * number % 20 for number in range(sets))
+    return RandomEffects(
+        effect="more refusals of harmful prompts, by first tokens", prompts=300, repair=repair,
+        random=effects, matched="distinct sets of as many experts of the same layers, each of the "
+        "7 nearest in usage", asked=99, left_out=min(2, 99 - sets), wrong_direction=turned,
+        chance=(1 + sum(each >= repair for each in effects)) / (1 + sets),
+    )  # fmt: skip
+
+
+def refusals(before: int, after: int) -> tuple[Comparison, ...]:
+    """Refusals of 300 harmful prompts."""
+    return (
+        Comparison(
+            name=HARMFUL, before=share("refusal_rate", before, 300).model_copy(
+                update={"better": "higher"}),
+            after=share("refusal_rate", after, 300).model_copy(update={"better": "higher"}),
+            change=Interval(lower=(after - before) / 300 - 0.04,
+                            upper=(after - before) / 300 + 0.04, method="Tango score, paired"),
+            change_of="difference",
+        ),
+    )  # fmt: skip
+
+
+def sample_expert_fix() -> FixResult:
+    """An accepted repair beside 97 random sets, two more of which could not be applied."""
+    random = random_effects(97)
+    return FixResult(
+        fix="experts", subject=digest("support-assistant"), decision="accepted",
+        reasons=(
+            "kept: on the prompts to choose on 0 refusals are lost and 41 prompts change as they "
+            "should",
+            "kept: matched random experts do as much with chance 0.01 (at most 0.05 demanded)",
+        ),
+        conditions=(
+            Condition(
+                name="97 matched random sets", control_of=STEERED, comparisons=(), random=random,
+                notes=("chance that a random set does as much: 0.0102",),
+            ),
+            Condition(
+                name="wrong direction: routing intervention on 2 experts (mask_logit: off 7:12 "
+                "9:20)", control_of=STEERED, comparisons=refusals(200, 10),
+                notes=("refusals of harmful prompts go from 200 to 10 of 300: it reverses",),
+            ),
+            Condition(name=STEERED, comparisons=refusals(200, 225)),
+        ),
+        parameters={"direction": "strengthen", "method": "force_tok", "controls": "99"},
+        written="assistant-repaired", written_digest=digest("assistant-repaired"),
     )  # fmt: skip

@@ -32,6 +32,14 @@ _SPECIAL: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+GROUPED: Final[dict[str, Any]] = {
+    "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8, "n_group": 2, "topk_group": 1,
+    "num_experts_per_tok": 3,
+}  # fmt: skip
+"""For families that choose groups first: two of four experts, of one of which a token gets three.
+With two of a group masked, no expert is left to be its third."""
+
+
 def small_config(family: str, **changed: Any) -> Any:
     """A configuration of a family; what it does not know of the common settings is left out."""
     kind: Any = CONFIG_MAPPING[family]

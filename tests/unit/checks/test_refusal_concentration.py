@@ -256,6 +256,38 @@ def test_without_random_sets_enough_nothing_is_decided(tmp_path: Path) -> None:
     assert "distinct sets exist" in answer.controls[0].question
 
 
+@pytest.mark.parametrize("chosen", [2, 3])
+def test_what_masking_leaves_no_room_for_is_left_out_and_said(tmp_path: Path, chosen: int) -> None:
+    """Of four experts a token needs two or three; nothing that masks more can be asked.
+
+    What the residual stream refuses none of them carries. With two the largest set cannot be
+    masked: nothing is decided. With three random sets of one layer cannot.
+    """
+    moe = write_planted_moe(
+        tmp_path / "m", experts=4, chosen=chosen, carriers=[], followers=[Expert(1, 1)],
+        residual_refuses=True,
+    )  # fmt: skip
+    pairs = write_pairs(tmp_path, [(pair[0].text, pair[1].text) for pair in moe.pairs])
+    answer = run(moe.folder, given(pairs, method="mask_logit", tokens="prompt", controls=20))
+    count = measured(answer)
+    rows = table(answer, "Refusals left without experts").rows
+    unmasked = [row for row in rows if row[3] == "not applicable"]
+    question = answer.controls[0].question
+    if chosen == 2:
+        assert unmasked == [(4, "first of the ranking", "mask_logit", "not applicable", count)]
+        assert (answer.verdict, answer.reason) == (
+            Verdict.UNKNOWN, "the first 4 experts cannot be switched off by mask_logit together; "
+            "search by zero_output, or try fewer",
+        )  # fmt: skip
+        assert "left out" not in question
+    else:
+        assert (unmasked, answer.verdict) == ([], Verdict.HOLDS)
+        assert answer.controls[0].name == "4 matched random sets"
+        assert question.endswith(
+            " 2 of 6 random sets cannot be switched off by mask_logit and are left out."
+        )
+
+
 def test_prompts_without_groups_are_ranked_unpaired(files: Files, tmp_path: Path) -> None:
     """Line by line two files are not pairs; the carriers are found all the same."""
     for source, name in ((files.harmful, "h.csv"), (files.harmless, "l.csv")):

@@ -14,7 +14,6 @@ from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.experts.concentration import (
     REMOVALS,
     Concentration,
-    Removal,
     Standing,
     measure_concentration,
 )
@@ -24,10 +23,15 @@ from auditor.experts.controls import LEAST_SETS
 from auditor.experts.intervention import Intervention, Method
 from auditor.experts.ranking import Ranking, Score
 from auditor.experts.refusal_meter import Answer, RefusalMeter, learn_meter
+from auditor.experts.removal_search import Removal
 from auditor.experts.routers import RoutedModel, find_routers
 from auditor.experts.routing_maps import Expert, TokenSet
+from auditor.intervals import Share
 from auditor.language.causal_lm import CausalLM
+from tests.models.hand_rankings import hand_ranking
+from tests.models.language_models import save_folder, word_tokenizer
 from tests.models.moe_dialogues import Request, Split, held_out
+from tests.models.moe_families import GROUPED, VOCABULARY, small_moe
 from tests.models.moe_fixture import REFUSAL_EXPERTS, answers, trained_moe
 from tests.models.moe_switches import switched
 from tests.models.planted_moe import PlantedMoe, write_planted_moe
@@ -262,6 +266,49 @@ def test_a_method_that_cannot_be_applied_is_an_error_or_a_gap(tmp_path: Path) ->
         )  # fmt: skip
 
 
+def test_prefixes_that_cannot_be_switched_off_are_left_out_and_said(tmp_path: Path) -> None:
+    """Masked, three of four experts leave no two to choose; so do some of the random sets."""
+    world = planted(tmp_path, experts=4, hidden=64, carriers=[Expert(1, 3)], followers=[])
+    order = [Expert(1, 0), Expert(1, 1), Expert(1, 2)]
+    found = measure_concentration(
+        world.routed, given(world, order), world.prompts, world.meter, sizes=(1, 2, 3, 9),
+        method=Method.MASK_LOGIT,
+    )  # fmt: skip
+    assert [len(each.experts) for each in found.tried] == [1, 2]
+    assert (found.untried, found.smallest, found.standing) == ((3,), None, Standing.UNTOLD)
+    assert found.doubt == (
+        "the first 3 experts cannot be switched off by mask_logit together; search by zero_output, "
+        "or try fewer"
+    )
+    carried = measure_concentration(
+        world.routed, given(world, [Expert(1, 3), *order[:2]]), world.prompts, world.meter,
+        sizes=(3, 1), method=Method.MASK_LOGIT,
+    )  # fmt: skip
+    assert (carried.untried, carried.smallest) == ((3,), Removal(frozenset({Expert(1, 3)}), 0))
+
+
+def test_random_sets_that_leave_a_group_too_small_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Two masked experts of one group: what is sent there lacks a third.
+
+    Two of different groups have fifteen random sets of their layer, six of them of one group.
+    Every token begins a refusal here: which tokens come does not matter.
+    """
+    words = tuple(f"w{number}" for number in range(VOCABULARY - 4))
+    tokenizer = word_tokenizer(vocabulary=("<pad>", "<s>", "</s>", "<unk>", *words))
+    save_folder(tmp_path / "lm", small_moe("deepseek_v3", **GROUPED), tokenizer)
+    model = CausalLM.open(tmp_path / "lm")
+    found = measure_concentration(
+        find_routers(model.model), hand_ranking([Expert(1, 0), Expert(1, 4)], 3, 8),
+        [f"{one} {other}" for one in words[:8] for other in words[:8]],
+        RefusalMeter(model, tuple(range(VOCABULARY)), Share(64, 64)), method=Method.MASK_LOGIT,
+        sizes=(2,), controls=15,
+    )  # fmt: skip
+    assert (len(found.random), found.unasked) == (9, 6)
+    assert found.random_left_out == (
+        "6 of 15 random sets cannot be switched off by mask_logit and are left out."
+    )
+
+
 OFF = frozenset({Expert(1, 3), Expert(2, 5)})
 BASE = Concentration(
     prompts=100, method=Method.MASK_LOGIT, tried=(Removal(OFF, 10),), smallest=Removal(OFF, 10),
@@ -295,6 +342,12 @@ LOST_FEW: Final[Mapping[str, Any]] = {
         ({**LOST_FEW, "by_method": {Method.ZERO_WEIGHT: 9, Method.ZERO_OUTPUT: 80}},
          Standing.UNTOLD, "mask_logit does not lose half, zero_weight does without the same"),
         ({"stopped": True}, Standing.UNTOLD, "time was up"),
+        ({**LOST_FEW, "untried": (5, 8, 10)}, Standing.UNTOLD,
+         "the first 5, 8 and 10 experts cannot be switched off by mask_logit together"),
+        ({"untried": (1,)}, Standing.CARRIED, "carried by 2"),
+        ({"random": (90,) * 7, "possible": 7, "chance": 1 / 8, "unasked": 3}, Standing.UNTOLD,
+         "only 7 matched random sets can be switched off by mask_logit"),
+        ({"unasked": 3}, Standing.CARRIED, "carried by 2"),
     ],
 )  # fmt: skip
 def test_no_more_is_said_than_is_known(

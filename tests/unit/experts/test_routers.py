@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import torch
@@ -21,6 +21,9 @@ FAMILIES = (
     "llama4_text", "mellum", "mimo_v2_flash", "minimax", "minimax_m2", "mixtral", "nemotron_h",
     "olmoe", "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_moe", "qwen3_next", "solar_open",
 )  # fmt: skip
+
+LONGCAT: Final = {"num_layers": 2, "expert_ffn_hidden_size": 24, "ffn_hidden_size": 24,
+                  "moe_topk": CHOSEN}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -65,6 +68,27 @@ def test_how_the_scores_are_made_is_seen() -> None:
 def test_a_dense_model_has_no_routed_experts() -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=8, n_layer=1, n_head=2))
     with pytest.raises(UnsupportedModel, match="no routed experts: it is a dense model"):
+        find_routers(model)
+
+
+def test_experts_that_cannot_be_counted_are_not_called_a_dense_model() -> None:
+    """Two more experts without weights of their own: the tensors are of eight and of six."""
+    with pytest.raises(
+        UnsupportedModel,
+        match=r"layers\.0\.mlp\.experts holds experts that cannot be counted: .* fits all of "
+        r"gate_up_proj \[8, .*\], down_proj \[6, ",
+    ):
+        find_routers(small_moe("longcat_flash", zero_expert_num=2, **LONGCAT))
+    assert find_routers(small_moe("longcat_flash", zero_expert_num=0, **LONGCAT)).layers == (0, 1)
+
+
+def test_experts_in_a_layer_of_another_number_are_not_left_out() -> None:
+    """Other layers are matched; that one is named, for nothing is measured of a part of a model."""
+    model, other = small_moe("mixtral"), small_moe("mixtral", num_experts=5, num_local_experts=5)
+    model.model.layers[1] = other.model.layers[1]
+    with pytest.raises(
+        UnsupportedModel, match=r"layers\.1\.mlp\.experts holds experts that cannot"
+    ):
         find_routers(model)
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
 
 from auditor.experts.answers import Asked
-from auditor.experts.intervention import Intervention, Method
-from auditor.experts.routers import find_routers
-from auditor.experts.routing_maps import Expert
-from auditor.experts.steering import steered
 from auditor.fixes.expert_trial import (
     State,
     compared,
-    distances,
     is_degenerate,
     newly_answered,
     paired_refusals,
@@ -24,11 +16,9 @@ from auditor.fixes.expert_trial import (
     worth,
 )
 from auditor.intervals import wilson_interval
-from auditor.language.causal_lm import CausalLM
 from auditor.language.prompts import Prompt
 from auditor.language.refusal import Behaviour
 from auditor.paired import mcnemar, tango_interval
-from tests.models.language_models import random_model, save_folder, word_tokenizer
 
 GOOD, LOOP = "take two long needles", "no no no no no no"
 KINDS = {"r": (Behaviour.REFUSED, "sorry"), "a": (Behaviour.ANSWERED, GOOD),
@@ -123,33 +113,3 @@ def test_quality_is_one_line() -> None:
         "now: 2, 1 empty or repeating; 5.0 words, 50% of runs repeated, 0% of the prompts' words "
         "taken up, 0% in another script than LATIN"
     )
-
-
-def test_distances_are_those_to_the_steered_model(tmp_path: Path) -> None:
-    """KL at the first token by hand, over answered prompts alone; the spread stands beside it."""
-    model = CausalLM.open(save_folder(tmp_path, random_model("qwen3_moe"), word_tokenizer()))
-    routed = find_routers(model.model)
-    asked = [
-        Asked(Prompt(text, group=text), text, (7, 8), "", behaviour)
-        for text in ("the cat", "who sees a fish", "red", "old dog likes")
-        for behaviour in (Behaviour.REFUSED, Behaviour.ANSWERED)
-    ]
-    intervention = Intervention(Method.ZERO_WEIGHT, frozenset({Expert(0, 0), Expert(1, 1)}))
-    texts = [each.text for each in asked if not each.refused]
-    base = torch.tensor(model.next_token_log_probabilities(texts)).double()
-    with steered(routed, intervention):
-        other = torch.tensor(model.next_token_log_probabilities(texts)).double()
-    expected = float((base.exp() * (base - other)).sum(-1).mean())
-    (first, rest), notes = distances(model, asked, routed, intervention)
-    assert expected > 1e-4
-    assert first.after.value == pytest.approx(expected, abs=1e-6)
-    assert (first.before.value, first.after.sample_size, first.after.unit) == (0.0, 4, "nats")
-    assert [each.name for each in (first, rest)] == [
-        "divergence from the base, the first token",
-        "divergence from the base, the first 32 tokens",
-    ]
-    assert notes[0].startswith("divergence from the base, the first token: median ")
-    assert distances(model, asked[::2], routed, intervention)[0] == ()
-    many = [each for each in asked if not each.refused] * 50
-    (first, _), _ = distances(model, many, routed, intervention)
-    assert first.after.sample_size == 100  # every second of 200: 128 at most

@@ -111,6 +111,10 @@ def test_every_control_stands_beside_the_repair(accepted: Repair) -> None:
     assert random.name == "20 matched random sets"
     assert random.notes[0] == "effect by first tokens: 25 prompts by the chosen experts"
     assert random.notes[-1] == "chance that a random set does as much: 0.0476"
+    effects = random.random
+    assert effects is not None
+    assert (effects.prompts, effects.repair, effects.wrong_direction) == (140, 25, 0)
+    assert (len(effects.random), max(effects.random) < 25, effects.chance) == (20, True, 1 / 21)
     assert wrong.name == (
         "wrong direction: routing intervention on 2 experts (force_tok: on 1:6 2:2)"
     )

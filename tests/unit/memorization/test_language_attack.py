@@ -221,7 +221,7 @@ def test_spans_without_room_for_virtual_tokens_are_refused(model: CausalLM) -> N
     """The beginning of text counts."""
     room = model.max_tokens - 1 - 7
     require_room(model, [SPAN], room)
-    with pytest.raises(ConfigurationError, match="a behind 57 virtual tokens needs 65 .* sees 64"):
+    with pytest.raises(ConfigurationError, match=r"a behind 57 virtual tokens needs 65 .* sees 64"):
         require_room(model, [SPAN], room + 1)
     with pytest.raises(ConfigurationError, match="give fewer virtual tokens"):
         find_soft_prompt(model, [SPAN], SoftPromptOptions(tokens=room + 1))

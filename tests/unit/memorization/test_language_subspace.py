@@ -1,4 +1,4 @@
-"""Weights that carry recited text are located where it is predicted, exactly where they are known."""
+"""Weights that carry recited text are located, exactly so where they are known."""
 
 from __future__ import annotations
 

@@ -11,7 +11,12 @@ from auditor.errors import ConfigurationError
 from auditor.memorization.input_norms import InputNorms
 from auditor.memorization.learned_masks import MaskTraining, learn_masks
 from auditor.memorization.mask_rules import MaskRule, masks_by_norms
-from auditor.memorization.score_masks import masks_by_scores, norm_scores, top_neurons
+from auditor.memorization.score_masks import (
+    contrast_effects,
+    masks_by_scores,
+    norm_scores,
+    top_neurons,
+)
 from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
 from tests.models.planted_recital import planted_recital
 from tests.unit.memorization.test_learned_masks import _loss
@@ -33,6 +38,13 @@ def test_each_kind_on_paper() -> None:
 def test_a_share_of_neurons_is_rounded_down_and_exact(share: int, inputs: int) -> None:
     score = torch.rand(3, inputs, generator=torch.Generator().manual_seed(1)) + 0.1
     assert int(top_neurons(score, share / 100)[0].sum()) == share * inputs // 100
+
+
+def test_effects_on_ordinary_items_are_taken_off_whatever_their_sign() -> None:
+    """Those of a column may cancel before."""
+    high, low = {"layer": torch.ones(2, 2)}, {"layer": torch.tensor([[3.0, 0.5], [-3.0, 0.5]])}
+    assert contrast_effects(high, low)["layer"].tolist() == [[-2.0, 0.5], [-2.0, 0.5]]
+    assert contrast_effects(high, low, neurons=True)["layer"].tolist() == [[1.0, 0.5]] * 2
 
 
 @settings(max_examples=20, deadline=None)

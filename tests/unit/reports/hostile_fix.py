@@ -1,18 +1,20 @@
-"""The sample repair changed: every text hostile, or more conditions than a page has room for."""
+"""The sample repairs changed: every text hostile, or more conditions than a page has room for."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from auditor.fix import FixResult
-from tests.golden.sample_fix import sample_fix
+from tests.golden.sample_fix import sample_expert_fix, sample_fix
 
 _KEPT = {"format", "decision", "better"}
 
 
 def poisoned_fix(text: str) -> FixResult:
-    """The sample repair with every free text replaced by `text`, keys of parameters too."""
-    return FixResult.model_validate(_replace(sample_fix().model_dump(), text))
+    """Both sample repairs with every free text replaced by `text`, keys of parameters too."""
+    both = (*sample_fix().conditions, *sample_expert_fix().conditions)
+    whole = sample_fix().model_copy(update={"conditions": both})
+    return FixResult.model_validate(_replace(whole.model_dump(), text))
 
 
 def enlarged_fix(conditions: int, text: str = "") -> FixResult:

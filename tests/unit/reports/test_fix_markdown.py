@@ -10,7 +10,7 @@ from auditor_reports.fix_markdown import render_fix_markdown
 from auditor_reports.fix_standing import DOES_NOT_MEAN
 from auditor_reports.html_environment import DISCLAIMER
 from auditor_reports.markdown import MAX_BYTES
-from tests.golden.sample_fix import sample_fix
+from tests.golden.sample_fix import sample_expert_fix, sample_fix
 from tests.unit.reports.hostile_fix import enlarged_fix, poisoned_fix
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS
 
@@ -35,6 +35,22 @@ def test_effect_and_damage_stand_in_one_line_beside_the_control() -> None:
     assert (
         "(control of TraceShield and Prov-Decode) | 0.75 → 0.625 share | 0.03333 → 0.2" in control
     )
+
+
+def test_random_sets_stand_in_rows_beside_the_repair() -> None:
+    """As many as there are, the fullest row with the longest bar, and the chance in words."""
+    random = sample_expert_fix().conditions[0].random
+    assert random is not None
+    text = render_fix_markdown(sample_expert_fix())
+    section = text.split("### Effect beside 97 matched random sets\n\n")[1].split("\n\n#")[0]
+    told, table = section.split("\n\n", 1)
+    assert told.startswith("- The repair: 25 of 300 prompts.\n- 97 random sets: ")
+    assert "0.0102, which is \\(1 + 0\\) / \\(1 + 97\\)." in told
+    rows = [line.split("|")[1:4] for line in table.strip().splitlines()[2:]]
+    assert sum(int(sets) for _, sets, _ in rows) == len(random.random)
+    bars = [(int(sets), bar.count("█")) for _, sets, bar in rows]
+    assert max(bars) == (max(sets for sets, _ in bars), max(bar for _, bar in bars))
+    assert all(bar for _, bar in bars)
 
 
 def test_a_record_against_itself_is_neither_accepted_nor_rejected() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from markupsafe import escape
 
 from auditor.fix import Condition, FixResult
+from auditor_reports.fix_effects import effect_sentences, lay_out_effects
 from auditor_reports.fix_page import render_fix
-from auditor_reports.fix_standing import DOES_NOT_MEAN
+from auditor_reports.fix_standing import DOES_NOT_MEAN, arrange_conditions
 from auditor_reports.html_environment import DISCLAIMER, MAX_BYTES
-from tests.golden.sample_fix import sample_fix
+from tests.golden.sample_fix import random_effects, sample_expert_fix, sample_fix
 from tests.unit.reports.hostile_fix import enlarged_fix, poisoned_fix
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS
 from tests.unit.reports.html_reader import Element, PageReader
@@ -45,6 +47,12 @@ def changed(**update: Any) -> FixResult:
 def page() -> PageReader:
     """The page of the sample repair."""
     return read(sample_fix())
+
+
+@pytest.fixture(scope="module")
+def steered() -> PageReader:
+    """The page of the sample repair that stands beside random sets."""
+    return read(sample_expert_fix())
 
 
 def decision_of(result: FixResult) -> tuple[str, str]:
@@ -157,6 +165,38 @@ def _within(element: Element, table: Element) -> bool:
     return here is table
 
 
+def test_random_sets_are_drawn_beside_the_effect(steered: PageReader) -> None:
+    """A bar for each bin, the repair and the same turned around as lines with words, the chance."""
+    (figure,) = [e for e in steered.named("figure") if "effects" in e.attributes["class"]]
+    assert words(figure.children[0]) == "Effect beside 97 matched random sets: chance 0.0102"
+    (drawing,) = [e for e in steered.named("svg") if _within(e, figure)]
+    shapes = {e.attributes.get("class"): e for e in drawing.children}
+    random = sample_expert_fix().conditions[0].random
+    assert random is not None
+    (chart,) = lay_out_effects(arrange_conditions(sample_expert_fix()))
+    assert shapes["bars"].attributes["d"].count("Z") == len(chart.bars) > 1
+    assert {"own", "dot", "turned", "turned-end"} <= set(shapes)
+    told = [words(e) for e in drawing.children if e.name in ("text", "desc")]
+    assert told[0] == " ".join(effect_sentences(random))
+    assert told[1:3] == ["the repair: 25", "turned around: -190"]
+    assert random.effect in told
+
+
+def test_a_control_of_random_sets_points_to_the_drawing(steered: PageReader) -> None:
+    """It has no one value before and after."""
+    (article,) = [e for e in steered.named("article") if words(e).startswith("97 matched")]
+    assert words(article).count("drawn beside the effect") == 1
+
+
+def test_a_repair_that_cannot_be_turned_around_is_drawn_without(steered: PageReader) -> None:
+    control, *rest = sample_expert_fix().conditions
+    alone = control.model_copy(update={"random": random_effects(97, turned=None)})
+    text = render_fix(sample_expert_fix().model_copy(update={"conditions": (alone, *rest)}))
+    assert 'class="turned"' not in text
+    assert "The repair turned around cannot be applied." in text
+    assert 'class="own"' in text
+
+
 def test_the_limits_are_those_of_the_specification(page: PageReader) -> None:
     """The last section of the written specification stands on the page, item by item."""
     text = (ROOT / "specs/fix-record.md").read_text("utf-8")
@@ -192,8 +232,10 @@ def test_page_is_self_contained_and_has_no_script(page: PageReader) -> None:
     assert {e.name for e in page.elements if any(a[:2] == "on" for a in e.attributes)} == set()
 
 
-def test_structure_is_sound(page: PageReader) -> None:
+@pytest.mark.parametrize("sample", [sample_fix, sample_expert_fix])
+def test_structure_is_sound(sample: Callable[[], FixResult]) -> None:
     """Balanced, unique ids, links with targets, headings without gaps, tables with heads."""
+    page = read(sample())
     assert page.unbalanced == []
     ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
     assert len(ids) == len(set(ids))
@@ -213,7 +255,9 @@ def test_every_scrolled_part_can_be_reached_by_keyboard(page: PageReader) -> Non
     assert all(e.attributes["tabindex"] == "0" and e.attributes["aria-label"] for e in parts)
 
 
-def test_every_drawing_has_title_and_description(page: PageReader) -> None:
+@pytest.mark.parametrize("sample", [sample_fix, sample_expert_fix])
+def test_every_drawing_has_title_and_description(sample: Callable[[], FixResult]) -> None:
+    page = read(sample())
     drawings = [svg for svg in page.named("svg") if svg.attributes.get("aria-hidden") != "true"]
     assert drawings
     for drawing in drawings:

@@ -22,29 +22,35 @@ def read_back(report: AuditReport, folder: Path) -> Any:
 
 
 def outcomes(report: AuditReport, folder: Path) -> dict[str, type[Any] | None]:
-    """The outcome of each case by its class name."""
+    """The outcome of each case by its class name and, in brackets, its own."""
     found: dict[str, type[Any] | None] = {}
     for suite in read_back(report, folder):
         for case in suite:
-            found[case.classname] = type(case.result[0]) if case.result else None
+            own = "".join(case.name.partition("[")[1:])
+            found[f"{case.classname} {own}".strip()] = type(case.result[0]) if case.result else None
     return found
 
 
 def test_outcomes_of_the_sample(tmp_path: Path) -> None:
     """Failures, open questions, waivers and passes are told apart."""
+    expected = {
+        "AUD101:digit-classifier": None,
+        "AUD101:support-assistant": None,
+        "AUD103:digit-classifier": None,
+        "stays-zero:digit-classifier": Failure,
+        "robust-0.05:digit-classifier": Failure,
+        "AUD203:digit-classifier": Error,
+        "AUD301:support-assistant": Skipped,
+        "AUD302:support-assistant": Skipped,
+        "AUD303:support-assistant": Skipped,
+        "refusal-experts:support-assistant": None,
+        "AUD401:support-assistant": Skipped,
+        "AUD402:support-assistant": Skipped,
+    }
+    class_names = {each.id: f"{each.code}.{each.subject}" for each in sample_report().results}
     assert outcomes(sample_report(), tmp_path) == {
-        "AUD101.digit-classifier": None,
-        "AUD101.support-assistant": None,
-        "AUD103.digit-classifier": None,
-        "AUD201.digit-classifier": Failure,
-        "AUD202.digit-classifier": Failure,
-        "AUD203.digit-classifier": Error,
+        **{f"{class_names[name]} [{name}]": outcome for name, outcome in expected.items()},
         "AUD205": Error,
-        "AUD301.support-assistant": Skipped,
-        "AUD302.support-assistant": None,
-        "AUD303.support-assistant": Skipped,
-        "AUD401.support-assistant": Skipped,
-        "AUD402.support-assistant": Skipped,
     }
 
 
@@ -80,7 +86,7 @@ def test_suites_are_families_and_counts_add_up(tmp_path: Path) -> None:
     assert sum(suite.tests for suite in root) == root.tests == len(report.results) + 1
     assert sum(suite.failures for suite in root) == root.failures == 2
     assert sum(suite.errors for suite in root) == root.errors == 2
-    assert sum(suite.skipped for suite in root) == root.skipped == 4
+    assert sum(suite.skipped for suite in root) == root.skipped == 5
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
@@ -96,4 +102,6 @@ def test_no_verdict_but_holds_passes(tmp_path: Path) -> None:
     report = sample_report()
     silent = report.model_copy(update={"gate": report.gate.model_copy(update={"rows": ()})})
     passed = {name for name, outcome in outcomes(silent, tmp_path).items() if outcome is None}
-    assert passed == {f"{r.code}.{r.subject}" for r in report.results if r.verdict == "holds"}
+    assert passed == {
+        f"{r.code}.{r.subject} [{r.id}]" for r in report.results if r.verdict == "holds"
+    }

@@ -81,6 +81,7 @@ def test_rules_and_levels_of_the_sample() -> None:
         ("AUD402-inconclusive", "warning"),
         ("AUD401", "warning"),
         ("AUD202", "warning"),
+        ("AUD302", "warning"),
     ]
 
 
