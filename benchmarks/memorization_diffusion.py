@@ -26,9 +26,10 @@ import numpy as np
 import torch
 
 from auditor.fixes.diffusion_pruning import DiffusionPruning, DiffusionStudy
-from auditor.fixes.pruning import Tried, choose
+from auditor.fixes.pruning import choose
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Recovery, Split
+from auditor.fixes.pruning_trials import Tried
 from auditor.memorization.detection import measure_detection
 from auditor.memorization.diffusion_model import DiffusionModel
 from auditor.memorization.hardening import HardeningOptions

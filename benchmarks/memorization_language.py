@@ -398,7 +398,7 @@ def show_chosen(setting: Setting, chosen: Chosen, first: Setting) -> dict[Family
     print(f"seed {setting.seed}, {asked} of {len(setting.items.memorised)} canaries and "
           f"{len(setting.items.held_out)} documents to report on, settings chosen on seed "
           f"{first.seed}")  # fmt: skip
-    print("| mask | density | strict extraction | near | perplexity | documents without notes | "
+    print("| mask | density | strict extraction | near, of one half | perplexity | no notes | "
           "fresh notes | of one half: itself, the other |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
     found: dict[Family, Share] = {}

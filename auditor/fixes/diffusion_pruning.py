@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -35,7 +35,7 @@ from auditor.memorization.recovery_attack import AttackOptions, recover_embeddin
 from auditor.memorization.sensitivity import gradient_masks
 from auditor.memorization.shared_subspace import LEAST_PAIRS, measure_shared_subspace
 from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, find_sites
+from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
 
 LAYERS: Final = (
     (SiteKind.FEED_FORWARD,), (SiteKind.FEED_FORWARD, SiteKind.CROSS_ATTENTION),
@@ -108,6 +108,11 @@ class DiffusionStudy:
         return self.model.folder.digest
 
     @property
+    def path(self) -> Path:
+        """Folder of the untouched model."""
+        return self.model.folder.path
+
+    @property
     def wording(self) -> Wording:
         """How its measures are called."""
         cost = (
@@ -133,12 +138,32 @@ class DiffusionStudy:
             "seed": str(how.seed),
         }  # fmt: skip
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of every rule, set of layers and share."""
+        return tuple(self._settings)
+
+    def candidate(self, name: str) -> Candidate:
+        """The masks of a name, made anew."""
+        rule, kinds, share = self._settings[name]
+        return Candidate(name, self._sites[kinds], self.masks(rule, kinds, share))
+
     def candidates(self) -> Iterator[Candidate]:
         """Masks of every rule, set of layers and share."""
-        for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares):
-            everything = range(len(self.items.memorised.prompts))
-            masks = self.masks(rule, kinds, share, everything)
-            yield Candidate(f"{rule}, {' + '.join(kinds)}, {share:g}", self._sites[kinds], masks)
+        yield from map(self.candidate, self.names)
+
+    def sites_of(self, layers: Collection[str]) -> tuple[WeightSite, ...] | None:
+        """The set of layers with these names, if masks are made for it."""
+        wanted = set(layers)
+        found = (each for each in self._sites.values() if {site.name for site in each} == wanted)
+        return next(found, None)
+
+    @property
+    def _settings(self) -> dict[str, tuple[MaskRule, tuple[SiteKind, ...], float]]:
+        return {
+            f"{rule}, {' + '.join(kinds)}, {share:g}": (rule, kinds, share)
+            for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares)
+        }
 
     def measure(self, split: Split) -> Outcome:
         """What the model does at this moment, by the noise and the ordinary captions of a split."""
@@ -228,9 +253,11 @@ class DiffusionStudy:
         write_pruned_denoiser(self.model, self._teacher, candidate.masks, made)
 
     def masks(
-        self, rule: MaskRule, kinds: tuple[SiteKind, ...], share: float, which: Sequence[int]
-    ) -> WeightMasks:
-        """Masks of some memorised images, by number."""
+        self, rule: MaskRule, kinds: tuple[SiteKind, ...], share: float,
+        which: Sequence[int] | None = None,
+    ) -> WeightMasks:  # fmt: skip
+        """Masks of some memorised images, by number; of all if None."""
+        which = range(len(self.items.memorised.prompts)) if which is None else which
         sites = self._sites[kinds]
         if rule is MaskRule.LEARNED:
             training = replace(self.how.training, share=share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -100,13 +100,17 @@ class LanguageStudy:
             require_attackable(self.model, spans, self.how.attacks)
         self._norms: InputNorms | None = None
         self._known: dict[tuple[TrainingSpan, ...], dict[str, Tensor]] = {}
-        self._made: dict[str, tuple[MaskRule, tuple[SiteKind, ...], float]] = {}
         self._aim = self.how.aim or mean_span_nats(self.model, self.items.ordinary)
 
     @property
     def digest(self) -> str:
         """Of the untouched model."""
         return self.model.folder.digest
+
+    @property
+    def path(self) -> Path:
+        """Folder of the untouched model."""
+        return self.model.folder.path
 
     @property
     def wording(self) -> Wording:
@@ -132,14 +136,33 @@ class LanguageStudy:
             "seed": str(how.seed),
         }  # fmt: skip
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of every rule, set of layers and share."""
+        return tuple(self._settings)
+
+    def candidate(self, name: str) -> Candidate:
+        """The masks of a name, made anew."""
+        rule, kinds, share = self._settings[name]
+        return Candidate(name, self._sites[kinds], self.masks(rule, kinds, share))
+
     def candidates(self) -> Iterator[Candidate]:
         """Masks of every rule, set of layers and share."""
-        for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares):
-            whole = ", whole neurons" if self.how.neurons else ""
-            name = f"{rule}, {' + '.join(kinds)}{whole}, {share:g}"
-            self._made[name] = rule, kinds, share
-            masks = self.masks(rule, kinds, share)
-            yield Candidate(name, self._sites[kinds], masks)
+        yield from map(self.candidate, self.names)
+
+    def sites_of(self, layers: Collection[str]) -> tuple[WeightSite, ...] | None:
+        """The set of layers with these names, if masks are made for it."""
+        wanted = set(layers)
+        found = (each for each in self._sites.values() if {site.name for site in each} == wanted)
+        return next(found, None)
+
+    @property
+    def _settings(self) -> dict[str, tuple[MaskRule, tuple[SiteKind, ...], float]]:
+        whole = ", whole neurons" if self.how.neurons else ""
+        return {
+            f"{rule}, {' + '.join(kinds)}{whole}, {share:g}": (rule, kinds, share)
+            for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares)
+        }
 
     def masks(
         self, rule: MaskRule, kinds: tuple[SiteKind, ...], share: float,
@@ -202,7 +225,7 @@ class LanguageStudy:
 
     def located_apart(self, candidate: Candidate) -> list[str]:
         """Overlap of masks of disjoint halves, and what one half's mask does to the other."""
-        rule, kinds, share = self._made[candidate.name]
+        rule, kinds, share = self._settings[candidate.name]
         pairs = min(len(self.items.memorised), len(self.items.ordinary))
         if pairs < LEAST_PAIRS:
             return [f"{pairs} pairs of spans are too few to ask whether they share one subspace"]

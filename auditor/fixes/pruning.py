@@ -20,6 +20,7 @@ from auditor.fix import FixCard, FixResult
 from auditor.fixes.pruning_evidence import Measured, conditions_of, trade_off
 from auditor.fixes.pruning_gate import PruningDemands, decide_pruning, summarise
 from auditor.fixes.pruning_study import Candidate, Outcome, PruningStudy, Split
+from auditor.fixes.pruning_trials import Trials, Tried
 from auditor.memorization.mask_file import write_masks
 from auditor.memorization.mask_rules import magnitude_masks, matched_masks
 from auditor.memorization.weight_masks import pruned
@@ -44,24 +45,20 @@ class PruningWork:
         seed: Of their drawing.
         graph: Folder for the pruned model as an ONNX graph, besides the torch folder; None for
             none.
+        trials: Where candidates are kept that were tried, to go on after an interruption; removed
+            when the repair has ended. None for nowhere.
     """
 
     demands: PruningDemands = field(default_factory=PruningDemands)
     controls: int = 5
     seed: int = 0
     graph: Path | None = None
+    trials: Trials | None = None
 
     def __post_init__(self) -> None:
         """Refuse to go without a control."""
         if self.controls < 1:
             raise ConfigurationError(f"{self.controls} random masks; give at least 1")
-
-
-class Tried(NamedTuple):
-    """A candidate, and what it does on the split that is chosen by."""
-
-    candidate: Candidate
-    outcome: Outcome
 
 
 def fix_by_pruning(
@@ -87,7 +84,7 @@ def fix_by_pruning(
     for place in (out, kept, *(() if work.graph is None else (work.graph,))):
         refuse_existing(place, "part of a repair")
         refuse_unwritable(place)
-    located = locate(study, work.demands, progress)
+    located = locate(study, work.demands, progress, work.trials)
     chosen = located.chosen
     before, attacked = study.measure(Split.REPORT), study.attacks()
     controls = _controls(study, chosen, work, progress)
@@ -115,6 +112,8 @@ def fix_by_pruning(
         chosen, before, after, alone if trained else None, controls, attacked, recoveries, apart,
         summarise(after, recoveries, work.demands),
     )  # fmt: skip
+    if work.trials is not None:
+        work.trials.forget()
     return FixResult(
         fix=FIX.name, subject=study.digest, decision=decision.accepted, reasons=decision.reasons,
         conditions=conditions_of(measured, study.wording),
@@ -142,9 +141,16 @@ class Located(NamedTuple):
 
 
 def locate(
-    study: PruningStudy, demands: PruningDemands, progress: Progress = lambda text: None
-) -> Located:
+    study: PruningStudy, demands: PruningDemands, progress: Progress = lambda text: None,
+    trials: Trials | None = None,
+) -> Located:  # fmt: skip
     """Try every candidate and choose one; the model is as before afterwards.
+
+    Args:
+        study: The model with its items.
+        demands: Limits of what may be chosen.
+        progress: Told what is going on.
+        trials: Where trials are kept; those of the same work that are there are not made again.
 
     Raises:
         NothingToAudit: Nothing is memorised, or there is no candidate.
@@ -156,7 +162,7 @@ def locate(
         raise NothingToAudit(
             "none of the items comes back from the untouched model; there is nothing to repair"
         )
-    tried = _try_all(study, progress)
+    tried = _try_all(study, progress, trials)
     return Located(start, tuple(tried), choose(start, tried, study, demands).candidate)
 
 
@@ -182,12 +188,23 @@ def choose(
     return min(allowed, key=lambda each: (float(each.outcome.rates.mean()), loss(each)))
 
 
-def _try_all(study: PruningStudy, progress: Progress) -> list[Tried]:
+def _try_all(study: PruningStudy, progress: Progress, trials: Trials | None) -> list[Tried]:
+    known = [] if trials is None else trials.known(study)
+    if known:
+        progress(f"{len(known)} masks are known from before")
+    before = {each.candidate.name: each for each in known}
     tried = []
-    for candidate in study.candidates():
-        progress(f"trying {candidate.name}")
+    for name in study.names:
+        if name in before:
+            tried.append(before[name])
+            continue
+        progress(f"trying {name}")
+        candidate = study.candidate(name)
         with pruned(candidate.sites, candidate.masks):
-            tried.append(Tried(candidate, study.measure(Split.CHOOSE)))
+            outcome = study.measure(Split.CHOOSE)
+        tried.append(Tried(candidate, outcome))
+        if trials is not None:
+            trials.keep(tried[-1])
     if not tried:
         raise NothingToAudit("no rule, layers or share to try; give at least one of each")
     return tried
@@ -221,16 +238,17 @@ class _Places(NamedTuple):
 def _write(study: PruningStudy, chosen: Candidate, places: _Places, unfinished: ExitStack) -> str:
     """Both folders, which are there once the stack ends well."""
     if places.graph is not None:
-        drawn = unfinished.enter_context(_folder(places.graph, places))
+        drawn = unfinished.enter_context(_folder(places.graph, study.path, places.written))
         study.write_graph(drawn, chosen)
-    return study.write(unfinished.enter_context(_folder(places.model, places)), chosen)
+    made = unfinished.enter_context(_folder(places.model, study.path, places.written))
+    return study.write(made, chosen)
 
 
 @contextmanager
-def _folder(place: Path, places: _Places) -> Iterator[Path]:
-    with unfinished_folder(place, places.model) as made:
+def _folder(place: Path, source: Path, written: list[Path]) -> Iterator[Path]:
+    with unfinished_folder(place, source) as made:
         yield made
-    places.written.append(place)
+    written.append(place)
 
 
 @contextmanager

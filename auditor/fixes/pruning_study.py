@@ -7,7 +7,7 @@ samples of one image, or spans of one document, are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -144,6 +144,11 @@ class PruningStudy(Protocol):
         ...
 
     @property
+    def path(self) -> Path:
+        """Folder of the untouched model."""
+        ...
+
+    @property
     def wording(self) -> Wording:
         """How its measures are called."""
         ...
@@ -153,8 +158,17 @@ class PruningStudy(Protocol):
         """What it was given, for the record."""
         ...
 
-    def candidates(self) -> Iterator[Candidate]:
-        """Masks of every rule, set of layers and share that was asked for."""
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the candidates: every rule, set of layers and share that was asked for."""
+        ...
+
+    def candidate(self, name: str) -> Candidate:
+        """The masks of a name."""
+        ...
+
+    def sites_of(self, layers: Collection[str]) -> tuple[WeightSite, ...] | None:
+        """The set of layers with these names, if it is one that masks are made for."""
         ...
 
     def measure(self, split: Split) -> Outcome:

@@ -6,8 +6,11 @@ other kind are refused, never ignored.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +33,11 @@ DIFFUSION_ONLY: Final = (
     "images", "image_folder", "classifier", "similarity", "samples", "steps", "guidance", "harden",
     "attack_steps",
 )  # fmt: skip
+AFTER_CHOICE: Final = frozenset({
+    "most_rate", "most_loss", "most_recovery", "controls", "onnx", "harden", "attack_steps",
+    "shift", "never_memorised",
+})  # fmt: skip
+"""What masks are tried by does not depend on these."""
 LANGUAGE_ONLY: Final = ("shift", "neurons", "prefix_tokens", "continuation_tokens")
 
 
@@ -68,18 +76,33 @@ class Pruning:
     seed: int
     device: str
 
-    def work(self, *, diffusion: bool) -> PruningWork:
-        """Limits and controls."""
+    def work(self, study: PruningStudy, out: Path, *, diffusion: bool) -> PruningWork:
+        """Limits and controls, and where trials are kept until all is done."""
         from auditor.fixes.language_pruning import DEMANDS
         from auditor.fixes.pruning import PruningWork
         from auditor.fixes.pruning_gate import PruningDemands
+        from auditor.fixes.pruning_trials import Trials
 
         usual = PruningDemands() if diffusion else DEMANDS
         demands = PruningDemands(
             usual.most_rate if self.most_rate is None else self.most_rate,
             usual.most_loss if self.most_loss is None else self.most_loss, self.most_recovery,
         )  # fmt: skip
-        return PruningWork(demands, self.controls, self.seed, self.onnx)
+        trials = Trials(out.with_name(f".{out.name}.trials"), self._key(study))
+        return PruningWork(demands, self.controls, self.seed, self.onnx, trials)
+
+    def _key(self, study: PruningStudy) -> str:
+        """Of everything that a trial depends on: the model, the options, what their files hold."""
+        from auditor.files import plain_digest
+        from auditor.folders import folder_digest
+
+        told = {"model": study.digest, "auditor": version("auditor")}
+        for name in (each.name for each in fields(self) if each.name not in AFTER_CHOICE):
+            value = getattr(self, name)
+            if isinstance(value, Path):
+                value = folder_digest(value) if value.is_dir() else plain_digest(value)
+            told[name] = str(value)
+        return f"sha256:{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}"
 
     def study(self, model: Path, progress: Callable[[str], None]) -> tuple[PruningStudy, bool]:
         """The study of a model, and whether it is a diffusion model.

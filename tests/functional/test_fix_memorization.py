@@ -187,7 +187,7 @@ def recital(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         "--memorised", "memorised.jsonl", "--ordinary", "ordinary.jsonl", "--held-out",
         "held-out.jsonl", "--never-memorised", "never.jsonl", "--prefix-tokens", "1",
         "--continuation-tokens", "5", "--rule", "wanda_diff", "--layer", "feed_forward",
-        "--share", "0.2", "--controls", "2", "--shift", "1",
+        "--share", "0.6", "--neurons", "--controls", "2", "--shift", "1",
     ]  # fmt: skip
 
 

@@ -300,7 +300,7 @@ def memorization(
         )
     output = Output(as_json, quiet)
     study, diffusion = pruning.study(model, output.log)
-    result = fix_by_pruning(study, out, pruning.work(diffusion=diffusion), output.log)
+    result = fix_by_pruning(study, out, pruning.work(study, out, diffusion=diffusion), output.log)
     return _finish(result, record, output)
 
 

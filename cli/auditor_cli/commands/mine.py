@@ -121,7 +121,8 @@ def memorization(model: Path, out: Path, pruning: Pruning, as_json: bool, quiet:
     refuse_unwritable(out)
     output = Output(as_json, quiet)
     study, diffusion = pruning.study(model, output.log)
-    located = locate(study, pruning.work(diffusion=diffusion).demands, output.log)
+    work = pruning.work(study, out, diffusion=diffusion)
+    located = locate(study, work.demands, output.log, work.trials)
     chosen, wording = located.chosen, study.wording
     before = study.measure(Split.REPORT)
     with pruned(chosen.sites, chosen.masks):
@@ -142,6 +143,8 @@ def memorization(model: Path, out: Path, pruning: Pruning, as_json: bool, quiet:
     for line in apart:
         output.data(line)
     write_masks(out, chosen.masks, chosen.sites, base=study.digest, rule=chosen.name)
+    if work.trials is not None:
+        work.trials.forget()
     output.data(f"masks: {out}")
     output.record({
         "kind": "masks", "path": str(out), "base": study.digest, "rule": chosen.name,

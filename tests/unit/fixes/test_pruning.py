@@ -17,13 +17,14 @@ from auditor.fixes.language_pruning import DEMANDS, LanguageStudy
 from auditor.fixes.pruning import (
     MAGNITUDE,
     PruningWork,
-    Tried,
     choose,
     fix_by_pruning,
+    locate,
     masks_beside,
 )
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Split
+from auditor.fixes.pruning_trials import Trials, Tried
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_lm import OnnxCausalLM
 from auditor.memorization.language_attack import recited
@@ -31,7 +32,7 @@ from auditor.memorization.mask_file import read_masks, restore
 from auditor.memorization.weight_masks import WeightMasks
 from auditor.memorization.weight_sites import find_sites
 from tests.models.recital_folder import RecitalFolder
-from tests.unit.fixes.planted_pruning import NEURONS, planted_study
+from tests.unit.fixes.planted_pruning import NEURONS, items_of, planted_study
 from tests.unit.fixes.test_deconfliction import files_of, files_up_to
 
 WORK = PruningWork(DEMANDS, controls=2)
@@ -287,3 +288,44 @@ def test_nothing_is_chosen_by_what_is_reported(tmp_path: Path) -> None:
     assert result.decision == "accepted"
     splits = [split for split, _ in asked]
     assert splits == [Split.CHOOSE] * 3 + [Split.REPORT] * 5
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of the same work are not made again, and the result is the same."""
+    made: list[str] = []
+    whole = LanguageStudy.candidate
+
+    def interrupted(study: LanguageStudy, name: str) -> Candidate:
+        made.append(name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return whole(study, name)
+
+    study = LanguageStudy(done.recital.model, items_of(done.recital), NEURONS)
+    out, trials = tmp_path / "new", Trials(tmp_path / "trials", "key")
+    work = replace(WORK, trials=trials)
+    monkeypatch.setattr(LanguageStudy, "candidate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fix_by_pruning(study, out, work)
+    assert [each.candidate.name for each in trials.known(study)] == made[:1]
+    assert not replace(trials, key="other").known(study)
+    result = fix_by_pruning(study, out, work)
+    assert made == [study.names[0], study.names[1], study.names[1]]
+    assert result == done.result.model_copy(update={"written": out.name})
+    assert not trials.folder.exists()
+
+
+def test_a_damaged_trial_is_made_again(done: Done, tmp_path: Path) -> None:
+    study = LanguageStudy(done.recital.model, items_of(done.recital), NEURONS)
+    trials = Trials(tmp_path / "trials", "key")
+    locate(study, DEMANDS, trials=trials)
+    assert len(trials.known(study)) == 2
+    [first, _] = sorted(trials.folder.glob("*.safetensors"))
+    content = bytearray(first.read_bytes())
+    content[-1] ^= 1
+    first.write_bytes(bytes(content))
+    assert len(trials.known(study)) == 1
+    next(iter(trials.folder.glob("*.json"))).write_text("{", "utf-8")
+    assert len(trials.known(study)) <= 1
