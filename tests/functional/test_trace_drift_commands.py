@@ -454,10 +454,10 @@ def test_lists_name_fixes_and_policies(tmp_path: Path) -> None:
     fixes = auditor("list", "fixes", cwd=tmp_path)
     assert fixes.code == 0
     assert [line.split()[0] for line in fixes.out.splitlines()] == [
-        "fix", "decoding", "deconfliction", "experts"
+        "fix", "decoding", "deconfliction", "experts", "memorization"
     ]  # fmt: skip
     listed = records(auditor("list", "fixes", "--json", cwd=tmp_path))
-    assert [each["writes_model"] for each in listed] == [False, True, True]
+    assert [each["writes_model"] for each in listed] == [False, True, True, True]
     (policy,) = records(auditor("list", "policies", "--json", cwd=tmp_path))
     assert policy["name"] == "model-safety"
     assert Path(policy["path"]).is_file()
