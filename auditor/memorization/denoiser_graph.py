@@ -1,7 +1,8 @@
 """The denoiser of a diffusion model as an ONNX graph, checked against torch.
 
 Inputs are `noisy` [images, C, h, w], `timestep` [images], `embedding` [images, tokens, width], as
-float32 and int64; the output is `noise` [images, C, h, w]. Sizes of images and of embeddings are
+float32 and int64; the output is `noise` [images, C, h, w], or
+velocity where the model was trained to predict that. Sizes of images and of embeddings are
 those of the model; only the number of images is free.
 """
 
@@ -105,7 +106,7 @@ def require_alike(graph: onnx.ModelProto, model: DiffusionModel, what: Path) -> 
     fed = {name: each.cpu().numpy() for name, each in zip(NAMES, inputs, strict=True)}
     found = session.run(fed)[NOISE]
     with torch.no_grad():
-        expected = model.predict_noise(*inputs).cpu().numpy()
+        expected = model.predict(*inputs).cpu().numpy()
     scale = float(np.abs(expected).max(initial=1.0))
     furthest = float(np.abs(found - expected).max()) / scale
     if not furthest <= TOLERANCE:

@@ -150,6 +150,13 @@ class DiffusionModel:
     def predict_noise(self, noisy: Tensor, timestep: Tensor | int, embedding: Tensor) -> Tensor:
         """The noise the model sees in noisy images; gradients reach `noisy` and `embedding`.
 
+        Args and Raises: As `predict`.
+        """
+        return self._as_noise(self.predict(noisy, timestep, embedding), noisy, timestep)
+
+    def predict(self, noisy: Tensor, timestep: Tensor | int, embedding: Tensor) -> Tensor:
+        """What the denoiser was trained to predict: noise, or velocity (`v_prediction`).
+
         Args:
             noisy: [images, C, h, w].
             timestep: Of each image, [images], or one for all.
@@ -170,6 +177,15 @@ class DiffusionModel:
         require_finite(predicted, "the denoiser")
         # Some models predict a variance behind the noise; deterministic sampling has no use for it.
         return predicted[:, : noisy.shape[1]]
+
+    def _as_noise(self, predicted: Tensor, noisy: Tensor, timestep: Tensor | int) -> Tensor:
+        """The noise in a prediction; of velocity after Salimans, Ho 2022, arXiv 2202.00512."""
+        if self.scheduler.config.prediction_type != "v_prediction":
+            return predicted
+        kept = self.scheduler.alphas_cumprod.to(noisy)[torch.as_tensor(timestep).cpu()]
+        kept = kept.reshape(-1, 1, 1, 1)
+        noise: Tensor = kept.sqrt() * predicted + (1 - kept).sqrt() * noisy
+        return noise
 
     def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """Clean images (latents, of a latent model) with noise of a timestep each, [images]."""
@@ -237,10 +253,11 @@ class DiffusionModel:
         for number, timestep in enumerate(scheduler.timesteps.tolist()):
             # Layers are looked at where most could go wrong, in pure noise; it takes time.
             with finite_layers(self.denoiser, "the denoiser") if number == 0 else nullcontext():
-                predicted = self.predict_noise(torch.cat([noisy, noisy]), timestep, together)
+                predicted = self.predict(torch.cat([noisy, noisy]), timestep, together)
             unconditional, conditional = predicted.chunk(2)
             if on_step is not None:
-                on_step(Step(rows, number, timestep, noisy, unconditional, conditional))
+                halves = (self._as_noise(half, noisy, timestep) for half in predicted.chunk(2))
+                on_step(Step(rows, number, timestep, noisy, *halves))
             guided = unconditional + guidance * (conditional - unconditional)
             noisy = scheduler.step(guided, timestep, noisy).prev_sample
         return noisy

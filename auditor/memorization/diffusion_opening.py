@@ -21,6 +21,7 @@ from auditor.models.diffusion_components import (
 from auditor.models.diffusion_folder import Component, DiffusionFolder, read_diffusion_folder
 from auditor.models.strict_json import walk_keys
 
+_PREDICTED: Final = ("epsilon", "v_prediction")
 _CLIPPING: Final = ("DDIMScheduler", "DDPMScheduler")
 _HALF: Final = frozenset({"F16", "BF16"})
 # What the libraries raise at a configuration that does not fit together.
@@ -191,17 +192,17 @@ def open_scheduler(folder: DiffusionFolder) -> Any:
     """The noise of a folder's training as a DDIM scheduler of diffusers.
 
     Raises:
-        UnsupportedModel: The model predicts something else than noise, or the noise is unknown.
+        UnsupportedModel: The model predicts neither noise nor velocity, or the noise is unknown.
     """
     from diffusers import DDIMScheduler
 
     part = folder.component("scheduler")
     place, config = f"{folder.path}/scheduler", dict(part.config)
     predicted = config.get("prediction_type", "epsilon")
-    if predicted != "epsilon" or config.get("use_flow_sigmas"):
+    if predicted not in _PREDICTED or config.get("use_flow_sigmas"):
         raise UnsupportedModel(
             f"it predicts {str(predicted)[:40]!r}", place=place,
-            way_out="models that predict noise (epsilon) are supported",
+            way_out=f"models that predict {' or '.join(_PREDICTED)} are supported",
         )  # fmt: skip
     timesteps_of(folder)
     # The other schedulers never clip, and say nothing about it.

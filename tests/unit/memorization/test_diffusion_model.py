@@ -40,11 +40,16 @@ def sampled(model: DiffusionModel, **how: Any) -> Tensor:
     return model.sample(model.encode(PROMPTS), SEEDS, **settings)
 
 
+@pytest.mark.parametrize("predicted", ["epsilon", "v_prediction"])
 def test_a_latent_model_gives_the_images_of_the_pipeline_of_diffusers(
-    latent: DiffusionModel,
+    predicted: str, tmp_path: Path
 ) -> None:
     """Encoding, order of guidance, steps, scale of latents and decoder, all at once."""
     from diffusers import StableDiffusionPipeline
+
+    folder = latent_folder(tmp_path / "m")
+    name = "scheduler/scheduler_config.json"
+    latent = DiffusionModel.open(change_config(folder, name, prediction_type=predicted))
 
     make: Any = StableDiffusionPipeline
     pipeline = make(
@@ -61,6 +66,22 @@ def test_a_latent_model_gives_the_images_of_the_pipeline_of_diffusers(
     assert ours.shape == (3, *latent.image_shape) == (3, 3, 16, 16)
     assert torch.allclose(ours, theirs * 2 - 1, atol=1e-5)
     assert (ours[0] - ours[1]).abs().max() > 0.1
+
+
+def test_noise_is_what_a_velocity_says_of_it(tmp_path: Path, model: DiffusionModel) -> None:
+    """Of the true velocity of a noisy image it is the very noise that was added."""
+    folder = transformer_folder(tmp_path / "m")
+    name = "scheduler/scheduler_config.json"
+    other = DiffusionModel.open(change_config(folder, name, prediction_type="v_prediction"))
+    clean, noise = (other.draw_noise(seeds) for seeds in ([1, 2], [3, 4]))
+    times = torch.tensor([5, 40])
+    noisy = other.add_noise(clean, noise, times)
+    velocity = other.scheduler.get_velocity(clean, noise, times)
+    assert torch.allclose(other._as_noise(velocity, noisy, times), noise, atol=1e-5)
+    embedding = other.encode(PROMPTS[:2])
+    raw = other.predict(noisy, times, embedding)
+    assert torch.equal(raw, model.predict_noise(noisy, times, embedding))
+    assert not torch.allclose(other.predict_noise(noisy, times, embedding), raw, atol=1e-2)
 
 
 def test_padding_of_t5_and_a_predicted_variance_are_left_out(

@@ -70,7 +70,7 @@ def test_half_precision_on_the_cpu_is_one_line(folder: Path, dtype: torch.dtype)
         ("transformer/config.json", {"attention_head_dim": 4_096}, RefusedModel, "numbers, and"),
         ("text_encoder/config.json", {"vocab_size": 10**6}, RefusedModel, "numbers, and"),
         ("transformer/config.json", {"activation_fn": "none"}, UnsupportedModel, "cannot open it"),
-        (SCHEDULER, {"prediction_type": "v_prediction"}, UnsupportedModel, "predicts 'v_pred"),
+        (SCHEDULER, {"prediction_type": "sample"}, UnsupportedModel, "predicts 'sample'"),
         (SCHEDULER, {"num_train_timesteps": 10**9}, UnsupportedModel, "num_train_timesteps is 1"),
         (SCHEDULER, {"beta_schedule": "laplace"}, UnsupportedModel, "its noise cannot be used"),
     ],
