@@ -2,8 +2,8 @@
 
 Each takes a weight [outputs, inputs] and gives a boolean mask of that shape. `wanda_gate` is the
 rule of Chavhan et al. 2024 (arXiv 2406.18566) as its code has it, after Wanda (Sun et al. 2023,
-arXiv 2306.11695); `wanda_diff` ranks by the difference of the two sets. `magnitude`, `random`,
-`random_matched` and `shuffled` know nothing of memorised items: they are controls.
+arXiv 2306.11695); `wanda_diff` ranks by the difference of the two sets. `magnitude`, `random_mask`
+and `random_matched` know nothing of memorised items: they are controls.
 """
 
 from __future__ import annotations
@@ -79,13 +79,6 @@ def by_gradient(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: floa
 def magnitude(weight: Tensor, share: float) -> Tensor:
     """In each row the largest weights: the control that a repair has to beat."""
     return top_of_rows(weight.abs(), share)
-
-
-def shuffled(mask: Tensor, seed: int) -> Tensor:
-    """The same columns as often, in other rows."""
-    source = torch.Generator().manual_seed(seed)
-    order = torch.rand(mask.shape, generator=source).argsort(dim=0)
-    return mask.gather(0, order)
 
 
 def random_mask(shape: Sequence[int], count: int, seed: int) -> Tensor:

@@ -18,7 +18,6 @@ from auditor.memorization.mask_rules import (
     matched_masks,
     random_mask,
     random_matched,
-    shuffled,
     top_of_rows,
     wanda,
     wanda_diff,
@@ -80,13 +79,6 @@ def test_matched_masks_are_drawn_anew_by_seed() -> None:
     assert first.pruned == second.pruned == 60
     assert not torch.equal(first.masks[site.name], second.masks[site.name])
     assert torch.equal(first.masks[site.name], matched_masks([site], mask, 0).masks[site.name])
-
-
-def test_shuffled_rows_keep_how_often_a_column_goes() -> None:
-    mask = random_mask((20, 7), 30, 5)
-    other = shuffled(mask, 1)
-    assert torch.equal(other.sum(dim=0), mask.sum(dim=0))
-    assert not torch.equal(other, mask)
 
 
 def test_the_magnitude_control_prunes_as_many_in_each_row() -> None:
