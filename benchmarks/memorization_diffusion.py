@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,10 +26,11 @@ import numpy as np
 import torch
 
 from auditor.fixes.diffusion_pruning import DiffusionPruning, DiffusionStudy
+from auditor.fixes.mask_grid import MaskSetting
 from auditor.fixes.pruning import choose
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Recovery, Split
-from auditor.fixes.pruning_trials import Tried
+from auditor.fixes.pruning_trials import MaskTrial
 from auditor.memorization.detection import measure_detection
 from auditor.memorization.diffusion_model import DiffusionModel
 from auditor.memorization.hardening import HardeningOptions
@@ -54,14 +55,6 @@ DEMANDS: Final = PruningDemands()
 DETECTED: Final = 60
 
 
-class Chosen(NamedTuple):
-    """The settings of a repair."""
-
-    rule: MaskRule
-    layers: tuple[SiteKind, ...]
-    share: float
-
-
 def study_of(folder: Path, seed: int, how: DiffusionPruning) -> DiffusionStudy:
     """The study of the model that was trained with a seed; trains it where it is not there."""
     if not folder.is_dir():
@@ -80,7 +73,7 @@ def settings(harden: int, **changes: object) -> DiffusionPruning:
     return replace(how, **changes)  # type: ignore[arg-type]
 
 
-def sweep(study: DiffusionStudy) -> Chosen:
+def sweep(study: DiffusionStudy) -> MaskSetting:
     """Every candidate on the split that is chosen by, and which one is."""
     start = study.measure(Split.CHOOSE)
     tried = []
@@ -89,14 +82,11 @@ def sweep(study: DiffusionStudy) -> Chosen:
     for candidate in study.candidates():
         with pruned(candidate.sites, candidate.masks):
             outcome = study.measure(Split.CHOOSE)
-        tried.append(Tried(candidate, outcome))
+        tried.append(MaskTrial(candidate, outcome))
         row(candidate.name, candidate.masks.density, outcome)
     best = choose(start, tried, study, DEMANDS).candidate.name
     print(f"\nchosen: {best}\n")
-    rule, layers, share = best.split(", ")
-    return Chosen(
-        MaskRule(rule), tuple(SiteKind(kind) for kind in layers.split(" + ")), float(share)
-    )
+    return MaskSetting.read(best)
 
 
 def row(name: str, density: float, outcome: Outcome) -> None:
@@ -116,6 +106,14 @@ def rivals(study: DiffusionStudy, candidate: Candidate) -> Iterator[tuple[str, C
             f"matched random {seed + 1}",
             replace(candidate, masks=matched_masks(sites, masks, seed)),
         )
+
+
+def show_rivals(study: DiffusionStudy, candidate: Candidate) -> None:
+    """What rivals of a mask do, and whether images share one subspace."""
+    for name, rival in rivals(study, candidate):
+        with pruned(rival.sites, rival.masks):
+            row(f"{name} for {candidate.name}", rival.masks.density, study.measure(Split.REPORT))
+    print(*(f"- {line}" for line in study.located_apart(candidate)), sep="\n", file=sys.stderr)
 
 
 def told(name: str, recoveries: Sequence[Recovery]) -> None:
@@ -153,10 +151,9 @@ def detect(study: DiffusionStudy) -> None:
 
 def agreement_of_items(study: DiffusionStudy) -> None:
     """How alike masks of single images are."""
-    study.how = replace(study.how, rules=(MaskRule.WANDA_DIFF,))
-    sites = (SiteKind.FEED_FORWARD,)
+    single = MaskSetting(MaskRule.WANDA_DIFF, (SiteKind.FEED_FORWARD,), 0.1)
     count = len(study.items.memorised.prompts)
-    masks = [study.masks(MaskRule.WANDA_DIFF, sites, 0.1, [number]) for number in range(count)]
+    masks = [study.masks(single, [number]) for number in range(count)]
     pairs = [overlap(a, b) for at, a in enumerate(masks) for b in masks[:at]]
     chance = overlap_by_chance(masks[0].density, masks[1].density)
     print(
@@ -165,32 +162,26 @@ def agreement_of_items(study: DiffusionStudy) -> None:
     )
 
 
-def report(study: DiffusionStudy, chosen: Chosen) -> None:
+def report(study: DiffusionStudy, chosen: MaskSetting) -> None:
     """The repair beside its rivals, then attacked."""
     before = study.measure(Split.REPORT)
     print("| mask | density | rate | similarity | errors |\n|---|---|---|---|---|")
     row("untouched", 0.0, before)
     attacked = [("untouched", study.attacks())]
-    names = {f"{MaskRule.WANDA_DIFF}, {' + '.join(kinds)}" for kinds in LAYERS}
-    wanted = f"{chosen.rule}, {' + '.join(chosen.layers)}"
-    for candidate in study.candidates():
-        kind = candidate.name.rpartition(",")[0]
-        if kind != wanted and kind not in names:
+    for name, setting in study.settings.items():
+        if setting != chosen and setting.rule is not MaskRule.WANDA_DIFF:
             continue
+        candidate = study.candidate(name)
         with pruned(candidate.sites, candidate.masks):
-            row(candidate.name, candidate.masks.density, study.measure(Split.REPORT))
-            if kind == wanted:
-                attacked.append((candidate.name, study.attacks()))
-            if kind != wanted:
-                continue
-            with study.hardened(candidate):
-                row(f"{candidate.name}, trained", candidate.masks.density,
-                    study.measure(Split.REPORT))  # fmt: skip
-                attacked.append((f"{candidate.name}, trained", study.attacks()))
-        for name, rival in rivals(study, candidate):
-            with pruned(rival.sites, rival.masks):
-                row(f"{name} for {kind}", rival.masks.density, study.measure(Split.REPORT))
-        print(*(f"\n- {line}" for line in study.located_apart(candidate)), sep="", file=sys.stderr)
+            row(name, candidate.masks.density, study.measure(Split.REPORT))
+            if setting == chosen:
+                attacked.append((name, study.attacks()))
+                with study.hardened(candidate):
+                    trained = f"{name}, trained"
+                    row(trained, candidate.masks.density, study.measure(Split.REPORT))
+                    attacked.append((trained, study.attacks()))
+        if setting == chosen:
+            show_rivals(study, candidate)
     print("\n| mask | attack | memorised | others | excess, 95 % |\n|---|---|---|---|---|")
     for name, recoveries in attacked:
         told(name, recoveries)
@@ -205,23 +196,15 @@ def main() -> None:
     parser.add_argument("--chosen", help="`rule, layers, share` instead of a sweep")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = None
-    if asked.chosen:
-        rule, layers, share = asked.chosen.split(", ")
-        chosen = Chosen(
-            MaskRule(rule), tuple(SiteKind(kind) for kind in layers.split(" + ")), float(share)
-        )
+    chosen = MaskSetting.read(asked.chosen) if asked.chosen else None
     for seed in asked.seeds:
         started = time.monotonic()
         print(f"\n## Seed {seed}\n")
         study = study_of(asked.out / f"seed{seed}", seed, settings(asked.harden))
         detect(study)
         agreement_of_items(study)
-        study.how = settings(asked.harden)
         if chosen is None:
             chosen = sweep(study)
-        study.how = settings(asked.harden, rules=tuple({MaskRule.WANDA_DIFF: 0, chosen.rule: 0}),
-                             shares=(chosen.share,))  # fmt: skip
         report(study, chosen)
         print(f"\n{time.monotonic() - started:.0f} s")
 

@@ -1,41 +1,27 @@
-"""Memorisation in small language models whose training text is known to the word.
+"""What small language models give back of training text that is known to the word.
 
     python benchmarks/memorization_language.py --out canaries --seeds 0 1 2
 
 Models are trained by tests/models/train_canary_lm.py on ordinary text in which notes with random
 codes stand 1 to 128 times, and on the same text without them; trained ones are kept in the folder
-and used again (about two minutes each otherwise). Part `extraction`: what greedy decoding gives by
-copies and prefix length, with slopes and intervals over seeds, beside codes that were never planted
-and the model that saw none; how exposed codes are; and the two ways to find exact extractions, one
-pass over the true text and generation, side by side in one run. Part `pruning`: weights that
-carry canaries set to zero by several rules, chosen on the first seed and reported on the others,
-beside masks that know nothing of canaries, and attacked.
+and used again (about two minutes each otherwise). What greedy decoding gives by copies and prefix
+length, with slopes and intervals over seeds, beside codes that were never planted and the model
+that saw none; how exposed codes are; and the two ways to find exact extractions, one pass over the
+true text and generation, side by side in one run.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
+from canary_setting import Setting, asked_settings
 from numpy.typing import NDArray
 
-from auditor.fixes.language_items import LanguageItems
-from auditor.fixes.language_pruning import DEMANDS, LanguagePruning, LanguageStudy
-from auditor.fixes.pruning import locate
-from auditor.fixes.pruning_study import Candidate, Recovery, Split
-from auditor.intervals import Share, middle_95, wilson_interval
+from auditor.intervals import middle_95
 from auditor.language.causal_lm import CausalLM
 from auditor.memorization.exposure import measure_exposure
 from auditor.memorization.extraction import ExtractionOptions, measure_extraction, prompt_of
@@ -49,24 +35,8 @@ from auditor.memorization.extraction_curves import (
     slope_of_prefix,
 )
 from auditor.memorization.extraction_record import Extraction, SpanResult
-from auditor.memorization.language_subspace import language_norms
-from auditor.memorization.mask_rules import MaskRule, magnitude_masks, matched_masks
-from auditor.memorization.score_masks import masks_by_scores, norm_scores
-from auditor.memorization.shared_subspace import measure_shared_subspace
 from auditor.memorization.training_spans import TrainingSpan
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, find_sites
-from tests.models import train_canary_lm
-from tests.models.canary_items import UNREAD, canary_items, is_note
-from tests.models.canary_lm import (
-    CODES,
-    LEVELS,
-    PREFIX,
-    CanaryCorpus,
-    Variant,
-    canary_spans,
-    plant,
-)
+from tests.models.canary_lm import CODES, LEVELS, PREFIX
 
 PREFIXES = (4, 8, 16, PREFIX)
 NEAR = 0.75
@@ -74,86 +44,9 @@ DRAWS = 4
 CANDIDATES = 255
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Text and models of one seed; models are trained when they are first asked for.
-
-    Attributes:
-        out: Where models are kept.
-        seed: Of text and training.
-    """
-
-    out: Path
-    seed: int
-
-    @cached_property
-    def corpus(self) -> CanaryCorpus:
-        """The training text, and what is not in it."""
-        return plant(self.seed)
-
-    def folder(self, variant: Variant) -> Path:
-        """The folder of a trained model."""
-        name = {Variant.PLANTED: "seed", Variant.REFERENCE: "reference"}[variant]
-        folder = self.out / f"{name}{self.seed}"
-        if not (folder / "config.json").exists():
-            started = time.monotonic()
-            train_canary_lm.write(folder, variant, self.seed)
-            print(f"{folder.name}: trained in {time.monotonic() - started:.0f} s", flush=True)
-        return folder
-
-    @cached_property
-    def model(self) -> CausalLM:
-        """The model that saw the canaries."""
-        return CausalLM.open(self.folder(Variant.PLANTED))
-
-    @cached_property
-    def reference(self) -> CausalLM:
-        """The model that saw none."""
-        return CausalLM.open(self.folder(Variant.REFERENCE))
-
-    @cached_property
-    def spans(self) -> list[TrainingSpan]:
-        """The canaries."""
-        return canary_spans(self.model, self.corpus.canaries)
-
-    @cached_property
-    def never(self) -> list[TrainingSpan]:
-        """Canaries that no model saw."""
-        return canary_spans(self.model, self.corpus.unplanted)
-
-    @cached_property
-    def items(self) -> LanguageItems:
-        """What a pruning is told: canaries that are given exactly, and what no canary is in."""
-        return canary_items(self.model, self.corpus)
-
-    def nats_beside(self) -> tuple[float, float]:
-        """Mean nats of documents without notes, and of notes, that the model never read."""
-        notes = [text for text in self.corpus.spare[2 * UNREAD :] if is_note(text)][:UNREAD]
-        held_out = self.corpus.held_out
-        return tuple(float(np.mean(self.model.mean_nats(each))) for each in (held_out, notes))  # type: ignore[return-value]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("canaries"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    settings = [Setting(given.out, seed) for seed in given.seeds]
-    for part in given.parts:
-        print(f"== {part}", flush=True)
-        PARTS[part](settings)
-
-
-# Part one: extraction.
-
-
-def extraction_part(settings: Sequence[Setting]) -> None:
     """Counts, slopes, controls and exposure of each seed and of all; then the two paths."""
+    settings = asked_settings(str(__doc__))
     pooled: list[Extraction] = []
     for setting in settings:
         found = measure_extraction(
@@ -304,188 +197,6 @@ def running_text(setting: Setting, count: int = 128) -> list[TrainingSpan]:
         TrainingSpan(f"{at}", f"{at}", tuple(ids[at : at + 50]), tuple(ids[at + 50 : at + 100]))
         for at in starts
     ]
-
-
-# Part two: pruning.
-
-Family = tuple[MaskRule, bool]
-"""A rule, and whether it prunes whole neurons."""
-Chosen = Mapping[Family, Candidate]
-FAMILIES: tuple[Family, ...] = (
-    (MaskRule.WANDA_GATE, False), (MaskRule.WANDA_DIFF, False), (MaskRule.GRADIENT, False),
-    (MaskRule.LEARNED, False), (MaskRule.WANDA_DIFF, True), (MaskRule.GRADIENT, True),
-    (MaskRule.LEARNED, True),
-)  # fmt: skip
-FEED_FORWARD, ATTENTION = (SiteKind.FEED_FORWARD,), (SiteKind.ATTENTION,)
-PRUNED_LAYERS = (FEED_FORWARD, ATTENTION, FEED_FORWARD + ATTENTION)
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
-LEARNED_LAYERS = (FEED_FORWARD, FEED_FORWARD + ATTENTION)
-LEARNED_SHARES = {False: (0.02, 0.05, 0.1), True: (0.05, 0.1, 0.2)}
-"""Of single weights, and of whole neurons."""
-ATTACKED: tuple[Family, ...] = (
-    (MaskRule.WANDA_DIFF, False), (MaskRule.WANDA_DIFF, True), (MaskRule.LEARNED, False),
-)  # fmt: skip
-"""Families that have controls, are located apart, and are attacked: the others cost as much."""
-MATCHED = 3
-
-
-def pruning_part(settings: Sequence[Setting]) -> None:
-    """Every candidate on the first seed; what is chosen by it, with controls and attacks, on all.
-
-    Attacks are made on the other seeds, or on the first if there is no other.
-    """
-    first, *others = settings
-    chosen = {family: choose_candidate(first, family) for family in FAMILIES}
-    found = {setting: show_chosen(setting, chosen, first) for setting in settings}
-    if others:
-        print(f"strict extraction on {len(others)} seeds that nothing was chosen on")
-        for family, candidate in chosen.items():
-            hits, total = (sum(getattr(found[each][family], what) for each in others)
-                           for what in ("hits", "total"))  # fmt: skip
-            within = wilson_interval(hits, total)
-            print(f"{candidate.name}: {hits} of {total} ({within.lower:.3f} to {within.upper:.3f})")
-    for setting in others or [first]:
-        show_recovery(setting, chosen)
-
-
-@cache
-def study_of(setting: Setting, family: Family) -> LanguageStudy:
-    """The study of a seed: canaries that it gives, ordinary notes, and unread documents."""
-    rule, neurons = family
-    learned = rule is MaskRule.LEARNED
-    how = LanguagePruning(
-        rules=(rule,),
-        neurons=neurons,
-        layers=LEARNED_LAYERS if learned else PRUNED_LAYERS,
-        shares=LEARNED_SHARES[neurons] if learned else SHARES,
-    )
-    return LanguageStudy(setting.model, setting.items, how)
-
-
-@cache
-def masks_of(setting: Setting, family: Family, candidate: Candidate) -> WeightMasks:
-    """Masks of a candidate's rule, layers and share, of all canaries of a seed."""
-    return study_of(setting, family).masks(family[0], *setting_of(candidate))
-
-
-def choose_candidate(setting: Setting, family: Family) -> Candidate:
-    """Print what every candidate of a family does on the half that is chosen by; the best."""
-    started = time.process_time()
-    study = study_of(setting, family)
-    located = locate(study, DEMANDS)
-    print(f"{family[0]}, {'whole neurons' if family[1] else 'single weights'}, seed "
-          f"{setting.seed}, {len(located.start.rates)} canaries to choose by, "
-          f"{len(located.start.costs)} documents; "
-          f"{time.process_time() - started:.0f} s of CPU")  # fmt: skip
-    print("| layers, share | density | strict extraction | perplexity |")
-    print("|---|---|---|---|")
-    for candidate, outcome in located.tried:
-        mark = " (chosen)" if candidate is located.chosen else ""
-        _, _, name = candidate.name.partition(", ")
-        print(f"| {name}{mark} | {candidate.masks.density:.3f} | {outcome.rates.mean():.3f} | "
-              f"{study.wording.loss(located.start, outcome):+.1%} |", flush=True)  # fmt: skip
-    return located.chosen
-
-
-def show_chosen(setting: Setting, chosen: Chosen, first: Setting) -> dict[Family, Share]:
-    """The chosen setting of each family located anew in this seed's model, beside controls.
-
-    Of the seed that settings are chosen on the other half is reported, of others all canaries.
-    Returns strict extraction of each family.
-    """
-    splits = [Split.REPORT] if setting is first else list(Split)
-    asked = sum(len(setting.items.of(split)) for split in splits)
-    print(f"seed {setting.seed}, {asked} of {len(setting.items.memorised)} canaries and "
-          f"{len(setting.items.held_out)} documents to report on, settings chosen on seed "
-          f"{first.seed}")  # fmt: skip
-    print("| mask | density | strict extraction | near, of one half | perplexity | no notes | "
-          "fresh notes | of one half: itself, the other |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
-    found: dict[Family, Share] = {}
-    for family, candidate in chosen.items():
-        study, masks = study_of(setting, family), masks_of(setting, family, candidate)
-        before, notes = study.measure(Split.REPORT), setting.nats_beside()
-        sites = find_sites(setting.model.model, setting_of(candidate)[0])
-        rows = {candidate.name: masks}
-        if family in ATTACKED:
-            rows["the largest weights"] = magnitude_masks(sites, masks)
-            rows |= {f"matched random weights {seed + 1}": matched_masks(sites, masks, seed)
-                     for seed in range(MATCHED)}  # fmt: skip
-        for name, mask in rows.items():
-            with pruned(sites, mask):
-                after, beside = study.measure(Split.REPORT), setting.nats_beside()
-                rates = np.concatenate([study.measure(split).rates for split in splits])
-            found.setdefault(family, Share(int(rates.sum()), len(rates)))
-            both = mask is masks and family in ATTACKED
-            apart = crossed(setting, study, candidate) if both else ""
-            rises = [f"{np.expm1(b - a):+.1%}" for a, b in zip(notes, beside, strict=True)]
-            print(f"| {name} | {mask.density:.3f} | {rates.mean():.3f} | "
-                  f"{after.also['near extraction']:.3f} | "
-                  f"{study.wording.loss(before, after):+.1%} | {' | '.join(rises)} | {apart} |",
-                  flush=True)  # fmt: skip
-    show_overlap(setting)
-    return found
-
-
-def setting_of(candidate: Candidate) -> tuple[tuple[SiteKind, ...], float]:
-    """Layers and share of a candidate, from its name."""
-    parts = candidate.name.split(", ")
-    return tuple(map(SiteKind, parts[1].split(" + "))), float(parts[-1])
-
-
-def crossed(setting: Setting, study: LanguageStudy, candidate: Candidate) -> str:
-    """Strict extraction of one half and of the other under masks of the one, both ways round."""
-    own: list[NDArray[np.float64]] = []
-    other: list[NDArray[np.float64]] = []
-    kinds, share = setting_of(candidate)
-    sites = find_sites(setting.model.model, kinds)
-    for half in Split:
-        masks = study.masks(study.how.rules[0], kinds, share, setting.items.of(half))
-        with pruned(sites, masks):
-            for split in Split:
-                (own if split is half else other).append(study.measure(split).rates)
-    return f"{np.concatenate(own).mean():.3f}, {np.concatenate(other).mean():.3f}"
-
-
-def show_overlap(setting: Setting) -> None:
-    """Whether canaries share one subspace, by the difference of norms."""
-    sites = find_sites(setting.model.model, FEED_FORWARD)
-    memorised, ordinary = setting.items.memorised, setting.items.ordinary
-    norms = language_norms(setting.model, sites, [*memorised, *ordinary])
-    pairs = [(at, len(memorised) + at) for at in range(min(len(memorised), len(ordinary)))]
-    for neurons, share in ((False, 0.1), (True, 0.2)):
-
-        def make(
-            high: Sequence[int], low: Sequence[int], neurons: bool = neurons, share: float = share
-        ) -> WeightMasks:
-            scores = norm_scores(MaskRule.WANDA_DIFF, sites, norms, high, low)
-            return masks_by_scores(scores, share, neurons=neurons)
-
-        found = measure_shared_subspace(make, pairs)
-        print(f"masks of disjoint halves, {'neurons' if neurons else 'weights'}, share {share:g}: "
-              f"overlap {found.mean:.3f}, chance {found.chance:.3f}, labels swapped "
-              f"{statistics.mean(found.shuffled):.3f}, p {found.p_value:.3f}")  # fmt: skip
-
-
-def show_recovery(setting: Setting, chosen: Chosen) -> None:
-    """What attacks bring back from the untouched model and from pruned ones, controls behind."""
-    print(f"seed {setting.seed}: attacks, memorised canaries that come back (and ones never seen)")
-    table: dict[str, list[Recovery]] = {"untouched": study_of(setting, ATTACKED[0]).attacks()}
-    for family in ATTACKED:
-        candidate = chosen[family]
-        sites = find_sites(setting.model.model, setting_of(candidate)[0])
-        with pruned(sites, masks_of(setting, family, candidate)):
-            table[candidate.name] = study_of(setting, family).attacks()
-    print("| attack | " + " | ".join(table) + " |")
-    print("|" + "---|" * (len(table) + 1))
-    for row in zip(*table.values(), strict=True):
-        cells = [f"{each.rates.mean():.2f} ({each.control.mean():.2f})" for each in row]
-        print(f"| {row[0].attack} | " + " | ".join(cells) + " |", flush=True)
-
-
-PARTS: dict[str, Callable[[Sequence[Setting]], None]] = {
-    "extraction": extraction_part, "pruning": pruning_part,
-}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -16,6 +16,7 @@ from torch import Tensor
 from auditor.errors import ConfigurationError
 from auditor.fixes.diffusion_items import DiffusionItems
 from auditor.fixes.image_reader import Reader
+from auditor.fixes.mask_grid import GridStudy, MaskSetting, overlap_line, settings_of
 from auditor.fixes.pruned_folder import write_pruned_denoiser, write_pruned_diffusion
 from auditor.fixes.pruning_study import Candidate, Float64, Outcome, Recovery, Split, Wording
 from auditor.memorization.copy_similarity import ImageVectors, PixelVectors, copy_similarity
@@ -74,7 +75,7 @@ class DiffusionPruning:
 
 
 @dataclass(eq=False)
-class DiffusionStudy:
+class DiffusionStudy(GridStudy):
     """A `PruningStudy` of a diffusion model.
 
     Attributes:
@@ -139,31 +140,15 @@ class DiffusionStudy:
         }  # fmt: skip
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of every rule, set of layers and share."""
-        return tuple(self._settings)
-
-    def candidate(self, name: str) -> Candidate:
-        """The masks of a name, made anew."""
-        rule, kinds, share = self._settings[name]
-        return Candidate(name, self._sites[kinds], self.masks(rule, kinds, share))
-
-    def candidates(self) -> Iterator[Candidate]:
-        """Masks of every rule, set of layers and share."""
-        yield from map(self.candidate, self.names)
-
-    def sites_of(self, layers: Collection[str]) -> tuple[WeightSite, ...] | None:
-        """The set of layers with these names, if masks are made for it."""
-        wanted = set(layers)
-        found = (each for each in self._sites.values() if {site.name for site in each} == wanted)
-        return next(found, None)
+    def settings(self) -> dict[str, MaskSetting]:
+        """Every rule, set of layers and share, by name."""
+        how = self.how
+        return settings_of(how.rules, how.layers, how.shares)
 
     @property
-    def _settings(self) -> dict[str, tuple[MaskRule, tuple[SiteKind, ...], float]]:
-        return {
-            f"{rule}, {' + '.join(kinds)}, {share:g}": (rule, kinds, share)
-            for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares)
-        }
+    def sites(self) -> Mapping[tuple[SiteKind, ...], tuple[WeightSite, ...]]:
+        """The layers of each set."""
+        return self._sites
 
     def measure(self, split: Split) -> Outcome:
         """What the model does at this moment, by the noise and the ordinary captions of a split."""
@@ -206,23 +191,19 @@ class DiffusionStudy:
         count = len(self.items.memorised.prompts)
         if count < LEAST_PAIRS:
             return [f"{count} images are too few to ask whether they share one subspace"]
-        kinds = next(kinds for kinds, sites in self._sites.items() if sites == candidate.sites)
-        share, norms = self.how.shares[-1], self._driven()
-        sites = candidate.sites
+        norms, sites = self._driven(), candidate.sites
+        by_norms = self.settings[candidate.name]._replace(rule=MaskRule.WANDA_DIFF)
 
         def make(memorised: Sequence[int], ordinary: Sequence[int]) -> WeightMasks:
-            return masks_by_norms(MaskRule.WANDA_DIFF, sites, share, norms, memorised, ordinary)
+            return masks_by_norms(by_norms.rule, sites, by_norms.share, norms, memorised, ordinary)
 
         shared = measure_shared_subspace(
             make, [(at, count + at) for at in range(count)], seed=self.how.seed
         )
-        half = self.masks(MaskRule.WANDA_DIFF, kinds, share, range(0, count, 2))
-        with pruned(sites, half):
+        with pruned(sites, self.masks(by_norms, range(0, count, 2))):
             rates = self.measure(Split.REPORT).rates
         return [
-            f"masks by {MaskRule.WANDA_DIFF} of disjoint halves overlap by {shared.mean:.2f} "
-            f"(chance {shared.chance:.2f}; labels swapped {np.mean(shared.shuffled):.2f}, p "
-            f"{shared.p_value:.2g})",
+            overlap_line(shared),
             f"masks by {MaskRule.WANDA_DIFF} of every second image leave a rate of "
             f"{rates[::2].mean():.1%} for these and {rates[1::2].mean():.1%} for the others",
         ]
@@ -252,13 +233,10 @@ class DiffusionStudy:
         """The denoiser as `model.onnx`, which agrees with torch; see `denoiser_graph`."""
         write_pruned_denoiser(self.model, self._teacher, candidate.masks, made)
 
-    def masks(
-        self, rule: MaskRule, kinds: tuple[SiteKind, ...], share: float,
-        which: Sequence[int] | None = None,
-    ) -> WeightMasks:  # fmt: skip
+    def masks(self, setting: MaskSetting, which: Sequence[int] | None = None) -> WeightMasks:
         """Masks of some memorised images, by number; of all if None."""
         which = range(len(self.items.memorised.prompts)) if which is None else which
-        sites = self._sites[kinds]
+        rule, share, sites = setting.rule, setting.share, self._sites[setting.kinds]
         if rule is MaskRule.LEARNED:
             training = replace(self.how.training, share=share)
             return learn_masks(sites, self._objective(which).loss, training)
@@ -279,9 +257,8 @@ class DiffusionStudy:
             memorised = self.items.memorised
             first = [texts[0] for texts in memorised.ordinary]
             others = [text for texts in memorised.ordinary for text in texts[1:]]
-            sites = {site.name: site for sites in self._sites.values() for site in sites}
             self._norms = diffusion_norms(
-                self.model, list(sites.values()), [*memorised.prompts, *first, *others],
+                self.model, self.every_site(), [*memorised.prompts, *first, *others],
                 replace(self.how.sampling, samples=3),
             )  # fmt: skip
         return self._norms

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from auditor.fixes.language_recovery import (
     attack_language_model,
     require_attackable,
 )
+from auditor.fixes.mask_grid import GridStudy, MaskSetting, overlap_line, settings_of
 from auditor.fixes.pruned_language_model import fill_pruned_onnx, write_pruned_language
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Float64, Outcome, Recovery, Split, Wording
@@ -75,7 +75,7 @@ class LanguagePruning:
 
 
 @dataclass(eq=False)
-class LanguageStudy:
+class LanguageStudy(GridStudy):
     """A `PruningStudy` of a language model.
 
     Attributes:
@@ -137,43 +137,24 @@ class LanguageStudy:
         }  # fmt: skip
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of every rule, set of layers and share."""
-        return tuple(self._settings)
-
-    def candidate(self, name: str) -> Candidate:
-        """The masks of a name, made anew."""
-        rule, kinds, share = self._settings[name]
-        return Candidate(name, self._sites[kinds], self.masks(rule, kinds, share))
-
-    def candidates(self) -> Iterator[Candidate]:
-        """Masks of every rule, set of layers and share."""
-        yield from map(self.candidate, self.names)
-
-    def sites_of(self, layers: Collection[str]) -> tuple[WeightSite, ...] | None:
-        """The set of layers with these names, if masks are made for it."""
-        wanted = set(layers)
-        found = (each for each in self._sites.values() if {site.name for site in each} == wanted)
-        return next(found, None)
+    def settings(self) -> dict[str, MaskSetting]:
+        """Every rule, set of layers and share, by name."""
+        how = self.how
+        return settings_of(how.rules, how.layers, how.shares, neurons=how.neurons)
 
     @property
-    def _settings(self) -> dict[str, tuple[MaskRule, tuple[SiteKind, ...], float]]:
-        whole = ", whole neurons" if self.how.neurons else ""
-        return {
-            f"{rule}, {' + '.join(kinds)}{whole}, {share:g}": (rule, kinds, share)
-            for kinds, rule, share in product(self.how.layers, self.how.rules, self.how.shares)
-        }
+    def sites(self) -> Mapping[tuple[SiteKind, ...], tuple[WeightSite, ...]]:
+        """The layers of each set."""
+        return self._sites
 
-    def masks(
-        self, rule: MaskRule, kinds: tuple[SiteKind, ...], share: float,
-        which: Sequence[int] | None = None,
-    ) -> WeightMasks:  # fmt: skip
+    def masks(self, setting: MaskSetting, which: Sequence[int] | None = None) -> WeightMasks:
         """Masks of some memorised spans, by number; of all if None.
 
         Raises:
             ConfigurationError: The rule cannot prune whole neurons, or the share is out of range.
         """
-        sites, how = self._sites[kinds], self.how
+        rule, share, neurons = setting.rule, setting.share, setting.neurons
+        sites = self._sites[setting.kinds]
         memorised = list(range(len(self.items.memorised)) if which is None else which)
         spans = [self.items.memorised[at] for at in memorised]
         norms = self._driven()
@@ -184,13 +165,13 @@ class LanguageStudy:
                 {name: each for name, each in self._effects(some).items() if name in known}
                 for some in (spans, self.items.ordinary)
             )
-            scores = contrast_effects(high, low, neurons=how.neurons)
-            return masks_by_scores(scores, share, neurons=how.neurons)
+            scores = contrast_effects(high, low, neurons=neurons)
+            return masks_by_scores(scores, share, neurons=neurons)
         if rule is MaskRule.LEARNED:
             start = norm_scores(MaskRule.WANDA_DIFF, sites, norms, memorised, ordinary)
-            training = replace(how.training, share=share, neurons=how.neurons)
+            training = replace(self.how.training, share=share, neurons=neurons)
             return learn_masks(sites, self._objective(spans).loss, training, start)
-        if how.neurons:
+        if neurons:
             scores = norm_scores(rule, sites, norms, memorised, ordinary)
             return masks_by_scores(scores, share, neurons=True)
         return masks_by_norms(rule, sites, share, norms, memorised, ordinary)
@@ -225,7 +206,7 @@ class LanguageStudy:
 
     def located_apart(self, candidate: Candidate) -> list[str]:
         """Overlap of masks of disjoint halves, and what one half's mask does to the other."""
-        rule, kinds, share = self._settings[candidate.name]
+        setting = self.settings[candidate.name]
         pairs = min(len(self.items.memorised), len(self.items.ordinary))
         if pairs < LEAST_PAIRS:
             return [f"{pairs} pairs of spans are too few to ask whether they share one subspace"]
@@ -233,22 +214,18 @@ class LanguageStudy:
 
         def make(memorised: Sequence[int], ordinary: Sequence[int]) -> WeightMasks:
             scores = norm_scores(MaskRule.WANDA_DIFF, candidate.sites, norms, memorised, ordinary)
-            return masks_by_scores(scores, share, neurons=self.how.neurons)
+            return masks_by_scores(scores, setting.share, neurons=setting.neurons)
 
         shared = measure_shared_subspace(
             make, [(at, count + at) for at in range(pairs)], seed=self.how.seed
         )
-        lines = [
-            f"masks by {MaskRule.WANDA_DIFF} of disjoint halves overlap by {shared.mean:.2f} "
-            f"(chance {shared.chance:.2f}; labels swapped {np.mean(shared.shuffled):.2f}, p "
-            f"{shared.p_value:.2g})"
-        ]
+        lines = [overlap_line(shared)]
         for split, other in ((Split.CHOOSE, Split.REPORT), (Split.REPORT, Split.CHOOSE)):
-            with pruned(candidate.sites, self.masks(rule, kinds, share, self.items.of(split))):
+            with pruned(candidate.sites, self.masks(setting, self.items.of(split))):
                 own, others = (self._exact(each) for each in (split, other))
             lines.append(
-                f"masks by {rule} of {len(own)} spans leave strict extraction of {own.mean():.1%} "
-                f"for these and {others.mean():.1%} for the other {len(others)}"
+                f"masks by {setting.rule} of {len(own)} spans leave strict extraction of "
+                f"{own.mean():.1%} for these and {others.mean():.1%} for the other {len(others)}"
             )
         return lines
 
@@ -305,7 +282,7 @@ class LanguageStudy:
         """Norms of memorised spans, then of ordinary ones."""
         if self._norms is None:
             self._norms = language_norms(
-                self.model, self._every_site(), [*self.items.memorised, *self.items.ordinary],
+                self.model, self.every_site(), [*self.items.memorised, *self.items.ordinary],
                 batch_size=self.how.batch_size,
             )  # fmt: skip
         return self._norms
@@ -315,13 +292,9 @@ class LanguageStudy:
         key = tuple(spans)
         if key not in self._known:
             self._known[key] = recital_effects(
-                self.model, self._every_site(), spans, batch_size=self.how.batch_size
+                self.model, self.every_site(), spans, batch_size=self.how.batch_size
             )
         return self._known[key]
-
-    def _every_site(self) -> list[WeightSite]:
-        sites = {site.name: site for sites in self._sites.values() for site in sites}
-        return list(sites.values())
 
     def _counts(self) -> list[int]:
         """How often each token stands in the ordinary texts."""

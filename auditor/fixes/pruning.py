@@ -20,7 +20,7 @@ from auditor.fix import FixCard, FixResult
 from auditor.fixes.pruning_evidence import Measured, conditions_of, trade_off
 from auditor.fixes.pruning_gate import PruningDemands, decide_pruning, summarise
 from auditor.fixes.pruning_study import Candidate, Outcome, PruningStudy, Split
-from auditor.fixes.pruning_trials import Trials, Tried
+from auditor.fixes.pruning_trials import MaskTrial, MaskTrials
 from auditor.memorization.mask_file import write_masks
 from auditor.memorization.mask_rules import magnitude_masks, matched_masks
 from auditor.memorization.weight_masks import pruned
@@ -45,15 +45,15 @@ class PruningWork:
         seed: Of their drawing.
         graph: Folder for the pruned model as an ONNX graph, besides the torch folder; None for
             none.
-        trials: Where candidates are kept that were tried, to go on after an interruption; removed
-            when the repair has ended. None for nowhere.
+        trials: Where candidates that were tried are kept, to go on after an interruption; removed
+            when the repair has ended. Not kept at all if None.
     """
 
     demands: PruningDemands = field(default_factory=PruningDemands)
     controls: int = 5
     seed: int = 0
     graph: Path | None = None
-    trials: Trials | None = None
+    trials: MaskTrials | None = None
 
     def __post_init__(self) -> None:
         """Refuse to go without a control."""
@@ -136,13 +136,13 @@ class Located(NamedTuple):
     """
 
     start: Outcome
-    tried: tuple[Tried, ...]
+    tried: tuple[MaskTrial, ...]
     chosen: Candidate
 
 
 def locate(
     study: PruningStudy, demands: PruningDemands, progress: Progress = lambda text: None,
-    trials: Trials | None = None,
+    trials: MaskTrials | None = None,
 ) -> Located:  # fmt: skip
     """Try every candidate and choose one; the model is as before afterwards.
 
@@ -172,14 +172,14 @@ def masks_beside(out: Path) -> Path:
 
 
 def choose(
-    start: Outcome, tried: Sequence[Tried], study: PruningStudy, demands: PruningDemands
-) -> Tried:
+    start: Outcome, tried: Sequence[MaskTrial], study: PruningStudy, demands: PruningDemands
+) -> MaskTrial:
     """The candidate that brings the fewest items back among those whose loss is allowed.
 
     Of several the one with the least loss; where no loss is allowed, the one with the least of all.
     """
 
-    def loss(each: Tried) -> float:
+    def loss(each: MaskTrial) -> float:
         return study.wording.loss(start, each.outcome)
 
     allowed = [each for each in tried if loss(each) <= demands.most_loss]
@@ -188,7 +188,7 @@ def choose(
     return min(allowed, key=lambda each: (float(each.outcome.rates.mean()), loss(each)))
 
 
-def _try_all(study: PruningStudy, progress: Progress, trials: Trials | None) -> list[Tried]:
+def _try_all(study: PruningStudy, progress: Progress, trials: MaskTrials | None) -> list[MaskTrial]:
     known = [] if trials is None else trials.known(study)
     if known:
         progress(f"{len(known)} masks are known from before")
@@ -202,7 +202,7 @@ def _try_all(study: PruningStudy, progress: Progress, trials: Trials | None) -> 
         candidate = study.candidate(name)
         with pruned(candidate.sites, candidate.masks):
             outcome = study.measure(Split.CHOOSE)
-        tried.append(Tried(candidate, outcome))
+        tried.append(MaskTrial(candidate, outcome))
         if trials is not None:
             trials.keep(tried[-1])
     if not tried:

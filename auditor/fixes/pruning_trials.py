@@ -27,7 +27,7 @@ _MASKS: Final = ".masks.safetensors"
 _OUTCOME: Final = ".json"
 
 
-class Tried(NamedTuple):
+class MaskTrial(NamedTuple):
     """A candidate, and what it does on the split that is chosen by."""
 
     candidate: Candidate
@@ -46,7 +46,7 @@ class _Kept(Record):
 
 
 @dataclass(frozen=True)
-class Trials:
+class MaskTrials:
     """A folder of trials of one piece of work.
 
     Attributes:
@@ -57,7 +57,7 @@ class Trials:
     folder: Path
     key: str
 
-    def keep(self, tried: Tried) -> None:
+    def keep(self, tried: MaskTrial) -> None:
         """Write a trial; the model is whole at this moment.
 
         Raises:
@@ -76,7 +76,7 @@ class Trials:
         text = json.dumps(kept.model_dump(mode="json"), sort_keys=True)
         write_atomically(self.folder / f"{stem}{_OUTCOME}", text.encode())
 
-    def known(self, study: PruningStudy) -> list[Tried]:
+    def known(self, study: PruningStudy) -> list[MaskTrial]:
         """Trials of the same work that are whole; anything else is left aside and made again."""
         if not self.folder.is_dir():
             return []
@@ -87,7 +87,7 @@ class Trials:
         """Remove the folder: the repair has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _read(self, path: Path, study: PruningStudy) -> Tried | None:
+    def _read(self, path: Path, study: PruningStudy) -> MaskTrial | None:
         try:
             kept = _Kept.model_validate_json(path.read_bytes())
             file = read_masks(path.with_name(f"{self._stem(kept.name)}{_MASKS}"))
@@ -96,7 +96,7 @@ class Trials:
         sites = study.sites_of(tuple(file.masks.masks))
         if kept.key != self.key or file.head.digest != kept.masks or sites is None:
             return None
-        return Tried(
+        return MaskTrial(
             Candidate(kept.name, sites, file.masks),
             Outcome(np.array(kept.rates), np.array(kept.costs), kept.also),
         )

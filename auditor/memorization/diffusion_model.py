@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ConfigurationError
-from auditor.memorization.diffusion_opening import open_diffusion
+from auditor.memorization.diffusion_opening import OpenedDiffusion, open_diffusion
 from auditor.memorization.nonfinite import finite_layers, require_finite
 from auditor.models.diffusion_components import image_shape_of
-from auditor.models.diffusion_folder import DiffusionFolder
 
 Progress = Callable[[int, int], None]
 
@@ -54,33 +53,15 @@ StepHook = Callable[[Step], None]
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionModel:
-    """A model that torch runs. h and w are sizes of what is denoised: of the image, or of latents.
-
-    Attributes:
-        folder: Where it came from, with its digest.
-        device: `cpu` or `cuda`.
-        denoiser: The torch module that predicts noise, in evaluation mode, without gradients.
-        text_encoder: transformers' model.
-        tokenizer: transformers' tokenizer.
-        scheduler: diffusers' DDIM scheduler with the noise of training.
-        decoder: diffusers' autoencoder of a latent model, or None.
-    """
-
-    folder: DiffusionFolder
-    device: str
-    denoiser: Any
-    text_encoder: Any
-    tokenizer: Any
-    scheduler: Any
-    decoder: Any | None
+class DiffusionModel(OpenedDiffusion):
+    """A model that torch runs; h and w are sizes of what is denoised: of images, or of latents."""
 
     @classmethod
     def open(
         cls, folder: Path, device: str = "cpu", expected_digest: str | None = None
     ) -> DiffusionModel:
         """The model of a folder in diffusers' layout; see `open_diffusion` for what it raises."""
-        return cls(*open_diffusion(Path(folder), device, expected_digest))
+        return cls(**vars(open_diffusion(Path(folder), device, expected_digest)))
 
     @property
     def noise_shape(self) -> tuple[int, int, int]:

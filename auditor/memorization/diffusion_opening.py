@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from auditor.errors import MissingExtra, RefusedModel, UnsupportedModel
 from auditor.language.opening import choose_device, open_tokenizer, quiet_transformers
@@ -31,8 +32,19 @@ _FAILURES: Final = (
 )  # fmt: skip
 
 
-class OpenedDiffusion(NamedTuple):
-    """What a folder gave; the modules are in evaluation mode and on the device."""
+@dataclass(frozen=True, eq=False)
+class OpenedDiffusion:
+    """What a folder gave; the modules are in evaluation mode and on the device.
+
+    Attributes:
+        folder: Where it came from, with its digest.
+        device: `cpu` or `cuda`.
+        denoiser: The torch module that predicts noise, without gradients.
+        text_encoder: transformers' model.
+        tokenizer: transformers' tokenizer.
+        scheduler: diffusers' DDIM scheduler with the noise of training.
+        decoder: diffusers' autoencoder of a latent model, or None.
+    """
 
     folder: DiffusionFolder
     device: str

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from auditor.errors import ConfigurationError, UnsupportedModel
+from auditor.errors import ConfigurationError
+from auditor.memorization.descent import descend, trainable
 from auditor.memorization.diffusion_objective import DiffusionObjective
 from auditor.memorization.recovery_attack import AttackOptions, recover_embeddings
 from auditor.memorization.weight_masks import WeightMasks, prune
@@ -68,41 +69,18 @@ def harden(
             f"{options.attack_every}; give at least one of each and a positive rate"
         )
     parameters = list(objective.model.denoiser.parameters())
-    wanted = [each.requires_grad for each in parameters]
-    try:
-        for each in parameters:
-            each.requires_grad_(True)
-        _train(objective, parameters, sites, masks, options, progress)
-    finally:
-        for each, was in zip(parameters, wanted, strict=True):
-            each.requires_grad_(was)
-            each.grad = None
-
-
-def _train(
-    objective: DiffusionObjective, parameters: Sequence[nn.Parameter],
-    sites: Sequence[WeightSite], masks: WeightMasks | None, options: HardeningOptions,
-    progress: Callable[[int, int], None],
-) -> None:  # fmt: skip
     optimiser = torch.optim.Adam(parameters, lr=options.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, options.steps)
-    for step in range(options.steps):
-        if step % options.attack_every == 0:
-            _attack(objective, options, step // options.attack_every)
-        optimiser.zero_grad()
-        with torch.enable_grad():
-            loss = objective.loss(step)
-        if not bool(torch.isfinite(loss)):
-            raise UnsupportedModel(
-                f"the loss of step {step} is {float(loss)}", way_out="give a lower rate"
-            )
-        for each, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            each.grad = gradient
-        optimiser.step()
-        schedule.step()
-        if masks is not None:
-            prune(sites, masks)
-        progress(step + 1, options.steps)
+    with trainable(parameters), torch.enable_grad():
+        for step in range(options.steps):
+            if step % options.attack_every == 0:
+                _attack(objective, options, step // options.attack_every)
+            descend(objective.loss(step), parameters, optimiser, step)
+            schedule.step()
+            if masks is not None:
+                prune(sites, masks)
+            progress(step + 1, options.steps)
+    optimiser.zero_grad()
 
 
 def _attack(objective: DiffusionObjective, options: HardeningOptions, number: int) -> None:

@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from auditor.errors import ConfigurationError, UnsupportedModel
+from auditor.errors import ConfigurationError
 from auditor.language.causal_lm import CausalLM
+from auditor.memorization.descent import descend
 from auditor.memorization.language_subspace import IGNORED, read_spans, span_batch
 from auditor.memorization.training_spans import TrainingSpan
 
@@ -161,9 +162,7 @@ def find_soft_prompt(
         drawn = torch.randint(len(spans), (options.batch,), generator=source).tolist()
         with torch.enable_grad():
             loss = _loss_behind(model, soft, [spans[at] for at in drawn])
-            [soft.grad] = torch.autograd.grad(loss, [soft])
-        _require_finite(loss, step)
-        optimiser.step()
+            descend(loss, [soft], optimiser, step)
         progress(step + 1, options.steps)
     return soft.detach()
 
@@ -247,19 +246,9 @@ def relearn(
     for step in range(options.steps):
         drawn = torch.randint(len(spans), (options.batch,), generator=source).tolist()
         ids, mask, labels = span_batch(learner, [spans[at] for at in drawn])
-        optimiser.zero_grad()
         with torch.enable_grad():
             loss = network(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
-            loss.backward()
-        _require_finite(loss, step)
-        optimiser.step()
+            descend(loss, parameters, optimiser, step)
         progress(step + 1, options.steps)
     optimiser.zero_grad()
     return learner
-
-
-def _require_finite(loss: Tensor, step: int) -> None:
-    if not bool(torch.isfinite(loss)):
-        raise UnsupportedModel(
-            f"the loss of step {step} is {loss.item()}", way_out="lower the rate"
-        )

@@ -16,6 +16,7 @@ from torch import Tensor
 from auditor.errors import NothingToAudit, UnsupportedModel
 from auditor.language.causal_lm import CausalLM
 from auditor.language.teacher_forcing import ContinuationReading
+from auditor.memorization.descent import trainable
 from auditor.memorization.input_norms import InputNorms, recording
 from auditor.memorization.training_spans import TrainingSpan
 from auditor.memorization.weight_sites import WeightSite
@@ -83,24 +84,17 @@ def recital_effects(
     if not spans:
         raise NothingToAudit("no spans to locate; give at least one")
     weights = [site.module.weight for site in sites]
-    wanted = [each.requires_grad for each in weights]
     totals = [torch.zeros_like(each, dtype=torch.float32) for each in weights]
-    try:
-        for each in weights:
-            each.requires_grad_(True)
+    with trainable(weights), torch.enable_grad():
         for first in range(0, len(spans), batch_size):
             batch = spans[first : first + batch_size]
-            with torch.enable_grad():
-                odds = log_odds(model, batch).sum()
-                found = torch.autograd.grad(odds, weights, allow_unused=True)
+            odds = log_odds(model, batch).sum()
+            found = torch.autograd.grad(odds, weights, allow_unused=True)
             for site, total, gradient in zip(sites, totals, found, strict=True):
                 if gradient is None:
                     raise UnsupportedModel("no logit depends on it", place=site.parameter)
                 total += gradient.float()
             progress(first + len(batch), len(spans))
-    finally:
-        for each, was in zip(weights, wanted, strict=True):
-            each.requires_grad_(was)
     return {
         site.name: _effect(site, total / len(spans))
         for site, total in zip(sites, totals, strict=True)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from auditor.errors import ConfigurationError, UnsupportedModel
-from auditor.memorization.mask_rules import top_of_rows
+from auditor.errors import ConfigurationError
+from auditor.memorization.descent import descend
+from auditor.memorization.mask_rules import positive_of_rows
 from auditor.memorization.weight_masks import WeightMasks
 from auditor.memorization.weight_sites import WeightSite
 
@@ -72,19 +73,10 @@ def learn_masks(
     optimiser = torch.optim.Adam(scores, lr=training.rate)
     with _masked(sites, scores, training.share), torch.enable_grad():
         for step in range(training.steps):
-            optimiser.zero_grad()
-            value = loss(step)
-            if not bool(torch.isfinite(value)):
-                raise UnsupportedModel(
-                    f"the loss of step {step} is {value.item()}", way_out="give a lower rate"
-                )
-            # Gradients of the scores alone: the network's own parameters keep theirs.
-            for score, gradient in zip(scores, torch.autograd.grad(value, scores), strict=True):
-                score.grad = gradient
-            optimiser.step()
+            descend(loss(step), scores, optimiser, step)
             progress(step + 1, training.steps)
     return WeightMasks({
-        site.name: _highest(score.detach(), training.share).cpu().expand(
+        site.name: positive_of_rows(score.detach(), training.share).cpu().expand(
             site.outputs, site.inputs
         ).clone()
         for site, score in zip(sites, scores, strict=True)
@@ -101,11 +93,6 @@ def _standardised(site: WeightSite, start: Tensor | None, neurons: bool) -> Tens
     return (values - values.mean()) / values.std().clamp_min(1e-12)
 
 
-def _highest(score: Tensor, share: float) -> Tensor:
-    """The mask of scores; a weight whose score is not above 0 stays."""
-    return top_of_rows(score, share).to(score.device) & (score > 0)
-
-
 class _Straight(torch.autograd.Function):
     """A weight without what is masked; the gradient reaches every score."""
 
@@ -114,7 +101,7 @@ class _Straight(torch.autograd.Function):
         """The weight with its highest scores set to zero."""
         ctx.save_for_backward(weight)
         ctx.scores = score.shape
-        return weight.masked_fill(_highest(score, share), 0)
+        return weight.masked_fill(positive_of_rows(score, share), 0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:

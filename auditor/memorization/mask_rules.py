@@ -35,6 +35,17 @@ class MaskRule(StrEnum):
     LEARNED = "learned"
 
 
+def norm_score(weight: Tensor, memorised: Tensor, ordinary: Tensor | None = None) -> Tensor:
+    """abs(W) times how strongly memorised prompts drive the inputs, [outputs, inputs].
+
+    Args:
+        weight: [outputs, inputs].
+        memorised: Norms of the inputs, [inputs].
+        ordinary: Those of ordinary prompts, which are taken off; None for no look at them.
+    """
+    return weight.abs() * (memorised if ordinary is None else memorised - ordinary)
+
+
 def wanda(weight: Tensor, memorised: Tensor, share: float) -> Tensor:
     """In each row the top `share` of abs(W) * N_memorised; no look at ordinary prompts.
 
@@ -43,7 +54,7 @@ def wanda(weight: Tensor, memorised: Tensor, share: float) -> Tensor:
         memorised: Norms of the inputs, [inputs].
         share: Of each row, in [0, 1].
     """
-    return top_of_rows(weight.abs() * memorised, share)
+    return top_of_rows(norm_score(weight, memorised), share)
 
 
 def wanda_gate(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: float) -> Tensor:
@@ -51,7 +62,7 @@ def wanda_gate(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: float
 
     Source: github.com/ruchikachavhan/concept-prune; share 0.01 there.
     """
-    return wanda(weight, memorised, share) & (weight.abs() * (memorised - ordinary) > 0)
+    return wanda(weight, memorised, share) & (norm_score(weight, memorised, ordinary) > 0)
 
 
 def wanda_diff(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: float) -> Tensor:
@@ -59,21 +70,7 @@ def wanda_diff(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: float
 
     A row may run dry, so the true density can be lower.
     """
-    score = weight.abs() * (memorised - ordinary)
-    return top_of_rows(score, share) & (score > 0)
-
-
-def by_gradient(weight: Tensor, memorised: Tensor, ordinary: Tensor, share: float) -> Tensor:
-    """In each row the top `share` of first-order effects, those on ordinary prompts taken off.
-
-    Args:
-        weight: [outputs, inputs].
-        memorised: Mean size of the loss's gradient on memorised items, [outputs, inputs].
-        ordinary: The same on ordinary ones.
-        share: Of each row.
-    """
-    score = weight.abs() * (memorised - ordinary)
-    return top_of_rows(score, share) & (score > 0)
+    return positive_of_rows(norm_score(weight, memorised, ordinary), share)
 
 
 def magnitude(weight: Tensor, share: float) -> Tensor:
@@ -116,6 +113,11 @@ def top_of_rows(score: Tensor, share: float) -> Tensor:
     count = floor(share * score.shape[1] + 1e-9)
     mask = torch.zeros(score.shape, dtype=torch.bool)
     return mask.scatter_(1, score.cpu().topk(count, dim=1).indices, value=True)
+
+
+def positive_of_rows(score: Tensor, share: float) -> Tensor:
+    """`top_of_rows`, of which those stay whose score is above 0; where the scores are."""
+    return top_of_rows(score, share).to(score.device) & (score > 0)
 
 
 def masks_by_norms(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ConfigurationError
+from auditor.memorization.descent import descend
 from auditor.memorization.diffusion_model import DiffusionModel
 
 
@@ -58,6 +59,7 @@ def recover_embeddings(
 
     Raises:
         ConfigurationError: Not one embedding for each image, or a setting out of range.
+        UnsupportedModel: A prediction or the loss is not finite.
     """
     options = options or AttackOptions()
     if len(latents) != len(start) or not len(latents):
@@ -82,7 +84,6 @@ def recover_embeddings(
             errors = (predicted - noise).square().flatten(1).mean(dim=1)
             # A sum over images: each gets the gradient it would get alone.
             loss = errors.reshape(len(latents), options.batch).mean(dim=1).sum()
-        [attacked.grad] = torch.autograd.grad(loss, [attacked])
-        optimiser.step()
+            descend(loss, [attacked], optimiser, step)
         progress(step + 1, options.steps)
     return attacked.detach()

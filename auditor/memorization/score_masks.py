@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auditor.errors import ConfigurationError
 from auditor.memorization.input_norms import InputNorms
-from auditor.memorization.mask_rules import MaskRule, top_of_rows
+from auditor.memorization.mask_rules import MaskRule, norm_score, positive_of_rows
 from auditor.memorization.weight_masks import WeightMasks
 from auditor.memorization.weight_sites import WeightSite
 
@@ -32,7 +32,7 @@ def masks_by_scores(
     Raises:
         ConfigurationError: The share is not in [0, 1].
     """
-    choose = top_neurons if neurons else _top_weights
+    choose = top_neurons if neurons else positive_of_rows
     return WeightMasks({name: choose(score.cpu(), share) for name, score in scores.items()})
 
 
@@ -52,10 +52,6 @@ def top_neurons(score: Tensor, share: float) -> Tensor:
     chosen = torch.zeros(score.shape[1], dtype=torch.bool)
     chosen[total.topk(floor(share * score.shape[1] + 1e-9)).indices] = True
     return (chosen & (total > 0)).expand(score.shape).clone()
-
-
-def _top_weights(score: Tensor, share: float) -> Tensor:
-    return top_of_rows(score, share) & (score > 0)
 
 
 def norm_scores(
@@ -78,11 +74,11 @@ def norm_scores(
         raise ConfigurationError(f"{rule} gives no score of norms; use wanda_diff or wanda")
     found = {}
     for site in sites:
-        driven = norms.norms(site.name, memorised)
-        if rule is MaskRule.WANDA_DIFF:
-            driven = driven - norms.norms(site.name, ordinary)
+        high, low = (
+            norms.norms(site.name, some).mean(dim=0).float() for some in (memorised, ordinary)
+        )
         weight = site.weight.detach().float().cpu()
-        found[site.name] = weight.abs() * driven.mean(dim=0).float()
+        found[site.name] = norm_score(weight, high, low if rule is MaskRule.WANDA_DIFF else None)
     return found
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from auditor.errors import NothingToAudit, UnsupportedModel
-from auditor.memorization.mask_rules import by_gradient
+from auditor.memorization.descent import trainable
+from auditor.memorization.score_masks import masks_by_scores
 from auditor.memorization.weight_masks import WeightMasks
 from auditor.memorization.weight_sites import WeightSite
 
@@ -32,22 +33,15 @@ def mean_gradients(sites: Sequence[WeightSite], losses: Iterable[Loss]) -> dict[
         UnsupportedModel: A gradient is not finite, or a layer has none.
     """
     parameters = [site.module.weight for site in sites]
-    wanted = [each.requires_grad for each in parameters]
     totals = [torch.zeros_like(each) for each in parameters]
     count = 0
-    try:
-        for each in parameters:
-            each.requires_grad_(True)
-        with torch.enable_grad():
-            for loss in losses:
-                found = torch.autograd.grad(loss(), parameters, allow_unused=True)
-                _require_gradients(sites, found)
-                for total, gradient in zip(totals, found, strict=True):
-                    total += gradient.abs()
-                count += 1
-    finally:
-        for each, was in zip(parameters, wanted, strict=True):
-            each.requires_grad_(was)
+    with trainable(parameters), torch.enable_grad():
+        for loss in losses:
+            found = torch.autograd.grad(loss(), parameters, allow_unused=True)
+            _require_gradients(sites, found)
+            for total, gradient in zip(totals, found, strict=True):
+                total += gradient.abs()
+            count += 1
     if not count:
         raise NothingToAudit("gradients of no item; give at least one")
     return {
@@ -59,7 +53,7 @@ def mean_gradients(sites: Sequence[WeightSite], losses: Iterable[Loss]) -> dict[
 def gradient_masks(
     sites: Sequence[WeightSite], share: float, memorised: Iterable[Loss], ordinary: Iterable[Loss]
 ) -> WeightMasks:
-    """Masks of the weights on which memorised items depend more than ordinary ones do.
+    """In each row the weights on which memorised items depend more than ordinary ones do.
 
     Args:
         sites: The layers.
@@ -68,12 +62,11 @@ def gradient_masks(
         ordinary: That of each ordinary one.
     """
     high, low = mean_gradients(sites, memorised), mean_gradients(sites, ordinary)
-    return WeightMasks({
-        site.name: by_gradient(
-            site.weight.detach().float().cpu(), high[site.name], low[site.name], share
-        )
+    scores = {
+        site.name: site.weight.detach().float().cpu().abs() * (high[site.name] - low[site.name])
         for site in sites
-    })  # fmt: skip
+    }
+    return masks_by_scores(scores, share)
 
 
 def _require_gradients(sites: Sequence[WeightSite], gradients: Sequence[Tensor | None]) -> None:

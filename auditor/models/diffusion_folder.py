@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from auditor.errors import FileChanged, FileMissing, RefusedFolder, RefusedModel, UnsupportedModel
-from auditor.folders import FolderFile, combine_hashes, list_files, open_listed
+from auditor.errors import FileMissing, RefusedModel, UnsupportedModel
+from auditor.folders import FolderFile, combine_hashes, open_listed
 from auditor.models.folder_roles import Role, role_of
 from auditor.models.limits import FolderLimits
 from auditor.models.transformers_folder import (
@@ -23,6 +23,8 @@ from auditor.models.transformers_folder import (
     TransformersFolder,
     WeightsFile,
     check_sizes,
+    listed_model,
+    require_digest,
 )
 from auditor.models.weight_index import check_weight_files
 
@@ -111,16 +113,10 @@ def read_diffusion_folder(
         FileChanged: The digest is not the expected one.
     """
     path, limits = Path(path), limits or FolderLimits()
-    try:
-        files = list_files(path, hidden=False, max_files=limits.files, max_depth=limits.depth)
+    with listed_model(path, limits) as files:
         _require_denoiser(path, {file.name for file in files})
         folder = _read_files(path, files, limits)
-    except RefusedFolder as refusal:
-        raise RefusedModel(
-            path, refusal.rule, refusal.problem, place=refusal.place, way_out=refusal.way_out
-        ) from refusal
-    if expected_digest is not None and folder.digest != expected_digest:
-        raise FileChanged(path, expected_digest, folder.digest)
+    require_digest(path, folder.digest, expected_digest)
     return folder
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from auditor.errors import FileChanged, FileMissing, RefusedFolder, RefusedModel
-from auditor.folders import FolderFile, combine_hashes, list_files, open_listed
+from auditor.errors import FileChanged, FileMissing, RefusedModel
+from auditor.folders import FolderFile, combine_hashes, open_listed
 from auditor.models.digest import combine_digests
 from auditor.models.folder_config import read_model_type
 from auditor.models.folder_roles import Role, role_of
@@ -22,7 +22,9 @@ from auditor.models.transformers_folder import (
     FolderReader,
     ModelFolder,
     check_sizes,
+    listed_model,
     read_folder,
+    require_digest,
 )
 
 if TYPE_CHECKING:
@@ -72,16 +74,10 @@ def read_onnx_folder(
         FileChanged: The digest is not the expected one, or the graph changed meanwhile.
     """
     path, limits = Path(path), limits or FolderLimits()
-    try:
-        files = list_files(path, hidden=False, max_files=limits.files, max_depth=limits.depth)
+    with listed_model(path, limits) as files:
         reader = _read_files(path, files, limits)
-    except RefusedFolder as refusal:
-        raise RefusedModel(
-            path, refusal.rule, refusal.problem, place=refusal.place, way_out=refusal.way_out
-        ) from refusal
     digest = combine_hashes(reader.hashes)
-    if expected_digest is not None and digest != expected_digest:
-        raise FileChanged(path, expected_digest, digest)
+    require_digest(path, digest, expected_digest)
     return OnnxFolder(
         path=path,
         digest=digest,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -103,6 +104,32 @@ def copy_beside_weights(folder: ModelFolder, made: Path) -> None:
             shutil.copyfile(folder.path / name, made / name)
 
 
+@contextmanager
+def listed_model(path: Path, limits: FolderLimits) -> Iterator[tuple[FolderFile, ...]]:
+    """The files of a model's folder; what must not be read in it is a refusal of the model.
+
+    Raises:
+        FileMissing: There is no such folder.
+        RefusedModel: With the rule, the place and a way out.
+    """
+    try:
+        yield list_files(path, hidden=False, max_files=limits.files, max_depth=limits.depth)
+    except RefusedFolder as refusal:
+        raise RefusedModel(
+            path, refusal.rule, refusal.problem, place=refusal.place, way_out=refusal.way_out
+        ) from refusal
+
+
+def require_digest(path: Path, digest: str, expected: str | None) -> None:
+    """Refuse a folder that is no longer what it was; None expects nothing.
+
+    Raises:
+        FileChanged: The digest is another.
+    """
+    if expected is not None and digest != expected:
+        raise FileChanged(path, expected, digest)
+
+
 def read_folder(
     path: Path, expected_digest: str | None = None, limits: FolderLimits | None = None
 ) -> TransformersFolder:
@@ -119,17 +146,11 @@ def read_folder(
         FileChanged: The digest is not the expected one.
     """
     path, limits = Path(path), limits or FolderLimits()
-    try:
-        files = list_files(path, hidden=False, max_files=limits.files, max_depth=limits.depth)
+    with listed_model(path, limits) as files:
         if CONFIG not in {file.name for file in files}:
             raise FileMissing(path / CONFIG, "configuration of a transformers model")
         folder = _read_files(path, files, limits)
-    except RefusedFolder as refusal:
-        raise RefusedModel(
-            path, refusal.rule, refusal.problem, place=refusal.place, way_out=refusal.way_out
-        ) from refusal
-    if expected_digest is not None and folder.digest != expected_digest:
-        raise FileChanged(path, expected_digest, folder.digest)
+    require_digest(path, folder.digest, expected_digest)
     return folder
 
 

@@ -81,14 +81,14 @@ class Pruning:
         from auditor.fixes.language_pruning import DEMANDS
         from auditor.fixes.pruning import PruningWork
         from auditor.fixes.pruning_gate import PruningDemands
-        from auditor.fixes.pruning_trials import Trials
+        from auditor.fixes.pruning_trials import MaskTrials
 
         usual = PruningDemands() if diffusion else DEMANDS
         demands = PruningDemands(
             usual.most_rate if self.most_rate is None else self.most_rate,
             usual.most_loss if self.most_loss is None else self.most_loss, self.most_recovery,
         )  # fmt: skip
-        trials = Trials(out.with_name(f".{out.name}.trials"), self._key(study))
+        trials = MaskTrials(out.with_name(f".{out.name}.trials"), self._key(study))
         return PruningWork(demands, self.controls, self.seed, self.onnx, trials)
 
     def _key(self, study: PruningStudy) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from auditor.fixes.language_pruning import DEMANDS, LanguagePruning, LanguageStudy
 from auditor.fixes.language_recovery import LanguageAttacks
+from auditor.fixes.mask_grid import MaskSetting
 from auditor.fixes.pruning_study import Candidate, Outcome, Split
 from auditor.language.causal_lm import CausalLM
 from auditor.memorization.language_attack import RelearningOptions
@@ -94,6 +95,6 @@ def test_learned_masks_suppress_at_less_cost(study: LanguageStudy, candidate: Ca
     """No more canaries come back, and ordinary text reads as it did."""
     before = study.measure(Split.REPORT)
     by_norms = measured(study, candidate, candidate.masks)
-    learned = measured(study, candidate, study.masks(MaskRule.LEARNED, BOTH, 0.1))
+    learned = measured(study, candidate, study.masks(MaskSetting(MaskRule.LEARNED, BOTH, 0.1)))
     assert learned.rates.mean() <= by_norms.rates.mean()
     assert study.wording.loss(before, learned) < study.wording.loss(before, by_norms)

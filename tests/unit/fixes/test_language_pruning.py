@@ -22,6 +22,7 @@ from auditor.errors import (
 from auditor.fixes.language_items import LanguageFiles, halves, read_language_items
 from auditor.fixes.language_pruning import DEMANDS, LanguageStudy
 from auditor.fixes.language_recovery import LanguageAttacks, attack_language_model
+from auditor.fixes.mask_grid import MaskSetting
 from auditor.fixes.pruned_language_model import (
     TOLERANCE,
     write_pruned_language,
@@ -107,7 +108,7 @@ def test_every_rule_set_of_layers_and_share_is_proposed(recital: RecitalFolder) 
 def test_a_rule_without_a_score_cannot_prune_whole_neurons(recital: RecitalFolder) -> None:
     study = LanguageStudy(recital.model, items_of(recital), NEURONS)
     with pytest.raises(ConfigurationError, match="wanda_gate gives no score"):
-        study.masks(MaskRule.WANDA_GATE, FEED_FORWARD, 0.1)
+        study.masks(MaskSetting(MaskRule.WANDA_GATE, FEED_FORWARD, 0.1, neurons=True))
 
 
 def test_each_split_has_its_own_spans_and_texts(
@@ -115,8 +116,9 @@ def test_each_split_has_its_own_spans_and_texts(
 ) -> None:
     """The mask of one memorised chain shows on its split alone, that of a text on its own."""
     sites = find_sites(recital.model.model)
+    [setting] = (each for each in study.settings.values() if each.share == 0.6)
     for number, at in ((0, Split.CHOOSE), (1, Split.REPORT)):
-        mask = study.masks(MaskRule.WANDA_DIFF, FEED_FORWARD, 0.6, [number])
+        mask = study.masks(setting, [number])
         with pruned(sites, mask):
             found = {split: study.measure(split) for split in Split}
         missing = {split: int((found[split].rates == 0).sum()) for split in Split}

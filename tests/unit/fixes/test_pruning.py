@@ -24,7 +24,7 @@ from auditor.fixes.pruning import (
 )
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Split
-from auditor.fixes.pruning_trials import Trials, Tried
+from auditor.fixes.pruning_trials import MaskTrial, MaskTrials
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_lm import OnnxCausalLM
 from auditor.memorization.language_attack import recited
@@ -250,9 +250,11 @@ def test_a_graph_goes_with_the_model_or_not_at_all(tmp_path: Path) -> None:
     assert not masks_beside(tmp_path / "second").exists()
 
 
-def tried(name: str, back: float, cost: float) -> Tried:
+def tried(name: str, back: float, cost: float) -> MaskTrial:
     """A candidate that was measured."""
-    return Tried(Candidate(name, (), WeightMasks({})), Outcome(np.full(4, back), np.full(4, cost)))
+    return MaskTrial(
+        Candidate(name, (), WeightMasks({})), Outcome(np.full(4, back), np.full(4, cost))
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def tried(name: str, back: float, cost: float) -> Tried:
     ],
     ids=["fewest items", "least loss of as many", "within the limit", "none allowed"],
 )  # fmt: skip
-def test_the_choice(tmp_path: Path, candidates: Sequence[Tried], chosen: str) -> None:
+def test_the_choice(tmp_path: Path, candidates: Sequence[MaskTrial], chosen: str) -> None:
     _, study = planted_study(tmp_path / "model")
     start = Outcome(np.ones(4), np.zeros(4))
     found = choose(start, candidates, study, PruningDemands(most_rate=0.1, most_loss=0.05))
@@ -293,7 +295,7 @@ def test_nothing_is_chosen_by_what_is_reported(tmp_path: Path) -> None:
 def test_an_interrupted_search_goes_on_where_it_stopped(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trials of the same work are not made again, and the result is the same."""
+    """MaskTrials of the same work are not made again, and the result is the same."""
     made: list[str] = []
     whole = LanguageStudy.candidate
 
@@ -304,7 +306,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(
         return whole(study, name)
 
     study = LanguageStudy(done.recital.model, items_of(done.recital), NEURONS)
-    out, trials = tmp_path / "new", Trials(tmp_path / "trials", "key")
+    out, trials = tmp_path / "new", MaskTrials(tmp_path / "trials", "key")
     work = replace(WORK, trials=trials)
     monkeypatch.setattr(LanguageStudy, "candidate", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -319,7 +321,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(
 
 def test_a_damaged_trial_is_made_again(done: Done, tmp_path: Path) -> None:
     study = LanguageStudy(done.recital.model, items_of(done.recital), NEURONS)
-    trials = Trials(tmp_path / "trials", "key")
+    trials = MaskTrials(tmp_path / "trials", "key")
     locate(study, DEMANDS, trials=trials)
     assert len(trials.known(study)) == 2
     [first, _] = sorted(trials.folder.glob("*.safetensors"))
