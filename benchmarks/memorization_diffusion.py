@@ -7,13 +7,15 @@ them (two to three minutes each on an idle core). The settings of the repair are
 seed, among every rule, set of layers and share; on the others only that one and its rivals at the
 same share are measured. Every row is a mask: what memorised captions give (8 images, 6 samples
 each), what ordinary captions cost, and for some of them what the attack brings back, beside images
-that were never memorised. Nothing is chosen by what is reported on.
+that were never memorised. Nothing is chosen by what is reported on. Last, the gate says whether it
+accepts the repair, with training against the attack and without.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +29,7 @@ import torch
 
 from auditor.fixes.diffusion_pruning import DiffusionPruning, DiffusionStudy
 from auditor.fixes.mask_grid import MaskSetting
-from auditor.fixes.pruning import choose
+from auditor.fixes.pruning import PruningWork, choose, fix_by_pruning
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Recovery, Split
 from auditor.fixes.pruning_trials import MaskTrial
@@ -187,6 +189,17 @@ def report(study: DiffusionStudy, chosen: MaskSetting) -> None:
         told(name, recoveries)
 
 
+def gate(folder: Path, seed: int, chosen: MaskSetting, harden: int) -> None:
+    """Whether the whole repair, with all controls, is accepted and written."""
+    how = settings(harden, rules=(chosen.rule,), layers=(chosen.kinds,), shares=(chosen.share,))
+    with tempfile.TemporaryDirectory() as place:
+        result = fix_by_pruning(
+            study_of(folder, seed, how), Path(place) / "new", PruningWork(DEMANDS)
+        )
+    trained = f", trained for {harden} steps" if harden else ""
+    print(f"- {chosen.name}{trained}: {result.decision} ({'; '.join(result.reasons)})")
+
+
 def main() -> None:
     """Run every seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -206,6 +219,9 @@ def main() -> None:
         if chosen is None:
             chosen = sweep(study)
         report(study, chosen)
+        print()
+        for harden in dict.fromkeys((0, asked.harden)):
+            gate(asked.out / f"seed{seed}", seed, chosen, harden)
         print(f"\n{time.monotonic() - started:.0f} s")
 
 

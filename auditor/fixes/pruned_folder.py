@@ -34,7 +34,7 @@ def write_pruned_diffusion(model: DiffusionModel, made: Path) -> str:
         raise OSError(str(error)) from error
     for name in model.folder.files:
         weights = name.startswith(f"{part}/") and ".safetensors" in name
-        if not weights and not (made / name).exists():
+        if not weights:
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(model.folder.path / name, made / name)
     return read_diffusion_folder(made).digest

@@ -1,9 +1,9 @@
 """The denoiser of a diffusion model as an ONNX graph, checked against torch.
 
-Inputs are `noisy` [images, C, h, w], `timestep` [images], `embedding` [images, tokens, width], as
-float32 and int64; the output is `noise` [images, C, h, w], or
-velocity where the model was trained to predict that. Sizes of images and of embeddings are
-those of the model; only the number of images is free.
+Inputs are `noisy` [images, C, h, w], `timestep` [images], `embedding` [images, rows, width], as
+float32, int64 (float32 of a flow) and float32; the output is `noise` [images, C, h, w], or velocity
+where the model was trained to predict that. Sizes of images and of embeddings are those of the
+model; only the number of images is free.
 """
 
 from __future__ import annotations
@@ -30,21 +30,16 @@ _TRACED, _COMPARED = 2, 3
 
 
 class _Predicting(nn.Module):
-    """A denoiser called as `DiffusionModel.predict_noise` calls it, without its checks."""
+    """A denoiser called as `DiffusionModel.predict` calls it, without its checks."""
 
     def __init__(self, model: DiffusionModel) -> None:
         super().__init__()
         self.denoiser = model.denoiser
-        self._channels = model.noise_shape[0]
-        self._resolution = model.folder.denoiser.name == "transformer"
+        self._conditioning = model.conditioning
 
     def forward(self, noisy: Tensor, timestep: Tensor, embedding: Tensor) -> Tensor:
         """Predicted noise."""
-        known: dict[str, Any] = {"encoder_hidden_states": embedding, "timestep": timestep}
-        if self._resolution:
-            known["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
-        predicted: Tensor = self.denoiser(noisy, return_dict=False, **known)[0]
-        return predicted[:, : self._channels]
+        return self._conditioning.predict(self.denoiser, noisy, timestep, embedding)
 
 
 def trace_denoiser(model: DiffusionModel) -> onnx.ModelProto:
@@ -53,7 +48,7 @@ def trace_denoiser(model: DiffusionModel) -> onnx.ModelProto:
     Raises:
         UnsupportedModel: It masks the padding of its prompts, or the exporter refuses it.
     """
-    if model.masks_padding:
+    if model.conditioning.masks_padding:
         raise UnsupportedModel(
             "its denoiser does not look at padding, which a graph of fixed inputs cannot say",
             place=str(model.folder.path), way_out="use the torch folder",
@@ -119,7 +114,7 @@ def require_alike(graph: onnx.ModelProto, model: DiffusionModel, what: Path) -> 
 
 def _inputs(model: DiffusionModel, images: int) -> tuple[Tensor, Tensor, Tensor]:
     noisy = model.draw_noise(range(images))
-    times = torch.arange(images, device=noisy.device) * (model.timesteps // (images + 1))
+    times = model.schedule.spread(images + 1)[:-1].to(noisy.device)
     source = torch.Generator().manual_seed(images)
     spread = torch.randn((images, *model.unconditional.shape[1:]), generator=source)
     return noisy, times, model.unconditional + spread.to(noisy)

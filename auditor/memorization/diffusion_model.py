@@ -1,7 +1,7 @@
 """A text-to-image diffusion model: encode prompts, predict noise, sample.
 
-Sampling is deterministic DDIM (Song et al. 2021, arXiv 2010.02502, eta 0) with classifier-free
-guidance (Ho, Salimans 2022, arXiv 2207.12598). Five lines from Python:
+Sampling is deterministic, DDIM (Song et al. 2021, arXiv 2010.02502, eta 0) or of a flow Euler
+steps, with classifier-free guidance (Ho, Salimans 2022, arXiv 2207.12598). From Python:
 
     model = DiffusionModel.open(Path("folder"))
     embeddings = model.encode(["digit three thin ada"] * 4)
@@ -16,15 +16,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, UnsupportedModel
+from auditor.memorization.diffusion_families import Conditioning, conditioning_of
 from auditor.memorization.diffusion_opening import OpenedDiffusion, open_diffusion
+from auditor.memorization.noise_schedule import NoiseSchedule
 from auditor.memorization.nonfinite import finite_layers, require_finite
-from auditor.models.diffusion_components import image_shape_of
+from auditor.models.diffusion_components import family_of, image_shape_of, noise_shape_of
 
 Progress = Callable[[int, int], None]
 
@@ -37,13 +39,14 @@ class Step(NamedTuple):
         number: Of the step, from 0; step 0 has the most noise.
         timestep: Of the training noise.
         noisy: What was looked at, [images, C, h, w].
-        unconditional: Noise predicted for the empty prompt, same shape.
-        conditional: Noise predicted for the prompt, same shape.
+        unconditional: Noise predicted for no prompt, same shape; of models that predict velocity,
+            that: at a timestep the one is the other times a number, but for what both share.
+        conditional: Predicted for the prompt, same shape.
     """
 
     rows: range
     number: int
-    timestep: int
+    timestep: float
     noisy: Tensor
     unconditional: Tensor
     conditional: Tensor
@@ -61,24 +64,42 @@ class DiffusionModel(OpenedDiffusion):
         cls, folder: Path, device: str = "cpu", expected_digest: str | None = None
     ) -> DiffusionModel:
         """The model of a folder in diffusers' layout; see `open_diffusion` for what it raises."""
-        return cls(**vars(open_diffusion(Path(folder), device, expected_digest)))
+        found = cls(**vars(open_diffusion(Path(folder), device, expected_digest)))
+        found._require_fit()
+        return found
 
-    @property
+    def _require_fit(self) -> None:
+        """Refuse components that are not of one model, before their shapes clash in the middle."""
+        made = (self.noise_shape[0] if self.decoder is None
+                else int(self.decoder.config.latent_channels))  # fmt: skip
+        fits = [
+            *self.conditioning.fits(),
+            ("the denoiser", self.noise_shape[0], "the decoder", made),
+        ]
+        for what, given, reader, read in fits:
+            if given != read:
+                raise self._misfit(f"{what} gives {given} numbers a vector, {reader} reads {read}")
+        for encoder in self.encoders:
+            known, held = len(encoder.tokenizer), encoder.model.config.vocab_size
+            if known > held:
+                raise self._misfit(
+                    f"the tokenizer has {known} tokens, and the {encoder.spoken} {held}"
+                )
+
+    def _misfit(self, problem: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            problem, place=str(self.folder.path), way_out="give the components of one model"
+        )
+
+    @cached_property
     def noise_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what is denoised."""
-        size, channels = self.denoiser.config.sample_size, self.denoiser.config.in_channels
-        height, width = size if isinstance(size, list | tuple) else (size, size)
-        return int(channels), int(height), int(width)
+        return noise_shape_of(self.folder)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return image_shape_of(self.folder)
-
-    @property
-    def timesteps(self) -> int:
-        """How many the training noise has; the last has the most noise."""
-        return int(self.scheduler.config.num_train_timesteps)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,26 +108,34 @@ class DiffusionModel(OpenedDiffusion):
         return found
 
     @cached_property
+    def conditioning(self) -> Conditioning:
+        """How its family is told of a prompt."""
+        _, height, width = self.image_shape
+        return conditioning_of(
+            family_of(self.folder), self.encoders, self.denoiser.config, self.noise_shape,
+            (height, width), zeros=self.folder.pipeline.get(_ZEROS, True) is True,
+        )  # fmt: skip
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """The noise of its training."""
+        return self.conditioning.schedule(self.scheduler)
+
+    @property
+    def timesteps(self) -> int:
+        """How many the training noise has; the last has the most noise."""
+        return self.schedule.timesteps
+
+    @cached_property
     def unconditional(self) -> Tensor:
-        """The embedding of the empty prompt, [1, tokens, width]."""
-        return self.encode([""])
+        """The embedding that stands for no prompt, [1, rows, width]."""
+        return self._embedding(self.conditioning.empty)
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens that prompts are filled up to, and cut at."""
-        most = getattr(self.text_encoder.config, "max_position_embeddings", None) or _T5_TOKENS
-        return min(int(most), int(self.tokenizer.model_max_length))
-
-    @property
-    def masks_padding(self) -> bool:
-        """Whether the denoiser is told not to look at the padding of prompts."""
-        return bool(self.text_encoder.config.model_type == "t5")
-
-    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings [prompts, tokens, width]; prompts are filled up, and longer ones cut.
+        """Embeddings [prompts, rows, width]; prompts are filled up, and longer ones cut.
 
-        Where the denoiser does not look at padding (T5), its rows are zeros.
+        Rows are tokens of the encoders; of families that read a pooled vector, those of it too.
+        Where the denoiser does not look at padding (T5 of PixArt), its rows are zeros.
 
         Raises:
             ConfigurationError: There is no prompt.
@@ -114,64 +143,38 @@ class DiffusionModel(OpenedDiffusion):
         """
         if not prompts:
             raise ConfigurationError("no prompts to encode; give at least one")
-        texts = [text.lower().strip() for text in prompts] if self.masks_padding else [*prompts]
-        tokens = self.tokenizer(
-            texts, padding="max_length", truncation=True, max_length=self.prompt_tokens,
-            return_tensors="pt",
-        )  # fmt: skip
-        known = {"input_ids": tokens["input_ids"].to(self.device)}
-        mask = tokens["attention_mask"].to(self.device)
-        if self.masks_padding:
-            known["attention_mask"] = mask
-        with finite_layers(self.text_encoder, "the text encoder"):
-            found: Tensor = self.text_encoder(**known).last_hidden_state
-        found = found * mask[..., None] if self.masks_padding else found
-        return found.to(self.dtype)
+        return self._embedding(lambda: self.conditioning.encode(prompts))
 
-    def predict_noise(self, noisy: Tensor, timestep: Tensor | int, embedding: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _embedding(self, make: Callable[[], Tensor]) -> Tensor:
+        return make().to(self.dtype)
+
+    def predict_noise(self, noisy: Tensor, timestep: Tensor | float, embedding: Tensor) -> Tensor:
         """The noise the model sees in noisy images; gradients reach `noisy` and `embedding`.
 
         Args and Raises: As `predict`.
         """
-        return self._as_noise(self.predict(noisy, timestep, embedding), noisy, timestep)
+        return self.schedule.noise_of(self.predict(noisy, timestep, embedding), noisy, timestep)
 
-    def predict(self, noisy: Tensor, timestep: Tensor | int, embedding: Tensor) -> Tensor:
-        """What the denoiser was trained to predict: noise, or velocity (`v_prediction`).
+    def predict(self, noisy: Tensor, timestep: Tensor | float, embedding: Tensor) -> Tensor:
+        """What the denoiser was trained to predict: noise, or velocity.
 
         Args:
             noisy: [images, C, h, w].
             timestep: Of each image, [images], or one for all.
-            embedding: [images, tokens, width].
+            embedding: [images, rows, width].
 
         Raises:
             UnsupportedModel: A prediction is not finite.
         """
-        known: dict[str, Any] = {
-            "encoder_hidden_states": embedding,
-            "timestep": torch.as_tensor(timestep, device=noisy.device).expand(len(noisy)),
-        }
-        if self.folder.denoiser.name == "transformer":
-            known["added_cond_kwargs"] = {"resolution": None, "aspect_ratio": None}
-        if self.masks_padding:
-            known["encoder_attention_mask"] = (embedding.detach() != 0).any(-1).to(noisy.dtype)
-        predicted: Tensor = self.denoiser(noisy, return_dict=False, **known)[0]
+        times = torch.as_tensor(timestep, device=noisy.device).expand(len(noisy))
+        predicted = self.conditioning.predict(self.denoiser, noisy, times, embedding)
         require_finite(predicted, "the denoiser")
-        # Some models predict a variance behind the noise; deterministic sampling has no use for it.
-        return predicted[:, : noisy.shape[1]]
-
-    def _as_noise(self, predicted: Tensor, noisy: Tensor, timestep: Tensor | int) -> Tensor:
-        """The noise in a prediction; of velocity after Salimans, Ho 2022, arXiv 2202.00512."""
-        if self.scheduler.config.prediction_type != "v_prediction":
-            return predicted
-        kept = self.scheduler.alphas_cumprod.to(noisy)[torch.as_tensor(timestep).cpu()]
-        kept = kept.reshape(-1, 1, 1, 1)
-        noise: Tensor = kept.sqrt() * predicted + (1 - kept).sqrt() * noisy
-        return noise
+        return predicted
 
     def add_noise(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """Clean images (latents, of a latent model) with noise of a timestep each, [images]."""
-        noisy: Tensor = self.scheduler.add_noise(clean, noise, timestep)
-        return noisy
+        return self.schedule.add_noise(clean, noise, timestep)
 
     def draw_noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard normal noise, one [C, h, w] for each seed, whatever batch and device."""
@@ -192,9 +195,9 @@ class DiffusionModel(OpenedDiffusion):
         many rows of the prompts behind them.
 
         Args:
-            embeddings: [images, tokens, width].
+            embeddings: [images, rows, width].
             seeds: One for each, see `noise_seeds`.
-            steps: Of DDIM.
+            steps: Of sampling.
             guidance: Scale of classifier-free guidance; 1 is none.
             batch_size: Images at once.
             on_step: Called at each step of each batch.
@@ -227,8 +230,7 @@ class DiffusionModel(OpenedDiffusion):
         self, noisy: Tensor, embeddings: Tensor, rows: range, steps: int, guidance: float,
         on_step: StepHook | None,
     ) -> Tensor:  # fmt: skip
-        scheduler = type(self.scheduler).from_config(self.scheduler.config)
-        scheduler.set_timesteps(steps)
+        scheduler = self.schedule.sampler(steps)
         null = self.unconditional.to(embeddings.dtype).expand(len(rows), -1, -1)
         together = torch.cat([null, embeddings])
         for number, timestep in enumerate(scheduler.timesteps.tolist()):
@@ -237,8 +239,7 @@ class DiffusionModel(OpenedDiffusion):
                 predicted = self.predict(torch.cat([noisy, noisy]), timestep, together)
             unconditional, conditional = predicted.chunk(2)
             if on_step is not None:
-                halves = (self._as_noise(half, noisy, timestep) for half in predicted.chunk(2))
-                on_step(Step(rows, number, timestep, noisy, *halves))
+                on_step(Step(rows, number, timestep, noisy, unconditional, conditional))
             guided = unconditional + guidance * (conditional - unconditional)
             noisy = scheduler.step(guided, timestep, noisy).prev_sample
         return noisy
@@ -269,8 +270,7 @@ class DiffusionModel(OpenedDiffusion):
         return (latents - shift) * scale
 
 
-_T5_TOKENS: Final = 120
-"""As many as the pipeline of PixArt fills prompts up to."""
+_ZEROS: Final = "force_zeros_for_empty_prompt"
 
 
 def require_steps(steps: int, timesteps: int) -> None:

@@ -176,7 +176,7 @@ class DiffusionObjective:
         return (self.model.predict_noise(noisy, times, given) - wanted).square().mean()
 
     def _noisy(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        times = torch.randint(self.model.timesteps, (len(clean),), generator=self.source)
+        times = self.model.schedule.draw(len(clean), self.source)
         noise = torch.randn(clean.shape, generator=self.source).to(clean)
         times = times.to(clean.device)
         return self.model.add_noise(clean, noise, times), times

@@ -14,8 +14,11 @@ from typing import Any, Final
 
 from auditor.errors import MissingExtra, RefusedModel, UnsupportedModel
 from auditor.language.opening import choose_device, open_tokenizer, quiet_transformers
+from auditor.memorization.text_encoders import TextEncoder
 from auditor.models.diffusion_components import (
+    FLOW_CLASSES,
     LOADED,
+    encoders_of,
     require_text_to_image,
     timesteps_of,
 )
@@ -40,23 +43,21 @@ class OpenedDiffusion:
         folder: Where it came from, with its digest.
         device: `cpu` or `cuda`.
         denoiser: The torch module that predicts noise, without gradients.
-        text_encoder: transformers' model.
-        tokenizer: transformers' tokenizer.
-        scheduler: diffusers' DDIM scheduler with the noise of training.
+        encoders: Of text, with their tokenizers.
+        scheduler: Of diffusers with the noise of training: DDIM's, or of a flow Euler's.
         decoder: diffusers' autoencoder of a latent model, or None.
     """
 
     folder: DiffusionFolder
     device: str
     denoiser: Any
-    text_encoder: Any
-    tokenizer: Any
+    encoders: tuple[TextEncoder, ...]
     scheduler: Any
     decoder: Any | None
 
 
 def open_diffusion(path: Path, device: str, expected_digest: str | None) -> OpenedDiffusion:
-    """Denoiser, text encoder, tokenizer, DDIM scheduler and, of a latent model, decoder.
+    """Denoiser, text encoders, scheduler and, of a latent model, decoder.
 
     Raises:
         MissingExtra: diffusers is not installed.
@@ -73,38 +74,21 @@ def open_diffusion(path: Path, device: str, expected_digest: str | None) -> Open
     dtype = _dtype_for(folder, device)
     with quiet_libraries():
         decoder = folder.components.get("vae")
-        opened = OpenedDiffusion(
+        return OpenedDiffusion(
             folder=folder, device=device,
             denoiser=_load("diffusers", folder, folder.denoiser, dtype).to(device),
-            text_encoder=_load("transformers", folder, folder.component("text_encoder"), dtype)
-            .to(device),
-            tokenizer=open_tokenizer(path / "tokenizer"),
+            encoders=tuple(
+                TextEncoder(
+                    encoder,
+                    _load("transformers", folder, folder.component(encoder), dtype).to(device),
+                    open_tokenizer(path / tokenizer),
+                )
+                for encoder, tokenizer in encoders_of(folder)
+            ),
             scheduler=open_scheduler(folder),
             decoder=None if decoder is None
             else _load("diffusers", folder, decoder, dtype).to(device),
         )  # fmt: skip
-    _require_fit(opened)
-    return opened
-
-
-def _require_fit(opened: OpenedDiffusion) -> None:
-    """Refuse components that are not of one model, before their shapes clash in the middle."""
-    denoiser, text = opened.denoiser.config, opened.text_encoder.config
-    read = denoiser.get("caption_channels") or denoiser.cross_attention_dim
-    given = text.hidden_size  # of T5 by another name, which transformers knows
-    made = denoiser.in_channels if opened.decoder is None else opened.decoder.config.latent_channels
-    for problem, fits in (
-        (f"the text encoder gives vectors of {given} numbers, the denoiser reads {read}",
-         {*(read if isinstance(read, list | tuple) else (read,))} == {given}),
-        (f"the tokenizer has {len(opened.tokenizer)} tokens, the text encoder {text.vocab_size}",
-         len(opened.tokenizer) <= text.vocab_size),
-        (f"the decoder reads {made} channels, the denoiser makes {denoiser.in_channels}",
-         made == denoiser.in_channels),
-    ):  # fmt: skip
-        if not fits:
-            raise UnsupportedModel(
-                problem, place=str(opened.folder.path), way_out="give the components of one model"
-            )
 
 
 def require_diffusers(what: str) -> None:
@@ -201,33 +185,48 @@ def _asks_too_much(place: str, asked: str, held: str) -> RefusedModel:
 
 
 def open_scheduler(folder: DiffusionFolder) -> Any:
-    """The noise of a folder's training as a DDIM scheduler of diffusers.
+    """The noise of a folder's training, as a scheduler of diffusers that samples without chance.
+
+    Of a flow Euler's, of all others DDIM's.
 
     Raises:
         UnsupportedModel: The model predicts neither noise nor velocity, or the noise is unknown.
     """
-    from diffusers import DDIMScheduler
+    import diffusers
 
     part = folder.component("scheduler")
     place, config = f"{folder.path}/scheduler", dict(part.config)
-    predicted = config.get("prediction_type", "epsilon")
-    if predicted not in _PREDICTED or config.get("use_flow_sigmas"):
-        raise UnsupportedModel(
-            f"it predicts {str(predicted)[:40]!r}", place=place,
-            way_out=f"models that predict {' or '.join(_PREDICTED)} are supported",
-        )  # fmt: skip
     timesteps_of(folder)
-    # The other schedulers never clip, and say nothing about it.
-    config.setdefault("clip_sample", part.class_name in _CLIPPING)
+    known: Any = diffusers.DDIMScheduler
+    if part.class_name in FLOW_CLASSES:
+        known = diffusers.FlowMatchEulerDiscreteScheduler
+        _require_plain_flow(place, config)
+    else:
+        predicted = config.get("prediction_type", "epsilon")
+        if predicted not in _PREDICTED or config.get("use_flow_sigmas"):
+            raise UnsupportedModel(
+                f"it predicts {str(predicted)[:40]!r}", place=place,
+                way_out=f"models that predict {' or '.join(_PREDICTED)} are supported",
+            )  # fmt: skip
+        # The other schedulers never clip, and say nothing about it.
+        config.setdefault("clip_sample", part.class_name in _CLIPPING)
     config.pop("_class_name")
-    scheduler: Any = DDIMScheduler
     try:
-        return scheduler.from_config(config)
+        return known.from_config(config)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise UnsupportedModel(
             f"its noise cannot be used: {(str(error).splitlines() or [''])[0][:200]}",
-            place=place, way_out="give a schedule that DDIM knows",
+            place=place, way_out="give a schedule that DDIM, or of a flow Euler's steps, know",
         ) from error  # fmt: skip
+
+
+def _require_plain_flow(place: str, config: dict[str, Any]) -> None:
+    asked = [name for name in ("stochastic_sampling", "invert_sigmas") if config.get(name)]
+    if asked:
+        raise UnsupportedModel(
+            f"its steps are not those of a plain flow ({', '.join(asked)})", place=place,
+            way_out="give a schedule without them",
+        )  # fmt: skip
 
 
 @contextmanager

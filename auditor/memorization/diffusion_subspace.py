@@ -101,7 +101,7 @@ def denoising_loss(
     """
     source = torch.Generator().manual_seed(seed)
     noise = torch.randn((NOISES, *latents.shape), generator=source).to(latents)
-    times = torch.linspace(0, model.timesteps - 1, NOISES).long().to(latents.device)
+    times = model.schedule.spread(NOISES).to(latents.device)
     clean = latents.expand(NOISES, *latents.shape)
     noisy = model.add_noise(clean, noise, times)
 

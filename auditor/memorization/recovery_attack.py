@@ -74,7 +74,7 @@ def recover_embeddings(
     optimiser = torch.optim.Adam([attacked], lr=options.rate)
     clean = latents.repeat_interleave(options.batch, 0)
     for step in range(options.steps):
-        times = torch.randint(model.timesteps, (len(clean),), generator=source).to(clean.device)
+        times = model.schedule.draw(len(clean), source).to(clean.device)
         noise = torch.randn(clean.shape, generator=source).to(clean)
         with torch.enable_grad():
             predicted = model.predict_noise(

@@ -23,13 +23,16 @@ class SiteKind(StrEnum):
     """What a linear layer is for."""
 
     FEED_FORWARD = "feed_forward"
-    """The last matrix of a feed-forward block: [width, neurons]."""
+    """The last matrix of a feed-forward block: [width, neurons].
+
+    In the single blocks of Flux attention and feed-forward end in one matrix, and this is it.
+    """
     FEED_FORWARD_IN = "feed_forward_in"
     """The first matrix of a diffusion block's feed-forward: [neurons or twice as many, width]."""
     ATTENTION = "attention"
     """The output of self-attention: [width, width]."""
     CROSS_ATTENTION = "cross_attention"
-    """The output of attention to the text: [width, width]."""
+    """The output of attention to the text, or to text and image at once: [width, width]."""
     CROSS_KEY = "cross_key"
     """Reads the text: [width, text width]."""
     CROSS_VALUE = "cross_value"
@@ -38,12 +41,18 @@ class SiteKind(StrEnum):
 
 _PLACES: Final = (
     # diffusers' blocks
-    (SiteKind.FEED_FORWARD, r"(?:^|\.)ff\.net\.2$"),
-    (SiteKind.FEED_FORWARD_IN, r"(?:^|\.)ff\.net\.0\.proj$"),
+    (SiteKind.FEED_FORWARD, r"(?:^|\.)ff(?:_context)?\.net\.2$"),
+    (SiteKind.FEED_FORWARD, r"(?:^|\.)single_transformer_blocks\.\d+\.proj_out$"),
+    (SiteKind.FEED_FORWARD_IN, r"(?:^|\.)ff(?:_context)?\.net\.0\.proj$"),
+    (SiteKind.FEED_FORWARD_IN, r"(?:^|\.)single_transformer_blocks\.\d+\.proj_mlp$"),
     (SiteKind.ATTENTION, r"(?:^|\.)attn1\.to_out\.0$"),
     (SiteKind.CROSS_ATTENTION, r"(?:^|\.)attn2\.to_out\.0$"),
     (SiteKind.CROSS_KEY, r"(?:^|\.)attn2\.to_k$"),
     (SiteKind.CROSS_VALUE, r"(?:^|\.)attn2\.to_v$"),
+    # of joint attention, where the text has queries, keys and values of its own
+    (SiteKind.CROSS_ATTENTION, r"(?:^|\.)transformer_blocks\.\d+\.attn\.to_(?:out\.0|add_out)$"),
+    (SiteKind.CROSS_KEY, r"(?:^|\.)transformer_blocks\.\d+\.attn\.add_k_proj$"),
+    (SiteKind.CROSS_VALUE, r"(?:^|\.)transformer_blocks\.\d+\.attn\.add_v_proj$"),
     # transformers' decoder layers
     (SiteKind.FEED_FORWARD,
      r"\.\d+\.(?:[a-z_]*(?:mlp|feed_forward|ffn)\.)?(?:down_proj|dense_4h_to_h|c_proj|fc2|fc_out|w2|wo)$"),
@@ -51,6 +60,8 @@ _PLACES: Final = (
      r"\.\d+\.(?:self_attn|self_attention|attn|attention)\.(?:attention\.)?"
      r"(?:o_proj|out_proj|c_proj|dense|wo)$"),
 )  # fmt: skip
+_SECOND: Final = re.compile(r"^(?:.*\.)?attn2\.(to_out\.0|to_k|to_v)$")
+_TEXT_KEY: Final = ".attn.add_k_proj"
 _COMPILED: Final = tuple((kind, re.compile(pattern)) for kind, pattern in _PLACES)
 
 
@@ -118,8 +129,16 @@ def find_sites(
 
 
 def _matched(model: nn.Module) -> Iterator[WeightSite]:
+    joint = {
+        name.removesuffix(_TEXT_KEY)
+        for name, _ in model.named_modules() if name.endswith(_TEXT_KEY)
+    }  # fmt: skip
     for name, module in model.named_modules():
         kind = next((kind for kind, form in _COMPILED if form.search(name)), None)
+        second = _SECOND.match(name)
+        if second is not None and name.partition(".attn2.")[0] in joint:
+            # Beside joint attention, the second attention is of the image to itself.
+            kind = SiteKind.ATTENTION if second[1] == "to_out.0" else None
         weight = getattr(module, "weight", None)
         if kind is None or not isinstance(weight, Tensor) or weight.ndim != 2:
             continue

@@ -1,6 +1,6 @@
 """A diffusion model as a folder in diffusers' layout, checked before a library opens it.
 
-One sub-folder for each component: `unet` or `transformer`, `text_encoder`, `tokenizer`,
+One sub-folder for each component: `unet` or `transformer`, text encoders and tokenizers,
 `scheduler`, `vae`. The rules are those of `auditor.models.transformers_folder`: known kinds of
 files, safetensors alone, no code, each file hashed from the descriptor that was checked.
 """
@@ -74,9 +74,11 @@ class DiffusionFolder(TransformersFolder):
 
     Attributes:
         components: By name.
+        pipeline: What its pipeline says of itself; empty if there is no such file.
     """
 
     components: Mapping[str, Component]
+    pipeline: Mapping[str, Any]
 
     def component(self, name: str) -> Component:
         """The component with this name.
@@ -141,7 +143,8 @@ def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits)
     for file in files:
         with open_listed(path, file) as stream:
             reader.read(file, roles[file.name], stream)
-    _check_pipeline(path, reader.configs.get(PIPELINE, {}))
+    pipeline = reader.configs.get(PIPELINE, {})
+    _check_pipeline(path, pipeline)
     parts = sorted({name.partition("/")[0] for name in reader.hashes if "/" in name})
     components = {part: _component(path, part, reader, limits) for part in parts}
     found = next(part for part in DENOISERS if part in components)
@@ -153,6 +156,7 @@ def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits)
         weights=tuple(reader.weights),
         files=tuple(sorted(reader.hashes)),
         components=components,
+        pipeline=pipeline,
     )
 
 

@@ -40,6 +40,14 @@ def sampled(model: DiffusionModel, **how: Any) -> Tensor:
     return model.sample(model.encode(PROMPTS), SEEDS, **settings)
 
 
+def of_text(model: DiffusionModel) -> dict[str, Any]:
+    """Encoders and tokenizers, as the pipelines of diffusers call them."""
+    named = {each.name: each for each in model.encoders}
+    return {name: each.model for name, each in named.items()} | {
+        name.replace("text_encoder", "tokenizer"): each.tokenizer for name, each in named.items()
+    }
+
+
 @pytest.mark.parametrize("predicted", ["epsilon", "v_prediction"])
 def test_a_latent_model_gives_the_images_of_the_pipeline_of_diffusers(
     predicted: str, tmp_path: Path
@@ -53,7 +61,7 @@ def test_a_latent_model_gives_the_images_of_the_pipeline_of_diffusers(
 
     make: Any = StableDiffusionPipeline
     pipeline = make(
-        vae=latent.decoder, text_encoder=latent.text_encoder, tokenizer=latent.tokenizer,
+        vae=latent.decoder, **of_text(latent),
         unet=latent.denoiser, scheduler=latent.scheduler, safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
@@ -77,7 +85,7 @@ def test_noise_is_what_a_velocity_says_of_it(tmp_path: Path, model: DiffusionMod
     times = torch.tensor([5, 40])
     noisy = other.add_noise(clean, noise, times)
     velocity = other.scheduler.get_velocity(clean, noise, times)
-    assert torch.allclose(other._as_noise(velocity, noisy, times), noise, atol=1e-5)
+    assert torch.allclose(other.schedule.noise_of(velocity, noisy, times), noise, atol=1e-5)
     embedding = other.encode(PROMPTS[:2])
     raw = other.predict(noisy, times, embedding)
     assert torch.equal(raw, model.predict_noise(noisy, times, embedding))
@@ -94,7 +102,7 @@ def test_padding_of_t5_and_a_predicted_variance_are_left_out(
     model = DiffusionModel.open(folder)
     make: Any = PixArtAlphaPipeline
     pipeline = make(
-        tokenizer=model.tokenizer, text_encoder=model.text_encoder, vae=latent.decoder,
+        **of_text(model), vae=latent.decoder,
         transformer=model.denoiser, scheduler=model.scheduler,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)

@@ -37,7 +37,10 @@ def test_weights_are_those_of_the_folder(folder: Path) -> None:
     state = torch.random.get_rng_state()
     opened = open_diffusion(folder, "cpu", None)
     assert torch.equal(torch.random.get_rng_state(), state)
-    for part, module in (("transformer", opened.denoiser), ("text_encoder", opened.text_encoder)):
+    for part, module in (
+        ("transformer", opened.denoiser),
+        ("text_encoder", opened.encoders[0].model),
+    ):
         (path,) = (folder / part).glob("*.safetensors")
         stored, loaded = safetensors.torch.load_file(path), module.state_dict()
         assert {name: tensor.tolist() for name, tensor in stored.items()} == {
@@ -88,8 +91,11 @@ def test_a_configuration_that_does_not_fit_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cross_attention_dim": 24}, "vectors of 16 numbers, the denoiser reads 24"),
-        ({"caption_channels": 12}, "vectors of 16 numbers, the denoiser reads 12"),
+        (
+            {"cross_attention_dim": 24},
+            "the text encoder gives 16 numbers a vector, the denoiser reads 24",
+        ),
+        ({"caption_channels": 12}, "gives 16 numbers a vector, the denoiser reads 12"),
     ],
 )
 def test_components_of_two_models_are_told_apart(
@@ -105,7 +111,7 @@ def test_a_tokenizer_of_another_model_is_told_apart(folder: Path) -> None:
     other = word_tokenizer(vocabulary=[*VOCABULARY, "another"])
     other.save_pretrained(folder / "tokenizer")
     count = len(VOCABULARY)
-    message = f"the tokenizer has {count + 1} tokens, the text encoder {count}"
+    message = f"the tokenizer has {count + 1} tokens, and the text encoder {count}"
     with pytest.raises(UnsupportedModel, match=message):
         DiffusionModel.open(folder)
 

@@ -33,12 +33,28 @@ def described(**parts: dict[str, Any] | None) -> DiffusionFolder:
     """A folder with these configurations besides `REST`; None leaves a component out."""
     whole = {name: config for name, config in {**REST, **parts}.items() if config is not None}
     components = {name: Component(name, config, ()) for name, config in whole.items()}
-    return DiffusionFolder(Path("m"), "sha256:0", 0, "x", (), (), MappingProxyType(components))
+    return DiffusionFolder(Path("m"), "sha256:0", 0, "x", (), (), MappingProxyType(components), {})
+
+
+SDXL = UNET | {"addition_embed_type": "text_time"}
+SD3 = {"_class_name": "SD3Transformer2DModel", "sample_size": 64, "in_channels": 4,
+       "out_channels": 4}  # fmt: skip
+FLUX = {"_class_name": "FluxTransformer2DModel", "sample_size": 64, "in_channels": 16}
+TWO: dict[str, Any] = {
+    "text_encoder_2": {"architectures": ["CLIPTextModelWithProjection"]}, "tokenizer_2": {},
+}  # fmt: skip
+T5: dict[str, Any] = {"architectures": ["T5EncoderModel"]}
+FLOW: dict[str, Any] = {"scheduler": {"_class_name": "FlowMatchEulerDiscreteScheduler"}}
+PROJECTED = {**FLOW, **TWO, "text_encoder": TWO["text_encoder_2"]}
 
 
 @pytest.mark.parametrize(
     "parts",
     [
+        {"unet": SDXL, **TWO},
+        {"transformer": SD3, **PROJECTED},
+        {"transformer": SD3, **PROJECTED, "text_encoder_3": T5, "tokenizer_3": {}},
+        {"transformer": FLUX, **FLOW, **TWO, "text_encoder_2": T5},
         {"unet": UNET},
         {"transformer": TRANSFORMER},
         {"transformer": TRANSFORMER, "text_encoder": {"architectures": ["T5EncoderModel"]}},
@@ -68,9 +84,17 @@ def test_without_a_decoder_images_are_what_is_denoised() -> None:
         ({"unet": UNET, "scheduler": {"_class_name": "FlowMatchEulerDiscreteScheduler"}},
          "'FlowMatchEulerDiscreteScheduler' is not among"),
         ({"unet": UNET, "vae": {"_class_name": "AutoencoderTiny"}}, "not among AutoencoderKL"),
-        ({"unet": UNET, "text_encoder_2": {}}, "a text_encoder_2; models with one text encoder"),
+        ({"unet": UNET, "text_encoder_2": {}}, "a text_encoder_2, and its denoiser reads 1 text"),
+        ({"unet": SDXL}, "there is no text_encoder_2 among"),
+        ({"unet": SDXL, **TWO, "text_encoder_2": {"architectures": ["CLIPTextModel"]}},
+         "'CLIPTextModel' is not among CLIPTextModelWithProjection"),
+        ({"unet": SDXL, **TWO, "tokenizer_2": None}, "no tokenizer_2 among"),
+        ({"unet": UNET, "controlnet": {}}, "it has a component controlnet"),
+        ({"transformer": FLUX, **FLOW}, "there is no text_encoder_2 among"),
+        ({"transformer": FLUX, **TWO, "text_encoder_2": T5},
+         "'PNDMScheduler' is not among FlowMatchEuler"),
         ({"unet": UNET, "tokenizer": None}, "no tokenizer among"),
-        ({"unet": UNET | {"addition_embed_type": "text_time"}}, r"than text \(addition_embed_type"),
+        ({"unet": UNET | {"addition_embed_type": "image"}}, r"than text \(addition_embed_type"),
         ({"transformer": TRANSFORMER | {"use_additional_conditions": True}}, "more than text"),
         ({"transformer": TRANSFORMER | {"sample_size": 128}}, "use_additional_conditions"),
         ({"unet": UNET | {"in_channels": 9}}, "maps 9 channels to 4, as models for inpainting"),
