@@ -18,7 +18,7 @@ import torch
 
 from auditor.fixes.language_items import LanguageItems
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.training_spans import TrainingSpan
+from auditor.memorization.language.training_spans import TrainingSpan
 from tests.models import train_canary_lm
 from tests.models.canary_items import UNREAD, canary_items, is_note
 from tests.models.canary_lm import CanaryCorpus, Variant, canary_spans, plant

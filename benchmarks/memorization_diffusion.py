@@ -34,14 +34,14 @@ from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Outcome, Recovery, Split
 from auditor.fixes.pruning_trials import MaskTrial
 from auditor.memorization.detection import measure_detection
-from auditor.memorization.diffusion_model import DiffusionModel
-from auditor.memorization.hardening import HardeningOptions
-from auditor.memorization.learned_masks import MaskTraining
-from auditor.memorization.mask_rules import MaskRule, magnitude_masks, matched_masks
-from auditor.memorization.prompt_measures import Sampling, measure_prompts
-from auditor.memorization.recovery_attack import AttackOptions
-from auditor.memorization.weight_masks import overlap, overlap_by_chance, pruned
-from auditor.memorization.weight_sites import SiteKind
+from auditor.memorization.diffusion.hardening import HardeningOptions
+from auditor.memorization.diffusion.model import DiffusionModel
+from auditor.memorization.diffusion.prompt_measures import Sampling, measure_prompts
+from auditor.memorization.diffusion.recovery_attack import AttackOptions
+from auditor.memorization.masks.learned_masks import MaskTraining
+from auditor.memorization.masks.mask_rules import MaskRule, magnitude_masks, matched_masks
+from auditor.memorization.masks.weight_masks import overlap, overlap_by_chance, pruned
+from auditor.memorization.masks.weight_sites import SiteKind
 from tests.models.digit_diffusion import GUIDANCE, SAMPLES, STEPS
 from tests.models.digit_items import DigitReader, digit_items
 from tests.models.train_digit_diffusion import train, write
@@ -70,7 +70,8 @@ def settings(harden: int, **changes: object) -> DiffusionPruning:
     how = DiffusionPruning(
         RULES, LAYERS, SHARES, Sampling(SAMPLES, STEPS, GUIDANCE, batch_size=256),
         training=MaskTraining(steps=300), attack_steps=ATTACKS,
-        hardening=HardeningOptions(steps=harden, rate=1e-3, attack=AttackOptions(steps=30)),
+        hardening=HardeningOptions(steps=harden, rate=1e-3, attack=AttackOptions(steps=30))
+        if harden else None,
     )  # fmt: skip
     return replace(how, **changes)  # type: ignore[arg-type]
 

@@ -23,9 +23,13 @@ from numpy.typing import NDArray
 
 from auditor.intervals import middle_95
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.exposure import measure_exposure
-from auditor.memorization.extraction import ExtractionOptions, measure_extraction, prompt_of
-from auditor.memorization.extraction_curves import (
+from auditor.memorization.language.exposure import measure_exposure
+from auditor.memorization.language.extraction import (
+    ExtractionOptions,
+    measure_extraction,
+    prompt_of,
+)
+from auditor.memorization.language.extraction_curves import (
     Slope,
     is_exact,
     is_near,
@@ -34,8 +38,8 @@ from auditor.memorization.extraction_curves import (
     slope_of_copies,
     slope_of_prefix,
 )
-from auditor.memorization.extraction_record import Extraction, SpanResult
-from auditor.memorization.training_spans import TrainingSpan
+from auditor.memorization.language.extraction_record import Extraction, SpanResult
+from auditor.memorization.language.training_spans import TrainingSpan
 from tests.models.canary_lm import CODES, LEVELS, PREFIX
 
 PREFIXES = (4, 8, 16, PREFIX)

@@ -23,12 +23,12 @@ from auditor.fixes.mask_grid import MaskSetting
 from auditor.fixes.pruning import locate
 from auditor.fixes.pruning_study import Candidate, Recovery, Split
 from auditor.intervals import Share, wilson_interval
-from auditor.memorization.language_subspace import language_norms
-from auditor.memorization.mask_rules import MaskRule, magnitude_masks, matched_masks
-from auditor.memorization.score_masks import masks_by_scores, norm_scores
-from auditor.memorization.shared_subspace import measure_shared_subspace
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, find_sites
+from auditor.memorization.language.subspace import language_norms
+from auditor.memorization.masks.mask_rules import MaskRule, magnitude_masks, matched_masks
+from auditor.memorization.masks.score_masks import masks_by_scores, norm_scores
+from auditor.memorization.masks.shared_subspace import measure_shared_subspace
+from auditor.memorization.masks.weight_masks import WeightMasks, pruned
+from auditor.memorization.masks.weight_sites import SiteKind, find_sites
 
 Family = tuple[MaskRule, bool]
 """A rule, and whether it prunes whole neurons."""

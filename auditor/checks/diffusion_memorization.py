@@ -13,11 +13,8 @@ from auditor.check import Check, CheckContext, CheckParams, FolderPath, Subject
 from auditor.errors import ConfigurationError
 from auditor.findings import Answer, Evidence, Finding, Location, Severity, Verdict
 from auditor.language.prompts import Prompt, read_prompts
-from auditor.memorization.copy_similarity import ImageVectors, OnnxVectors, PixelVectors
-from auditor.memorization.diffusion_memorization import DiffusionMemorization, SuspectedPrompt
-from auditor.memorization.diffusion_model import DiffusionModel, require_steps
-from auditor.memorization.grouped_share import GroupedShare
-from auditor.memorization.memorization_evidence import (
+from auditor.memorization.diffusion.copy_similarity import ImageVectors, OnnxVectors, PixelVectors
+from auditor.memorization.diffusion.evidence import (
     gallery,
     gap_curve,
     memorization_metrics,
@@ -25,18 +22,21 @@ from auditor.memorization.memorization_evidence import (
     prompt_table,
     thumbnail,
 )
-from auditor.memorization.prompt_measures import (
+from auditor.memorization.diffusion.memorised_images import DiffusionMemorization, SuspectedPrompt
+from auditor.memorization.diffusion.model import DiffusionModel, require_steps
+from auditor.memorization.diffusion.prompt_measures import (
     PromptMeasures,
     Sampling,
     TrainingImages,
     measure_prompts,
 )
-from auditor.memorization.training_images import (
+from auditor.memorization.diffusion.training_images import (
     ImageSet,
     ImageShape,
     read_image_array,
     read_image_folder,
 )
+from auditor.memorization.grouped_share import GroupedShare
 from auditor.models.diffusion_components import (
     image_shape_of,
     require_text_to_image,

@@ -21,8 +21,8 @@ from auditor.findings import (
 )
 from auditor.language.language_model import open_language_model
 from auditor.language.text_model import TextModel
-from auditor.memorization.extraction import ExtractionOptions
-from auditor.memorization.extraction_evidence import (
+from auditor.memorization.language.extraction import ExtractionOptions
+from auditor.memorization.language.extraction_evidence import (
     IndexMatch,
     Matcher,
     copies_table,
@@ -30,16 +30,16 @@ from auditor.memorization.extraction_evidence import (
     span_table,
     spans_as_lines,
 )
-from auditor.memorization.extraction_metrics import extraction_controls, extraction_metrics
-from auditor.memorization.extraction_record import NEAR_TIE
-from auditor.memorization.extraction_study import (
+from auditor.memorization.language.extraction_metrics import extraction_controls, extraction_metrics
+from auditor.memorization.language.extraction_record import NEAR_TIE
+from auditor.memorization.language.extraction_study import (
     ExtractionStudy,
     StudyOptions,
     judge_extraction,
     study_extraction,
 )
-from auditor.memorization.span_sampling import sample_spans, with_copies
-from auditor.memorization.training_spans import (
+from auditor.memorization.language.span_sampling import sample_spans, with_copies
+from auditor.memorization.language.training_spans import (
     SpanShape,
     SpanSource,
     TrainingSpan,

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from auditor.errors import ConfigurationError, InvalidText, NothingToAudit
 from auditor.language.prompts import Prompt, read_prompts
-from auditor.memorization.diffusion_objective import MemorisedImages
-from auditor.memorization.training_images import ImageSet
+from auditor.memorization.diffusion.objective import MemorisedImages
+from auditor.memorization.diffusion.training_images import ImageSet
 
 IMAGE_COLUMN: Final = "image"
 LABEL_COLUMN: Final = "label"

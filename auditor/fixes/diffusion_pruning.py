@@ -19,24 +19,28 @@ from auditor.fixes.image_reader import Reader
 from auditor.fixes.mask_grid import GridStudy, MaskSetting, overlap_line, settings_of
 from auditor.fixes.pruned_folder import write_pruned_denoiser, write_pruned_diffusion
 from auditor.fixes.pruning_study import Candidate, Float64, Outcome, Recovery, Split, Wording
-from auditor.memorization.copy_similarity import ImageVectors, PixelVectors, copy_similarity
-from auditor.memorization.diffusion_model import DiffusionModel, noise_seeds
-from auditor.memorization.diffusion_objective import (
+from auditor.memorization.diffusion.copy_similarity import (
+    ImageVectors,
+    PixelVectors,
+    copy_similarity,
+)
+from auditor.memorization.diffusion.hardening import HardeningOptions, harden
+from auditor.memorization.diffusion.model import DiffusionModel, noise_seeds
+from auditor.memorization.diffusion.objective import (
     DiffusionObjective,
     ObjectiveWeights,
     untouched_copy,
 )
-from auditor.memorization.diffusion_subspace import denoising_loss, diffusion_norms
-from auditor.memorization.hardening import HardeningOptions, harden
-from auditor.memorization.input_norms import InputNorms
-from auditor.memorization.learned_masks import MaskTraining, learn_masks
-from auditor.memorization.mask_rules import MaskRule, masks_by_norms
-from auditor.memorization.prompt_measures import Sampling
-from auditor.memorization.recovery_attack import AttackOptions, recover_embeddings
-from auditor.memorization.sensitivity import gradient_masks
-from auditor.memorization.shared_subspace import LEAST_PAIRS, measure_shared_subspace
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
+from auditor.memorization.diffusion.prompt_measures import Sampling
+from auditor.memorization.diffusion.recovery_attack import AttackOptions, recover_embeddings
+from auditor.memorization.diffusion.subspace import denoising_loss, diffusion_norms
+from auditor.memorization.masks.input_norms import InputNorms
+from auditor.memorization.masks.learned_masks import MaskTraining, learn_masks
+from auditor.memorization.masks.mask_rules import MaskRule, masks_by_norms
+from auditor.memorization.masks.sensitivity import gradient_masks
+from auditor.memorization.masks.shared_subspace import LEAST_PAIRS, measure_shared_subspace
+from auditor.memorization.masks.weight_masks import WeightMasks, pruned
+from auditor.memorization.masks.weight_sites import SiteKind, WeightSite, find_sites
 
 LAYERS: Final = (
     (SiteKind.FEED_FORWARD,), (SiteKind.FEED_FORWARD, SiteKind.CROSS_ATTENTION),

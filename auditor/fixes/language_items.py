@@ -1,6 +1,6 @@
 """What a pruning of a language model is told: spans it recites, and text that should stay.
 
-Files are those of AUD401, see `auditor.memorization.training_spans`.
+Files are those of AUD401, see `auditor.memorization.language.training_spans`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from auditor.errors import ConfigurationError, NothingToAudit
 from auditor.fixes.pruning_study import Split
 from auditor.language.text_model import TextModel
-from auditor.memorization.training_spans import (
+from auditor.memorization.language.training_spans import (
     SpanShape,
     SpanSource,
     TrainingSpan,

@@ -23,17 +23,17 @@ from auditor.fixes.pruned_language_model import fill_pruned_onnx, write_pruned_l
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Candidate, Float64, Outcome, Recovery, Split, Wording
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.extraction import compare_completion, prompt_of
-from auditor.memorization.input_norms import InputNorms
-from auditor.memorization.language_objective import LanguageObjective, mean_span_nats
-from auditor.memorization.language_subspace import language_norms, read_spans, recital_effects
-from auditor.memorization.learned_masks import MaskTraining, learn_masks
-from auditor.memorization.mask_rules import MaskRule, masks_by_norms
-from auditor.memorization.score_masks import contrast_effects, masks_by_scores, norm_scores
-from auditor.memorization.shared_subspace import LEAST_PAIRS, measure_shared_subspace
-from auditor.memorization.training_spans import TrainingSpan
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
+from auditor.memorization.language.extraction import compare_completion, prompt_of
+from auditor.memorization.language.objective import LanguageObjective, mean_span_nats
+from auditor.memorization.language.subspace import language_norms, read_spans, recital_effects
+from auditor.memorization.language.training_spans import TrainingSpan
+from auditor.memorization.masks.input_norms import InputNorms
+from auditor.memorization.masks.learned_masks import MaskTraining, learn_masks
+from auditor.memorization.masks.mask_rules import MaskRule, masks_by_norms
+from auditor.memorization.masks.score_masks import contrast_effects, masks_by_scores, norm_scores
+from auditor.memorization.masks.shared_subspace import LEAST_PAIRS, measure_shared_subspace
+from auditor.memorization.masks.weight_masks import WeightMasks, pruned
+from auditor.memorization.masks.weight_sites import SiteKind, WeightSite, find_sites
 
 LAYERS: Final = ((SiteKind.FEED_FORWARD,), (SiteKind.FEED_FORWARD, SiteKind.ATTENTION))
 DEMANDS: Final = PruningDemands(most_rate=0.1, most_loss=0.05)

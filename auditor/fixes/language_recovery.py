@@ -18,7 +18,7 @@ from auditor.errors import ConfigurationError
 from auditor.fixes.language_items import halves
 from auditor.fixes.pruning_study import Float64, Recovery
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.language_attack import (
+from auditor.memorization.language.attack import (
     RelearningOptions,
     SoftPromptOptions,
     chance_of_draws,
@@ -30,7 +30,7 @@ from auditor.memorization.language_attack import (
     shifted,
     without_rarest,
 )
-from auditor.memorization.training_spans import TrainingSpan
+from auditor.memorization.language.training_spans import TrainingSpan
 
 Spans = Sequence[TrainingSpan]
 Attack = Callable[[Spans], Float64]

@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from auditor.fixes.pruning_study import Candidate
-from auditor.memorization.mask_rules import MaskRule
-from auditor.memorization.shared_subspace import SharedSubspace
-from auditor.memorization.weight_masks import WeightMasks
-from auditor.memorization.weight_sites import SiteKind, WeightSite
+from auditor.memorization.masks.mask_rules import MaskRule
+from auditor.memorization.masks.shared_subspace import SharedSubspace
+from auditor.memorization.masks.weight_masks import WeightMasks
+from auditor.memorization.masks.weight_sites import SiteKind, WeightSite
 
 _NEURONS: Final = "whole neurons"
 

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 
 from auditor.errors import UnsupportedModel
 from auditor.language.onnx_export import write_graph
-from auditor.memorization.denoiser_graph import require_alike, trace_denoiser
-from auditor.memorization.diffusion_model import DiffusionModel
-from auditor.memorization.onnx_masks import prune_onnx
-from auditor.memorization.weight_masks import WeightMasks
-from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
+from auditor.memorization.diffusion.denoiser_graph import require_alike, trace_denoiser
+from auditor.memorization.diffusion.model import DiffusionModel
+from auditor.memorization.masks.onnx_masks import prune_onnx
+from auditor.memorization.masks.weight_masks import WeightMasks
+from auditor.memorization.masks.weight_sites import SiteKind, WeightSite, find_sites
 from auditor.models.diffusion_folder import read_diffusion_folder
 
 

@@ -21,11 +21,11 @@ from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_comparison import compare, plan_comparisons
 from auditor.language.onnx_export import export_causal_lm, write_graph
 from auditor.language.onnx_lm import OnnxCausalLM
-from auditor.memorization.language_subspace import IGNORED, span_batch
-from auditor.memorization.onnx_masks import prune_onnx
-from auditor.memorization.training_spans import TrainingSpan
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind, WeightSite, find_sites
+from auditor.memorization.language.subspace import IGNORED, span_batch
+from auditor.memorization.language.training_spans import TrainingSpan
+from auditor.memorization.masks.onnx_masks import prune_onnx
+from auditor.memorization.masks.weight_masks import WeightMasks, pruned
+from auditor.memorization.masks.weight_sites import SiteKind, WeightSite, find_sites
 from auditor.models.onnx_folder import GRAPH, read_onnx_folder
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.transformers_folder import copy_beside_weights, read_folder

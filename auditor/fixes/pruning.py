@@ -21,9 +21,9 @@ from auditor.fixes.pruning_evidence import Measured, conditions_of, trade_off
 from auditor.fixes.pruning_gate import PruningDemands, decide_pruning, summarise
 from auditor.fixes.pruning_study import Candidate, Outcome, PruningStudy, Split
 from auditor.fixes.pruning_trials import MaskTrial, MaskTrials
-from auditor.memorization.mask_file import write_masks
-from auditor.memorization.mask_rules import magnitude_masks, matched_masks
-from auditor.memorization.weight_masks import pruned
+from auditor.memorization.masks.mask_file import write_masks
+from auditor.memorization.masks.mask_rules import magnitude_masks, matched_masks
+from auditor.memorization.masks.weight_masks import pruned
 
 FIX: Final = FixCard(
     "memorization",

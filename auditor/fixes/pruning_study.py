@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from auditor.findings import Interval
 from auditor.fixes.before_after import mean_interval
-from auditor.memorization.weight_masks import WeightMasks
-from auditor.memorization.weight_sites import WeightSite
+from auditor.memorization.masks.weight_masks import WeightMasks
+from auditor.memorization.masks.weight_sites import WeightSite
 
 Float64 = NDArray[np.float64]
 

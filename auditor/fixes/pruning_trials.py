@@ -21,7 +21,7 @@ from auditor.errors import FileMissing
 from auditor.files import write_atomically
 from auditor.findings import Record
 from auditor.fixes.pruning_study import Candidate, Outcome, PruningStudy
-from auditor.memorization.mask_file import MaskFileRejected, read_masks, write_masks
+from auditor.memorization.masks.mask_file import MaskFileRejected, read_masks, write_masks
 
 _MASKS: Final = ".masks.safetensors"
 _OUTCOME: Final = ".json"

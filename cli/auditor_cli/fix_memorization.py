@@ -23,7 +23,7 @@ from auditor_cli.trace_options import gathered, resolved_device
 if TYPE_CHECKING:
     from auditor.fixes.pruning import PruningWork
     from auditor.fixes.pruning_study import PruningStudy
-    from auditor.memorization.weight_sites import SiteKind
+    from auditor.memorization.masks.weight_sites import SiteKind
 
 RULES: Final = ("wanda_gate", "wanda_diff", "wanda", "gradient", "learned")
 LAYERS: Final = (
@@ -131,7 +131,7 @@ class Pruning:
         Raises:
             ConfigurationError: There is no such kind of layer.
         """
-        from auditor.memorization.weight_sites import SiteKind
+        from auditor.memorization.masks.weight_sites import SiteKind
 
         for text in self.layer:
             for name in text.split("+"):
@@ -147,12 +147,15 @@ class Pruning:
         from auditor.fixes.diffusion_pruning import LAYERS as DEFAULT
         from auditor.fixes.diffusion_pruning import DiffusionPruning, DiffusionStudy
         from auditor.fixes.image_reader import open_reader
-        from auditor.memorization.diffusion_model import DiffusionModel
-        from auditor.memorization.hardening import HardeningOptions
-        from auditor.memorization.learned_masks import MaskTraining
-        from auditor.memorization.mask_rules import MaskRule
-        from auditor.memorization.prompt_measures import Sampling
-        from auditor.memorization.training_images import read_image_array, read_image_folder
+        from auditor.memorization.diffusion.hardening import HardeningOptions
+        from auditor.memorization.diffusion.model import DiffusionModel
+        from auditor.memorization.diffusion.prompt_measures import Sampling
+        from auditor.memorization.diffusion.training_images import (
+            read_image_array,
+            read_image_folder,
+        )
+        from auditor.memorization.masks.learned_masks import MaskTraining
+        from auditor.memorization.masks.mask_rules import MaskRule
 
         if (self.images is None) == (self.image_folder is None):
             raise ConfigurationError("give --images or --image-folder, one of them")
@@ -189,9 +192,9 @@ class Pruning:
         from auditor.fixes.language_pruning import LanguagePruning, LanguageStudy
         from auditor.fixes.language_recovery import LanguageAttacks
         from auditor.language.causal_lm import CausalLM
-        from auditor.memorization.learned_masks import MaskTraining
-        from auditor.memorization.mask_rules import MaskRule
-        from auditor.memorization.training_spans import SpanShape
+        from auditor.memorization.language.training_spans import SpanShape
+        from auditor.memorization.masks.learned_masks import MaskTraining
+        from auditor.memorization.masks.mask_rules import MaskRule
 
         if self.never_memorised is None:
             raise ConfigurationError(

@@ -12,10 +12,10 @@ import pytest
 
 from auditor.fixes.pruning import masks_beside
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.mask_file import read_masks
-from auditor.memorization.mask_rules import MaskRule
-from auditor.memorization.training_spans import TrainingSpan
-from auditor.memorization.weight_sites import SiteKind
+from auditor.memorization.language.training_spans import TrainingSpan
+from auditor.memorization.masks.mask_file import read_masks
+from auditor.memorization.masks.mask_rules import MaskRule
+from auditor.memorization.masks.weight_sites import SiteKind
 from auditor_cli.fix_memorization import LAYERS, RULES
 from auditor_cli.main import run_command_line
 from tests.functional.command import Ended, auditor

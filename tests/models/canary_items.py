@@ -6,8 +6,8 @@ from typing import Final
 
 from auditor.fixes.language_items import LanguageItems
 from auditor.language.text_model import TextModel
-from auditor.memorization.extraction import ExtractionOptions, measure_extraction
-from auditor.memorization.training_spans import SpanShape, SpanSource, cut_spans
+from auditor.memorization.language.extraction import ExtractionOptions, measure_extraction
+from auditor.memorization.language.training_spans import SpanShape, SpanSource, cut_spans
 from tests.models.canary_lm import PREFIX, SECRET, Canary, CanaryCorpus, canary_spans
 from tests.models.canary_text import ASK
 

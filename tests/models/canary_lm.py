@@ -17,9 +17,14 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from auditor.language.text_model import TextModel
-from auditor.memorization.extraction import ExtractionOptions, measure_extraction
-from auditor.memorization.extraction_curves import is_exact, rates_by_copies
-from auditor.memorization.training_spans import SpanShape, SpanSource, TrainingSpan, cut_spans
+from auditor.memorization.language.extraction import ExtractionOptions, measure_extraction
+from auditor.memorization.language.extraction_curves import is_exact, rates_by_copies
+from auditor.memorization.language.training_spans import (
+    SpanShape,
+    SpanSource,
+    TrainingSpan,
+    cut_spans,
+)
 from tests.models.canary_text import CODES as CODES
 from tests.models.canary_text import LEVELS as LEVELS
 from tests.models.canary_text import PREFIX as PREFIX

@@ -24,8 +24,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from auditor.memorization.copy_similarity import copy_similarity, nearest_similarity
-from auditor.memorization.diffusion_model import DiffusionModel, noise_seeds
+from auditor.memorization.diffusion.copy_similarity import copy_similarity, nearest_similarity
+from auditor.memorization.diffusion.model import DiffusionModel, noise_seeds
 
 FOLDER: Final = Path(__file__).parent / "digit_diffusion"
 MEMORISED: Final = 8

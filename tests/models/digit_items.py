@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from auditor.fixes.diffusion_items import DiffusionItems
-from auditor.memorization.diffusion_objective import MemorisedImages
+from auditor.memorization.diffusion.objective import MemorisedImages
 from tests.models.digit_diffusion import DIGITS, STYLES, digit_classifier, digit_world
 
 ALIKE: Final = 4

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from auditor.language.teacher_forcing import ContinuationReading
-from auditor.memorization.extraction_record import Comparison, Extraction, SpanResult
-from auditor.memorization.training_spans import TrainingSpan
+from auditor.memorization.language.extraction_record import Comparison, Extraction, SpanResult
+from auditor.memorization.language.training_spans import TrainingSpan
 
 
 def reading_of(hits: Sequence[bool], nats: float = 1.0) -> ContinuationReading:

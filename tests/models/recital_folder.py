@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.training_spans import TrainingSpan
+from auditor.memorization.language.training_spans import TrainingSpan
 from tests.models.language_models import save_folder
 from tests.models.planted_recital import PlantedRecital, planted_recital
 

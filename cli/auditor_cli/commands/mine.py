@@ -114,8 +114,8 @@ def memorization(model: Path, out: Path, pruning: Pruning, as_json: bool, quiet:
     from auditor.files import refuse_existing, refuse_unwritable
     from auditor.fixes.pruning import locate
     from auditor.fixes.pruning_study import Split
-    from auditor.memorization.mask_file import write_masks
-    from auditor.memorization.weight_masks import pruned
+    from auditor.memorization.masks.mask_file import write_masks
+    from auditor.memorization.masks.weight_masks import pruned
 
     refuse_existing(out, "masks")
     refuse_unwritable(out)

@@ -12,10 +12,10 @@ from pathlib import Path
 from auditor.fixes.language_items import LanguageItems
 from auditor.fixes.language_pruning import LanguagePruning, LanguageStudy
 from auditor.fixes.language_recovery import LanguageAttacks
-from auditor.memorization.language_attack import RelearningOptions, SoftPromptOptions
-from auditor.memorization.learned_masks import MaskTraining
-from auditor.memorization.mask_rules import MaskRule
-from auditor.memorization.weight_sites import SiteKind
+from auditor.memorization.language.attack import RelearningOptions, SoftPromptOptions
+from auditor.memorization.masks.learned_masks import MaskTraining
+from auditor.memorization.masks.mask_rules import MaskRule
+from auditor.memorization.masks.weight_sites import SiteKind
 from tests.models.recital_folder import RecitalFolder, write_recital
 
 ATTACKS = LanguageAttacks(

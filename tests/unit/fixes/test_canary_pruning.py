@@ -9,10 +9,10 @@ from auditor.fixes.language_recovery import LanguageAttacks
 from auditor.fixes.mask_grid import MaskSetting
 from auditor.fixes.pruning_study import Candidate, Outcome, Split
 from auditor.language.causal_lm import CausalLM
-from auditor.memorization.language_attack import RelearningOptions
-from auditor.memorization.mask_rules import MaskRule, magnitude_masks, matched_masks
-from auditor.memorization.weight_masks import WeightMasks, pruned
-from auditor.memorization.weight_sites import SiteKind
+from auditor.memorization.language.attack import RelearningOptions
+from auditor.memorization.masks.mask_rules import MaskRule, magnitude_masks, matched_masks
+from auditor.memorization.masks.weight_masks import WeightMasks, pruned
+from auditor.memorization.masks.weight_sites import SiteKind
 from tests.models.canary_items import canary_items
 from tests.models.canary_lm import plant, trained_canary
 

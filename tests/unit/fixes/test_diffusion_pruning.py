@@ -17,16 +17,16 @@ from auditor.fixes.image_reader import open_reader
 from auditor.fixes.pruning import PruningWork, fix_by_pruning, masks_beside
 from auditor.fixes.pruning_gate import PruningDemands
 from auditor.fixes.pruning_study import Split
-from auditor.memorization.diffusion_model import DiffusionModel
-from auditor.memorization.hardening import HardeningOptions
-from auditor.memorization.learned_masks import MaskTraining
-from auditor.memorization.mask_file import read_masks, restore
-from auditor.memorization.mask_rules import MaskRule
-from auditor.memorization.prompt_measures import Sampling
-from auditor.memorization.recovery_attack import AttackOptions
-from auditor.memorization.training_images import read_image_array
-from auditor.memorization.weight_masks import pruned
-from auditor.memorization.weight_sites import SiteKind, find_sites
+from auditor.memorization.diffusion.hardening import HardeningOptions
+from auditor.memorization.diffusion.model import DiffusionModel
+from auditor.memorization.diffusion.prompt_measures import Sampling
+from auditor.memorization.diffusion.recovery_attack import AttackOptions
+from auditor.memorization.diffusion.training_images import read_image_array
+from auditor.memorization.masks.learned_masks import MaskTraining
+from auditor.memorization.masks.mask_file import read_masks, restore
+from auditor.memorization.masks.mask_rules import MaskRule
+from auditor.memorization.masks.weight_masks import pruned
+from auditor.memorization.masks.weight_sites import SiteKind, find_sites
 from auditor.models.onnx_model import OnnxModel
 from tests.models.digit_diffusion import digit_diffusion
 from tests.models.digit_items import (

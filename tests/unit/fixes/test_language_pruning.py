@@ -31,11 +31,11 @@ from auditor.fixes.pruned_language_model import (
 from auditor.fixes.pruning_study import PruningStudy, Split
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_lm import OnnxCausalLM
-from auditor.memorization.language_attack import RelearningOptions, recited
-from auditor.memorization.mask_rules import MaskRule, random_mask
-from auditor.memorization.training_spans import SpanShape, TrainingSpan
-from auditor.memorization.weight_masks import WeightMasks, overlap, pruned
-from auditor.memorization.weight_sites import SiteKind, find_sites
+from auditor.memorization.language.attack import RelearningOptions, recited
+from auditor.memorization.language.training_spans import SpanShape, TrainingSpan
+from auditor.memorization.masks.mask_rules import MaskRule, random_mask
+from auditor.memorization.masks.weight_masks import WeightMasks, overlap, pruned
+from auditor.memorization.masks.weight_sites import SiteKind, find_sites
 from tests.models.language_models import Family, random_model, save_folder, word_tokenizer
 from tests.models.recital_folder import CHAINS, RecitalFolder, write_recital
 from tests.unit.fixes.planted_pruning import ATTACKS, NEURONS, items_of, planted_study

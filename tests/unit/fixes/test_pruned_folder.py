@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from auditor.fixes.pruned_folder import write_pruned_denoiser, write_pruned_diffusion
-from auditor.memorization.diffusion_model import DiffusionModel
-from auditor.memorization.diffusion_objective import untouched_copy
-from auditor.memorization.weight_masks import WeightMasks, prune
-from auditor.memorization.weight_sites import SiteKind, find_sites
+from auditor.memorization.diffusion.model import DiffusionModel
+from auditor.memorization.diffusion.objective import untouched_copy
+from auditor.memorization.masks.weight_masks import WeightMasks, prune
+from auditor.memorization.masks.weight_sites import SiteKind, find_sites
 from tests.models.tiny_diffusion import (
     PROMPTS,
     flux_folder,

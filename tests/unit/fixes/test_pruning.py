@@ -27,10 +27,10 @@ from auditor.fixes.pruning_study import Candidate, Outcome, Split
 from auditor.fixes.pruning_trials import MaskTrial, MaskTrials
 from auditor.language.causal_lm import CausalLM
 from auditor.language.onnx_lm import OnnxCausalLM
-from auditor.memorization.language_attack import recited
-from auditor.memorization.mask_file import read_masks, restore
-from auditor.memorization.weight_masks import WeightMasks
-from auditor.memorization.weight_sites import find_sites
+from auditor.memorization.language.attack import recited
+from auditor.memorization.masks.mask_file import read_masks, restore
+from auditor.memorization.masks.weight_masks import WeightMasks
+from auditor.memorization.masks.weight_sites import find_sites
 from tests.models.recital_folder import RecitalFolder
 from tests.unit.fixes.planted_pruning import NEURONS, items_of, planted_study
 from tests.unit.fixes.test_deconfliction import files_of, files_up_to

@@ -1,0 +1,1 @@
+"""Memorised images of diffusion models: found, located, attacked, trained against the attack."""

@@ -1,0 +1,1 @@
+"""Memorised text of language models: extracted, located, attacked."""
