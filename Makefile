@@ -1,6 +1,7 @@
 # make audit   runs the built-in demo audit and says where its report is
 # make test    runs every test
-# Both make .venv when it is missing; Python 3.11 or newer with venv is all they need.
+# make screenshots   draws docs/screenshots anew from the report of the demo
+# All make .venv when it is missing; Python 3.11 or newer with venv is all they need.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 # One thread per process: tests and audits run several processes side by side.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help audit test lint format bench clean
+.PHONY: help audit test lint format bench screenshots clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +41,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/acasxu.py
+
+screenshots: $(STAMP)
+	$(BIN)/python docs/make_screenshots.py
 
 clean:
 	rm -rf $(VENV) .venv-wheel auditor-runs build dist

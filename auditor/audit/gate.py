@@ -6,44 +6,46 @@ answer never passes. A certain failure outranks an open question.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from auditor.audit.policy import WAIVER_WARNING_DAYS, MetricGate, Policy, Waiver
+from auditor.audit.acceptance import Acceptance as Acceptance
+from auditor.audit.acceptance import AcceptanceBook, Point, WaiverStanding
+from auditor.audit.baseline import KnownPoint, threshold_mark
+from auditor.audit.policy import CountGate, MetricGate, Policy
 from auditor.findings import (
     CheckResult,
-    Finding,
     GateDecision,
     GateRow,
-    Location,
     Metric,
     Severity,
     SubjectRecord,
     Verdict,
-    WaiverUse,
-    fingerprint,
 )
 
 PASSED, FAILED, INCONCLUSIVE, NOTHING_AUDITED, REFUSED = 0, 1, 3, 5, 6
 REFUSED_FACT = "refused"
+# Stands where a check's code stands; no check has it.
+OVERALL = "AUD000"
+
+Status = Literal["pass", "fail", "open", "waived", "baseline", "warn", "below"]
 
 
 @dataclass(frozen=True)
-class Acceptance:
-    """What was accepted beforehand.
+class Judgement:
+    """A decision, and what came of each thing that was accepted beforehand.
 
     Attributes:
-        waivers: Waivers in force or not; the gate looks at their dates.
-        baseline: Fingerprint to severity of findings known from an earlier run.
-        today: The day the waivers' dates are compared with.
+        waivers: What each waiver does to the run, in the file's order.
+        gone: What the baseline knows and the run does not have, with whether the run had an
+            answer where it was.
     """
 
-    waivers: Sequence[Waiver]
-    baseline: Mapping[str, Severity]
-    today: date
+    decision: GateDecision
+    waivers: tuple[WaiverStanding, ...]
+    gone: tuple[tuple[KnownPoint, bool], ...]
 
 
 def decide(
@@ -52,7 +54,17 @@ def decide(
     policy: Policy,
     acceptance: Acceptance,
 ) -> GateDecision:
-    """Whether the release may go out.
+    """Whether the release may go out; arguments are those of `judge_run`."""
+    return judge_run(results, subjects, policy, acceptance).decision
+
+
+def judge_run(
+    results: Sequence[CheckResult],
+    subjects: Sequence[SubjectRecord],
+    policy: Policy,
+    acceptance: Acceptance,
+) -> Judgement:
+    """Apply policy, waivers and baseline to what was found.
 
     Args:
         results: Every result of the run, open ones too.
@@ -62,25 +74,28 @@ def decide(
 
     Returns:
         The decision with one row per reason. Exit codes: 0 passed, 1 failed,
-        3 inconclusive, 5 nothing audited, 6 input refused; 6 outranks 1, 1 outranks 3.
+        3 inconclusive, 5 nothing audited, 6 input refused; the first of 6, 1, 3, 5, 0 is given.
     """
-    book = _WaiverBook(acceptance)
-    rows = [row for result in results for row in _judge(result, policy, book)]
-    rows += _missing_checks(results, policy)
-    rows += [row for gate in policy.gates for row in _judge_metric(gate, results, book)]
-    refused = [s.facts[REFUSED_FACT] for s in subjects if REFUSED_FACT in s.facts]
+    refused = {s.name: s.facts[REFUSED_FACT] for s in subjects if REFUSED_FACT in s.facts}
+    judge = _Judge(policy, AcceptanceBook(acceptance, frozenset(refused)))
+    rows = [row for result in results for row in judge.of_result(result)]
+    found = [row for row in rows if row.severity]
+    rows += judge.of_missing_checks(results)
+    rows += [row for gate in policy.gates for row in judge.of_metric(gate, results)]
+    rows += [judge.of_count(gate, results, found) for gate in policy.overall]
     verdict, code = _conclude(rows, nothing=not results, refused=bool(refused))
     statuses = [row.status for row in rows]
-    return GateDecision(
+    decision = GateDecision(
         verdict=verdict,
         exit_code=code,
         fail_on=policy.fail_on,
         policy_digest=policy.digest,
         rows=tuple(rows),
         counts={status: statuses.count(status) for status in sorted(set(statuses))},
-        waivers=tuple(book.used),
-        notes=(*refused, *book.notes()),
+        waivers=tuple(judge.book.used),
+        notes=(*refused.values(), *judge.book.notes(results)),
     )
+    return Judgement(decision, tuple(judge.book.waivers(results)), tuple(judge.book.gone(results)))
 
 
 def _conclude(
@@ -91,145 +106,146 @@ def _conclude(
         return "fail", REFUSED
     if "fail" in statuses:
         return "fail", FAILED
-    if nothing:
-        return "inconclusive", NOTHING_AUDITED
     if "open" in statuses:
         return "inconclusive", INCONCLUSIVE
+    if nothing:
+        return "inconclusive", NOTHING_AUDITED
     return "pass", PASSED
 
 
-def _judge(result: CheckResult, policy: Policy, book: _WaiverBook) -> Iterator[GateRow]:
-    """Rows for one result: its open verdict, its pass, or each of its findings."""
-    if result.verdict.is_open:
-        required = result.required or result.code in policy.require
-        blocks = required and policy.inconclusive == "block"
-        status: Literal["open", "warn"] = "open" if blocks else "warn"
-        yield _row(result, status, f"{result.verdict}: {result.answer.reason}")
-    elif result.verdict is Verdict.HOLDS:
-        yield _row(result, "pass", result.answer.summary)
-    for finding in result.answer.findings:
-        status_of, note = book.status(result, finding.severity, finding.fingerprint)
-        if status_of == "fail" and not finding.severity.at_least(policy.fail_on):
-            status_of, note = "below", f" (below {policy.fail_on})"
-        yield _row(result, status_of, finding.title + note, finding)
+@dataclass(frozen=True)
+class _Judge:
+    """Turns results into rows under one policy."""
 
+    policy: Policy
+    book: AcceptanceBook
 
-def _row(
-    result: CheckResult,
-    status: Literal["pass", "fail", "open", "waived", "baseline", "warn", "below"],
-    text: str,
-    finding: Finding | None = None,
-) -> GateRow:
-    return GateRow(
-        status=status,
-        result=result.id,
-        code=result.code,
-        subject=result.subject,
-        severity=finding.severity if finding else None,
-        fingerprint=finding.fingerprint if finding else "",
-        text=text,
-    )
+    @property
+    def _unanswered(self) -> Literal["open", "warn"]:
+        return "open" if self.policy.inconclusive == "block" else "warn"
 
+    def _failing(self, severity: Severity) -> Literal["fail", "below"]:
+        return "fail" if severity.at_least(self.policy.fail_on) else "below"
 
-def _missing_checks(results: Sequence[CheckResult], policy: Policy) -> Iterator[GateRow]:
-    present = {result.code for result in results}
-    for code in policy.require:
-        if code not in present:
-            text = f"the policy requires {code} and the plan does not run it"
-            yield GateRow(
-                status="open" if policy.inconclusive == "block" else "warn",
-                result=code, code=code, subject="", text=text,
-            )  # fmt: skip
+    def of_result(self, result: CheckResult) -> Iterator[GateRow]:
+        """Rows for one result: its open verdict, its pass, or each of its findings."""
+        if result.verdict.is_open:
+            required = result.required or result.code in self.policy.require
+            status = self._unanswered if required else "warn"
+            yield _row(result, status, f"{result.verdict}: {result.answer.reason}")
+        elif result.verdict is Verdict.HOLDS:
+            yield _row(result, "pass", result.answer.summary)
+        for found in result.answer.findings:
+            yield self._of_point(Point(result, found.severity, found.fingerprint), found.title)
 
+    def _of_point(self, point: Point, text: str) -> GateRow:
+        standing, note = self.book.standing(point)
+        status: Status = standing
+        if standing == "fail":
+            status = self._failing(point.severity)
+            note += "" if status == "fail" else f" (below {self.policy.fail_on})"
+        row = _row(point.result, status, text + note)
+        return row.model_copy(update={"severity": point.severity, "fingerprint": point.mark})
 
-def _judge_metric(
-    gate: MetricGate, results: Sequence[CheckResult], book: _WaiverBook
-) -> Iterator[GateRow]:
-    """Rows for one threshold; a threshold that nothing measures is an open question."""
-    measured = [
-        result for result in results
-        if result.code == gate.check and fnmatchcase(result.subject, gate.subject)
-        and fnmatchcase(result.id, gate.id)
-    ]  # fmt: skip
-    if not measured:
-        yield GateRow(status="open", result=gate.check, code=gate.check, subject=gate.subject,
-                      text=f"{gate.text}: no result to compare")  # fmt: skip
-    for result in measured:
-        metrics = [m for m in result.answer.metrics if m.name == gate.metric]
-        if not metrics:
-            yield _row(result, "open", f"{gate.text}: the check reports no such metric")
-        for metric in metrics:
-            yield _compare(gate, metric, result, book)
-
-
-def _compare(gate: MetricGate, metric: Metric, result: CheckResult, book: _WaiverBook) -> GateRow:
-    number = gate.number_in(metric)
-    if number is None:
-        return _row(result, "open", f"{gate.text}: the metric carries no interval")
-    if gate.repeats > 1:
-        if len(metric.repeats) < gate.repeats:
-            text = f"{gate.text}: {len(metric.repeats)} of {gate.repeats} repeats measured"
-            return _row(result, "open", text)
-        met = gate.accepts_repeats(metric.repeats)
-    else:
-        met = gate.accepts(number)
-    borderline = abs(number - gate.value) <= gate.tolerance and gate.tolerance > 0
-    text = f"{gate.text}: measured {number:.6g}{' (borderline)' if borderline else ''}"
-    if met:
-        return _row(result, "pass", text)
-    place = Location(property_id=f"gate {gate.metric} {gate.op} {gate.bound}")
-    mark = fingerprint(result.code, result.subject, place)
-    status, note = book.status(result, gate.severity, mark)
-    row = _row(result, status, text + note)
-    return row.model_copy(update={"severity": gate.severity, "fingerprint": mark})
-
-
-class _WaiverBook:
-    """Looks findings up in waivers and baseline, and remembers what was used."""
-
-    def __init__(self, acceptance: Acceptance) -> None:
-        self.acceptance = acceptance
-        self.used: list[WaiverUse] = []
-        self._matched: set[int] = set()
-        self._expired: list[str] = []
-
-    def status(
-        self, result: CheckResult, severity: Severity, mark: str
-    ) -> tuple[Literal["fail", "waived", "baseline", "below"], str]:
-        names = (result.code, result.id, mark)
-        for number, waiver in enumerate(self.acceptance.waivers):
-            if not waiver.covers(names, result.subject_digest, severity):
-                continue
-            self._matched.add(number)
-            if waiver.expires < self.acceptance.today:
-                self._expired.append(
-                    f"waiver '{waiver.match}' expired on {waiver.expires}; the finding counts again"
+    def of_missing_checks(self, results: Sequence[CheckResult]) -> Iterator[GateRow]:
+        """Rows for what the policy requires and the plan does not ask."""
+        present = {result.code for result in results}
+        for code in self.policy.require:
+            if code not in present:
+                text = f"the policy requires {code} and the plan does not run it"
+                yield GateRow(
+                    status=self._unanswered, result=code, code=code, subject="", text=text
                 )
-                continue
-            self.used.append(_use(waiver, mark))
-            return "waived", f" (waived until {waiver.expires})"
-        known = self.acceptance.baseline.get(mark)
-        if known and known.at_least(severity) and severity is not Severity.CRITICAL:
-            return "baseline", " (known from the baseline)"
-        return "fail", ""
 
-    def notes(self) -> Iterator[str]:
-        """Expired, soon expiring and stale waivers, and findings the baseline has too many."""
-        yield from dict.fromkeys(self._expired)
-        soon = self.acceptance.today + timedelta(days=WAIVER_WARNING_DAYS)
-        for number, waiver in enumerate(self.acceptance.waivers):
-            if number not in self._matched:
-                yield f"waiver '{waiver.match}' matches nothing in this run; remove it"
-            elif self.acceptance.today <= waiver.expires <= soon:
-                yield f"waiver '{waiver.match}' expires on {waiver.expires}"
+    def of_metric(self, gate: MetricGate, results: Sequence[CheckResult]) -> Iterator[GateRow]:
+        """Rows for one threshold; a threshold that nothing measures is an open question."""
+        chosen = [r for r in results if r.code == gate.check and gate.selects(r.subject, r.id)]
+        if not chosen:
+            text = f"{gate.text}: no result to compare"
+            yield GateRow(
+                status=self._unanswered, result=gate.check, code=gate.check,
+                subject=gate.subject, text=text,
+            )  # fmt: skip
+        for result in chosen:
+            metrics = [m for m in result.answer.metrics if m.name == gate.metric]
+            if not metrics:
+                text = f"{gate.text}: the check reports no such metric"
+                yield _row(result, self._unanswered, text)
+            for metric in metrics:
+                yield self._compare(gate, metric, result)
+
+    def _compare(self, gate: MetricGate, metric: Metric, result: CheckResult) -> GateRow:
+        number = gate.number_in(metric)
+        lacking = _lacking(gate, metric)
+        if number is None or lacking:
+            return _row(result, self._unanswered, f"{gate.text}: {lacking}")
+        borderline = abs(number - gate.value) <= gate.tolerance and gate.tolerance > 0
+        text = f"{gate.text}: measured {number:.6g}{' (borderline)' if borderline else ''}"
+        if _meets(gate, metric, number):
+            return _row(result, "pass", text)
+        mark = threshold_mark(result, gate.metric, gate.op, gate.bound)
+        return self._of_point(Point(result, gate.severity, mark, gate, number), text)
+
+    def of_count(
+        self, gate: CountGate, results: Sequence[CheckResult], found: Sequence[GateRow]
+    ) -> GateRow:
+        """The row for one threshold on a count; it cannot be waived, nor be in a baseline.
+
+        Args:
+            gate: The threshold.
+            results: Every result of the run.
+            found: The rows of findings.
+        """
+        number = _count(gate, results, found)
+        status: Status = "pass" if gate.accepts(number) else self._failing(gate.severity)
+        return GateRow(
+            status=status,
+            result=f"{OVERALL}: overall",
+            code=OVERALL,
+            subject="",
+            severity=None if status == "pass" else gate.severity,
+            text=f"{gate.text}: counted {number}",
+        )
 
 
-def _use(waiver: Waiver, mark: str) -> WaiverUse:
-    return WaiverUse(
-        fingerprint=mark,
-        match=waiver.match,
-        reason=waiver.reason,
-        approved_by=waiver.approved_by,
-        expires=waiver.expires.isoformat(),
-        ticket=waiver.ticket,
+def _count(gate: CountGate, results: Sequence[CheckResult], found: Sequence[GateRow]) -> int:
+    if gate.count in ("findings", "accepted"):
+        accepted = gate.count == "accepted"
+        return sum(
+            (row.status in ("waived", "baseline")) == accepted
+            and (row.severity or Severity.LOW).at_least(gate.of_severity)
+            and fnmatchcase(row.code, gate.check) and gate.selects(row.subject, row.result)
+            for row in found
+        )  # fmt: skip
+    chosen = [
+        r for r in results if fnmatchcase(r.code, gate.check) and gate.selects(r.subject, r.id)
+    ]
+    unanswered = sum(result.verdict.is_open for result in chosen)
+    counts = {"results": len(chosen), "open": unanswered, "answered": len(chosen) - unanswered}
+    return counts[gate.count]
+
+
+def _row(result: CheckResult, status: Status, text: str) -> GateRow:
+    return GateRow(
+        status=status, result=result.id, code=result.code, subject=result.subject, text=text
     )
+
+
+def _lacking(gate: MetricGate, metric: Metric) -> str:
+    """What a metric lacks so that the threshold could be decided, or an empty text."""
+    if gate.number_in(metric) is None:
+        return "the metric carries no interval"
+    if gate.min_samples and (metric.sample_size or 0) < gate.min_samples:
+        size = "unknown" if metric.sample_size is None else metric.sample_size
+        return f"sample size {size}, at least {gate.min_samples} are asked for"
+    if gate.repeats > 1 and len(metric.repeats) < gate.repeats:
+        return f"{len(metric.repeats)} of {gate.repeats} repeats measured"
+    return ""
+
+
+def _meets(gate: MetricGate, metric: Metric, number: float) -> bool:
+    """Whether the threshold is met; with repeats the rule decides, and an interval's end too."""
+    if gate.repeats == 1:
+        return gate.accepts(number)
+    bound_met = gate.bound == "value" or gate.accepts(number)
+    return bound_met and gate.accepts_repeats(metric.repeats)

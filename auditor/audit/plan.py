@@ -80,6 +80,12 @@ class CheckSpec(PlanPart):
     """Overrides the plan's limits."""
 
 
+ReportFormat = Literal[
+    "html", "json", "sarif", "junit", "markdown", "oscal", "cyclonedx", "modelcard", "intoto"
+]
+"""Formats that a run writes by itself; PDF is slow and written on request."""
+
+
 class Plan(PlanPart):
     """An audit plan."""
 
@@ -99,7 +105,7 @@ class Plan(PlanPart):
     """The questions."""
     policy: Policy = Policy()
     """What the gate demands."""
-    reports: tuple[Literal["html", "json", "sarif", "junit", "markdown"], ...] = (
+    reports: tuple[ReportFormat, ...] = (
         "html", "json", "sarif", "junit", "markdown",
     )  # fmt: skip
     """Report formats to write."""

@@ -1,7 +1,6 @@
-"""What the gate demands: a policy, and the waivers that suspend parts of it.
+"""What the gate demands: open questions, severities, thresholds on metrics and on counts.
 
-Both are data from YAML with a closed set of operators; nothing in them is evaluated
-as code. A waiver needs a reason, the role that approved it and an end.
+Data from YAML with a closed set of operators; nothing in it is evaluated as code.
 """
 
 from __future__ import annotations
@@ -9,21 +8,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from auditor.errors import InvalidText
 from auditor.files import read_text_file
 from auditor.findings import Metric, Severity
-from auditor.strict_yaml import MAX_CHARACTERS, load_strict, parse
+from auditor.strict_yaml import MAX_CHARACTERS, load_strict
 
-MAX_WAIVER_DAYS = 365
-WAIVER_WARNING_DAYS = 14
-_K_OF_N = re.compile(r"(\d+) of (\d+)")
+Operator = Literal["<=", "<", ">=", ">", "==", "!="]
+Bound = Literal["value", "ci_lower", "ci_upper"]
+_K_OF_N = re.compile(r"([1-9]\d{0,5}) of ([1-9]\d{0,5})")
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": lambda left, right: left <= right,
@@ -41,25 +45,36 @@ class PolicyPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class MetricGate(PolicyPart):
+class Selection(PolicyPart):
+    """Which results a threshold speaks of; left out, all of them."""
+
+    subject: str = "*"
+    """Subjects the threshold applies to, as a glob."""
+    id: str = "*"
+    """Check ids the threshold applies to, as a glob."""
+
+    def selects(self, subject: str, result: str) -> bool:
+        """Whether the threshold speaks of a result of this subject and id."""
+        return fnmatchcase(subject, self.subject) and fnmatchcase(result, self.id)
+
+
+class MetricGate(Selection):
     """A threshold on one metric of one check."""
 
     check: str = Field(pattern=r"^AUD\d{3}$")
     """Code of the check that measures it."""
     metric: str
     """The metric's name."""
-    op: Literal["<=", "<", ">=", ">", "==", "!="]
+    op: Operator
     """How the metric must compare with `value`."""
     value: float
     """The threshold."""
-    bound: Literal["value", "ci_lower", "ci_upper"] = "value"
+    bound: Bound = "value"
     """Which number is compared: the metric itself or an end of its interval."""
     severity: Severity = Severity.HIGH
     """Severity of missing the threshold."""
-    subject: str = "*"
-    """Subjects the threshold applies to, as a glob."""
-    id: str = "*"
-    """Check ids the threshold applies to, as a glob."""
+    min_samples: int = Field(default=0, ge=0)
+    """A metric of fewer samples, or of an unknown number, leaves the threshold open."""
     repeats: int = Field(default=1, ge=1)
     """How many repeated measurements the metric must hold."""
     rule: str = "all"
@@ -69,9 +84,19 @@ class MetricGate(PolicyPart):
 
     @model_validator(mode="after")
     def _rule_is_known(self) -> Self:
-        if self.rule not in ("all", "any") and not _K_OF_N.fullmatch(self.rule):
+        if self.rule in ("all", "any"):
+            return self
+        found = _K_OF_N.fullmatch(self.rule)
+        if not found:
             raise ValueError(f"rule '{self.rule}' is not 'all', 'any' or 'k of n'")
+        least, of = int(found[1]), int(found[2])
+        if least > of or of != self.repeats:
+            raise ValueError(f"rule '{self.rule}' needs repeats: {of} and at most {of} of them")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever_where_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(write(self), self, "min_samples")
 
     @property
     def text(self) -> str:
@@ -81,11 +106,7 @@ class MetricGate(PolicyPart):
 
     def number_in(self, metric: Metric) -> float | None:
         """The number of the metric that is compared, None when it has no interval."""
-        if self.bound == "value":
-            return metric.value
-        if metric.interval is None:
-            return None
-        return metric.interval.lower if self.bound == "ci_lower" else metric.interval.upper
+        return number_at(metric, self.bound)
 
     def accepts(self, number: float) -> bool:
         """Whether one number meets the threshold; NaN never does."""
@@ -97,7 +118,62 @@ class MetricGate(PolicyPart):
         if self.rule == "any":
             return met > 0
         found = _K_OF_N.fullmatch(self.rule)
-        return met >= (int(found[1]) if found else len(numbers))
+        # Where more were measured than asked for, the same share of them has to meet it.
+        return met * int(found[2]) >= int(found[1]) * len(numbers) if found else met == len(numbers)
+
+    def distance(self, number: float) -> float:
+        """How far a number is on the wrong side; 0 where only meeting it or not counts."""
+        signs = {"<": 1, "<=": 1, ">": -1, ">=": -1, "!=": 0}
+        difference = number - self.value
+        return abs(difference) if self.op == "==" else signs[self.op] * difference
+
+
+Counted = Literal["findings", "accepted", "open", "answered", "results"]
+
+
+class CountGate(Selection):
+    """A threshold on a count over the whole run."""
+
+    count: Counted
+    """What is counted: `findings` that are neither waived nor in the baseline, `accepted` ones
+    that are, results without an answer (`open`), with one (`answered`), or all `results`."""
+    op: Operator
+    """How the count must compare with `value`."""
+    value: int = Field(ge=0)
+    """The threshold."""
+    of_severity: Severity = Severity.LOW
+    """Findings below this severity are not counted."""
+    check: str = "*"
+    """Codes of the checks it counts over, as a glob."""
+    severity: Severity = Severity.HIGH
+    """Severity of missing the threshold."""
+
+    @model_validator(mode="after")
+    def _severity_is_of_findings(self) -> Self:
+        if self.count not in ("findings", "accepted") and self.of_severity is not Severity.LOW:
+            raise ValueError(f"of_severity says which findings count, and '{self.count}' are none")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The demand as one line."""
+        level = "" if self.of_severity is Severity.LOW else f" ({self.of_severity} or worse)"
+        limits = {"checks": self.check, "subjects": self.subject, "ids": self.id}
+        among = "".join(f" of {name} {glob}" for name, glob in limits.items() if glob != "*")
+        return f"overall: number of {_COUNTED[self.count]}{level}{among} {self.op} {self.value}"
+
+    def accepts(self, number: int) -> bool:
+        """Whether a count meets the threshold."""
+        return OPERATORS[self.op](number, self.value)
+
+
+_COUNTED: dict[Counted, str] = {
+    "findings": "findings",
+    "accepted": "waived or known findings",
+    "open": "results without an answer",
+    "answered": "results with an answer",
+    "results": "results",
+}
 
 
 class Policy(PolicyPart):
@@ -113,6 +189,12 @@ class Policy(PolicyPart):
     """Findings of this severity or worse fail the gate."""
     gates: tuple[MetricGate, ...] = ()
     """Thresholds on metrics."""
+    overall: tuple[CountGate, ...] = ()
+    """Thresholds on counts over the whole run."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever_where_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(write(self), self, "overall")
 
     @property
     def digest(self) -> str:
@@ -120,40 +202,20 @@ class Policy(PolicyPart):
         return "sha256:" + hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class Waiver(PolicyPart):
-    """A named person's role accepts a finding until a date."""
+def number_at(metric: Metric, bound: Bound) -> float | None:
+    """The metric's value or an end of its interval, None when it has no interval."""
+    if bound == "value":
+        return metric.value
+    if metric.interval is None:
+        return None
+    return metric.interval.lower if bound == "ci_lower" else metric.interval.upper
 
-    match: str
-    """A check code, a check id, a finding's fingerprint, or a glob over these."""
-    model_digest: str
-    """Digest of the model it was granted for, or `any`."""
-    reason: str = Field(min_length=1)
-    """Why the finding is acceptable."""
-    approved_by: str = Field(min_length=1)
-    """The role that accepted it."""
-    expires: date
-    """Last day on which it counts."""
-    ticket: str = ""
-    """Reference in your tracker."""
 
-    @property
-    def is_glob(self) -> bool:
-        """Whether `match` names more than one thing."""
-        return any(sign in self.match for sign in "*?[")
-
-    def covers(self, names: tuple[str, ...], digest: str, severity: Severity) -> bool:
-        """Whether this waiver speaks of a finding; dates are the gate's business.
-
-        A critical finding needs an exact name. A waiver granted for one model does
-        not cover another.
-        """
-        if self.model_digest not in ("any", digest):
-            return False
-        if self.is_glob:
-            return severity is not Severity.CRITICAL and any(
-                fnmatchcase(name, self.match) for name in names
-            )
-        return self.match in names
+def _without(written: dict[str, Any], part: BaseModel, key: str) -> dict[str, Any]:
+    """A key that came later is left out where it is unused: a policy's digest stays what it was."""
+    if getattr(part, key) == type(part).model_fields[key].default:
+        written.pop(key, None)
+    return written
 
 
 def load_policy(path: Path) -> Policy:
@@ -164,27 +226,3 @@ def load_policy(path: Path) -> Policy:
         InvalidText: It is not a valid policy.
     """
     return load_strict(read_text_file(path, "policy", MAX_CHARACTERS), str(path), Policy)
-
-
-def load_waivers(path: Path, today: date) -> tuple[Waiver, ...]:
-    """Read a waiver file: a YAML list.
-
-    Raises:
-        FileMissing: There is no such file.
-        InvalidText: An entry is incomplete or runs longer than `MAX_WAIVER_DAYS`.
-    """
-    document = parse(read_text_file(path, "waiver file", MAX_CHARACTERS), str(path))
-    try:
-        waivers = TypeAdapter(tuple[Waiver, ...]).validate_python(document.value or [])
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        keys = problem["loc"]
-        text = f"{'.'.join(map(str, keys)) or 'waivers'}: {problem['msg']}"
-        raise InvalidText(document.place(keys), text) from None
-    for number, waiver in enumerate(waivers):
-        if waiver.expires > today + timedelta(days=MAX_WAIVER_DAYS):
-            raise InvalidText(
-                document.place((number, "expires")),
-                f"expires {waiver.expires} is more than {MAX_WAIVER_DAYS} days away",
-            )
-    return waivers

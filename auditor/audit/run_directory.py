@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from auditor.audit.gate import Acceptance, decide
 from auditor.audit.ledger import Entry, Ledger, read_entries
 from auditor.audit.plan import Plan
 from auditor.audit.policy import Policy
-from auditor.audit.units import UnitRecord
+from auditor.audit.unit_record import UnitRecord
 from auditor.errors import ConfigurationError, FileMissing, OutputNotWritable
 from auditor.files import write_atomically
 from auditor.findings import (
@@ -40,7 +40,10 @@ LEDGER, PLAN, EVIDENCE, REPORT = "ledger.jsonl", "plan.yaml", "evidence", "audit
 
 
 class PlanEntry(Record):
-    """The ledger's first entry, and again whenever the plan was extended."""
+    """The ledger's first entry, and again whenever the plan was extended or gated otherwise.
+
+    `policy` is the policy the run was gated under, None where it is the plan's own.
+    """
 
     plan: Plan
     plan_file: str
@@ -51,6 +54,19 @@ class PlanEntry(Record):
     cards: tuple[CheckCard, ...]
     units: tuple[UnitRecord, ...]
     started: datetime
+    policy: Policy | None = None
+
+    @property
+    def policy_in_force(self) -> Policy:
+        """The thresholds of the run."""
+        return self.policy or self.plan.policy
+
+    def body(self) -> dict[str, JsonValue]:
+        """As the ledger holds it."""
+        body: dict[str, JsonValue] = self.model_dump(mode="json")
+        if self.policy is None:
+            del body["policy"]
+        return body
 
 
 class PlanChanged(ConfigurationError):
@@ -89,17 +105,21 @@ def make_folder(folder: Path) -> None:
 def begin(ledger: Ledger, folder: Path, entry: PlanEntry, *, extend: bool) -> None:
     """Commit the plan, or find that the folder already holds this plan.
 
+    Another policy alone is no other run: it is recorded, and nothing starts anew.
+
     Raises:
         PlanChanged: The folder holds another plan and `extend` was not asked for.
     """
     earlier = _latest_plan(ledger.entries)
     if earlier is not None:
         difference = _difference(earlier, entry)
-        if not difference:
+        if not difference and earlier.policy_in_force == entry.policy_in_force:
             return
-        if not extend:
+        if difference and not extend:
             raise PlanChanged(folder, difference)
-    ledger.append("plan", entry.model_dump(mode="json"))
+        if not difference:
+            entry = earlier.model_copy(update={"policy": entry.policy})
+    ledger.append("plan", entry.body())
     write_atomically(folder / PLAN, plan_yaml(entry.plan).encode())
 
 
@@ -170,7 +190,7 @@ def assemble_report(
         folder: The run's folder, for messages.
         entries: Its ledger entries.
         acceptance: Waivers and baseline for the gate.
-        policy: Used instead of the plan's own policy.
+        policy: Used instead of the policy the run was gated under.
 
     Raises:
         ConfigurationError: The ledger holds no plan or was written by another version.
@@ -192,7 +212,7 @@ def assemble_report(
         checks=entry.cards,
         results=tuple(results),
         not_assessed=tuple(_gaps(entry, results)),
-        gate=decide(results, entry.subjects, policy or entry.plan.policy, acceptance),
+        gate=decide(results, entry.subjects, policy or entry.policy_in_force, acceptance),
         complete=not missing,
         timing=Timing(
             started=entry.started,
@@ -205,6 +225,11 @@ def assemble_report(
 def plan_of(folder: Path, entries: Sequence[Entry]) -> Plan:
     """The plan a run's folder holds; `ConfigurationError` when it cannot be read."""
     return _stored_plan(folder, entries).plan
+
+
+def policy_of(folder: Path, entries: Sequence[Entry]) -> Policy:
+    """The policy a run was gated under; `ConfigurationError` when it cannot be read."""
+    return _stored_plan(folder, entries).policy_in_force
 
 
 def _stored_plan(folder: Path, entries: Sequence[Entry]) -> PlanEntry:

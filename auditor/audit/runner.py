@@ -209,6 +209,7 @@ def _plan_entry(request: AuditRequest, resolved: ResolvedAudit) -> PlanEntry:
         cards=tuple(check.card() for _, check in sorted(resolved.checks.items())),
         units=tuple(unit.record for unit in resolved.units),
         started=datetime.now(UTC),
+        policy=None if request.policy in (None, loaded.plan.policy) else request.policy,
     )
 
 

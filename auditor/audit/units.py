@@ -21,6 +21,7 @@ from auditor.audit.data_paths import locate_files
 from auditor.audit.environment import numerical_class
 from auditor.audit.ledger import EvidenceFolder
 from auditor.audit.plan import CheckSpec, Limits, LoadedPlan, select_subjects
+from auditor.audit.unit_record import UnitRecord as UnitRecord
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import (
     AuditorError,
@@ -30,26 +31,9 @@ from auditor.errors import (
     UnknownName,
     Unsupported,
 )
-from auditor.findings import Answer, Environment, Record, SourceLine, Verdict
+from auditor.findings import Answer, Environment, SourceLine, Verdict
 from auditor.registry import find_check
 from auditor.strict_yaml import Document, validate
-
-
-class UnitRecord(Record):
-    """What the ledger keeps of a unit: all that its result is stamped with."""
-
-    id: str
-    code: str
-    title: str
-    version: int
-    subject: str
-    subject_digest: str
-    required: bool
-    seed: int
-    parameters: dict[str, JsonValue]
-    data_digests: dict[str, str]
-    declared_at: SourceLine
-    key: str
 
 
 @dataclass(frozen=True)

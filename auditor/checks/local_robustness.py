@@ -33,6 +33,7 @@ from auditor.verify.evidence import check_image_shape, gray_image
 from auditor.verify.onnx_subject import OnnxSubject, open_subject
 from auditor.verify.outcome import Limits
 from auditor.verify.robustness import Standing, Trial, measure_robustness
+from auditor.verify.traits import VERIFIER_TRAITS
 
 NOISE_DRAWS = 100
 SHOWN_PAIRS = 6
@@ -138,7 +139,11 @@ def _answer(
         controls=(_noise_control(params, samples, opened, context.seed),),
         findings=found,
         evidence=(_curve(params, trials, total), *pictures, _table(samples, trials)),
-        facts={"norm": "L-infinity", "semantics": "real arithmetic, bounds rounded outward"},
+        facts={
+            "norm": "L-infinity",
+            "semantics": "real arithmetic, bounds rounded outward",
+            **VERIFIER_TRAITS,
+        },
     )
 
 

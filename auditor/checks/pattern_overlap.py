@@ -24,6 +24,7 @@ from auditor.verify.onnx_subject import open_subject
 from auditor.verify.outcome import Limits
 from auditor.verify.pattern_evidence import pattern_witness
 from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
+from auditor.verify.traits import VERIFIER_TRAITS
 
 SHOWN_PAIRS = 200
 
@@ -118,6 +119,9 @@ def _answer(
             f"{found.patterns.members}",
             "disjoint by a neuron": "one neuron is asked to be active and inactive: under strict "
             "signs nothing follows both, and nothing was searched",
+            "domain": f"[{params.domain[0]:g}, {params.domain[1]:g}] for every input",
+            "semantics": "real arithmetic, bounds rounded outward",
+            **VERIFIER_TRAITS,
         },
     )
 

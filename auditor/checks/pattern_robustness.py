@@ -26,6 +26,7 @@ from auditor.verify.onnx_subject import open_subject
 from auditor.verify.outcome import Limits
 from auditor.verify.pattern_evidence import Patterns, follower_gallery, pattern_witness
 from auditor.verify.pattern_trials import PatternTrial, PatternVerifier
+from auditor.verify.traits import VERIFIER_TRAITS
 
 
 class Params(CheckParams):
@@ -154,6 +155,7 @@ def _answer(question: _Question, trials: list[PatternTrial], metrics: tuple[Metr
             "domain": f"[{params.domain[0]:g}, {params.domain[1]:g}] for every input",
             "semantics": "real arithmetic, bounds rounded outward; a neuron at exactly zero "
             "follows either state",
+            **VERIFIER_TRAITS,
         },
     )
 

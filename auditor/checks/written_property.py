@@ -32,6 +32,7 @@ from auditor.verify.proof import Proof
 from auditor.verify.property import Property
 from auditor.verify.search import verify
 from auditor.verify.semantics import Semantics
+from auditor.verify.traits import VERIFIER_TRAITS
 
 _MEANING = {
     Semantics.REAL: "real arithmetic of the stored weights; bounds rounded outward",
@@ -128,6 +129,7 @@ def _answer(opened: OnnxSubject, prop: Property, outcome: Outcome, params: Param
             "violated where": prop.violation_text,
             "semantics": _MEANING[params.semantics],
             "reason": outcome.reason,
+            **VERIFIER_TRAITS,
         },
     )
 

@@ -29,8 +29,12 @@ from auditor_cli.exit_codes import MEANINGS, ExitCode, code_for
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Audit models as a plan says and gate on the result."),
     "gate": ("gate", "Apply policy, waivers and baseline to a finished run."),
+    "baseline": ("baseline", "Write what a run has found as a baseline, or show one."),
+    "waiver": ("waiver", "Add, list or check waivers."),
+    "runs": ("runs", "List, show, remove, sign or verify runs."),
     "report": ("report", "Write reports of a run."),
     "diff": ("diff", "Compare two runs."),
+    "view": ("view", "Show runs in a browser, on this machine only."),
     "verify": ("verify", "Verify one property of one ONNX model."),
     "mine": ("mine", "Mine activation patterns of a classifier."),
     "patterns": ("patterns", "Show, compare or test mined patterns."),

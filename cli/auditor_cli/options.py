@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from auditor.errors import ConfigurationError, FileMissing
+from auditor.errors import ConfigurationError, InvalidText
 from auditor.verdicts import Severity
 
 if TYPE_CHECKING:
-    from auditor.audit.gate import Acceptance
+    from auditor.audit.acceptance import Acceptance
+    from auditor.audit.baseline import Baseline
     from auditor.audit.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,11 +44,12 @@ def gate_options(function: F) -> F:
     """`--policy --waivers --baseline --fail-on`."""
     for decorate in reversed((
         option("--policy", "policy_file", type=FILE, envvar="AUDITOR_POLICY",
-                     help="Policy file used instead of the plan's policy."),
+                     help="Policy file used instead of the policy of plan or run."),
         option("--waivers", "waiver_file", type=FILE, envvar="AUDITOR_WAIVERS",
                      help="Waiver file: findings accepted until a date."),
         option("--baseline", type=click.Path(path_type=Path), envvar="AUDITOR_BASELINE",
-                     help="Earlier run (folder or audit.json): its findings do not gate again."),
+                     help="Baseline file, or an earlier run (folder or audit.json): only what is "
+                     "new or worse gates."),
         option("--fail-on", type=click.Choice([s.value for s in Severity]),
                      envvar="AUDITOR_FAIL_ON", help="Lowest severity that fails (default: high)."),
     )):  # fmt: skip
@@ -67,37 +69,47 @@ def soften_options(function: F) -> F:
     return function
 
 
-def read_policy(policy_file: Path | None, fail_on: str | None, plan_policy: Policy) -> Policy:
-    """The policy in force: a file over the plan's, `--fail-on` over both."""
+def read_policy(policy_file: Path | None, fail_on: str | None, recorded: Policy) -> Policy:
+    """The policy in force: a file over that of plan or run, `--fail-on` over both."""
     from auditor.audit.policy import load_policy  # its records take time to build
 
-    policy = load_policy(policy_file) if policy_file else plan_policy
+    policy = load_policy(policy_file) if policy_file else recorded
     return policy.model_copy(update={"fail_on": Severity(fail_on)}) if fail_on else policy
 
 
 def read_acceptance(waiver_file: Path | None, baseline: Path | None) -> Acceptance:
     """Waivers and baseline as of today (UTC)."""
-    from auditor.audit.gate import Acceptance  # not needed by commands without a gate
-    from auditor.audit.policy import load_waivers
+    from auditor.audit.acceptance import Acceptance  # not needed by commands without a gate
+    from auditor.audit.waivers import load_waivers
 
     today = datetime.now(UTC).date()
     waivers = load_waivers(waiver_file, today) if waiver_file else ()
-    return Acceptance(waivers, read_baseline(baseline), today)
+    known = load_baseline(baseline).by_fingerprint() if baseline else {}
+    return Acceptance(waivers, known, today)
 
 
-def read_baseline(path: Path | None) -> Mapping[str, Severity]:
-    """Fingerprints and severities of an earlier run's findings."""
-    if path is None:
-        return {}
-    from auditor_reports.audit_json import load_report
+def load_baseline(path: Path) -> Baseline:
+    """A baseline file, or what an earlier run (its folder or `audit.json`) had found.
+
+    Raises:
+        FileMissing: There is no such file, or the folder holds no `audit.json`.
+        InvalidText: It is neither a baseline nor a report of this version.
+    """
+    from auditor.audit.baseline import BASELINE_FORMAT, Baseline, make_baseline
+    from auditor_reports.audit_json import MAX_BYTES, load_report, run_fingerprint
+    from auditor_reports.plain_json import fit_record, read_json
 
     file = path / "audit.json" if path.is_dir() else path
-    if not file.is_file():
-        raise FileMissing(file, "baseline")
+    data = read_json(file, "baseline", MAX_BYTES)
+    if isinstance(data, dict) and data.get("format") == BASELINE_FORMAT:
+        if data.get("version") != 1:
+            raise InvalidText(
+                str(file), f"baseline version {data.get('version')!r:.40}, this auditor reads 1; "
+                "write it again with auditor baseline create",
+            )  # fmt: skip
+        return fit_record(Baseline, data, file)
     report = load_report(file)
-    known = {f.fingerprint: f.severity for r in report.results for f in r.answer.findings}
-    gated = {r.fingerprint: r.severity for r in report.gate.rows if r.fingerprint and r.severity}
-    return {**gated, **known}
+    return make_baseline(report, run_fingerprint(report))
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:

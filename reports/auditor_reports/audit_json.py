@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 
 from auditor.errors import InvalidText
 from auditor.findings import SCHEMA_VERSION, AuditReport
-from auditor_reports.plain_json import fit_record, plain_json, read_json
+from auditor_reports.plain_json import fit_record, plain_json, plain_json_parts, read_json
 
 MAX_BYTES = 512 * 1024 * 1024
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -35,7 +35,10 @@ def render_json(report: AuditReport) -> bytes:
 
 def run_fingerprint(report: AuditReport) -> str:
     """`sha256:<hex>` of the bytes of `audit.json`."""
-    return f"sha256:{hashlib.sha256(render_json(report)).hexdigest()}"
+    digest = hashlib.sha256()
+    for part in plain_json_parts(report):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def load_report(path: Path) -> AuditReport:

@@ -1,9 +1,9 @@
-"""GitHub annotations: the workflow commands that mark lines of the plan in a build.
+"""What a run tells GitHub: annotations that mark lines of the plan, a step summary, outputs.
 
-Text only; printing it, and only when a workflow runs, is the caller's business.
+Text only; writing it, and only when a workflow runs, is the caller's business.
 Source: GitHub documentation, "Workflow commands for GitHub Actions". Only ten
 annotations per kind and step are shown, so the ten worst are written and the rest
-is counted in a plain line.
+is counted in a plain line. A step's summary above 1 MiB is refused as a whole.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from auditor.findings import AuditReport, GateRow, Severity
+from auditor_reports.markdown import MAX_BYTES, render_markdown
 from auditor_reports.sanitise import inert_line, one_line
 from auditor_reports.standing import Standings, loose_points
 
 PER_KIND = 10
+# Below this a summary could not even say what it leaves out.
+LEAST_SUMMARY_BYTES = 2_000
+NO_ROOM = (
+    "\nThe summary of this audit is left out: the step's summary is at its size limit. "
+    "`auditor report` writes it as summary.md.\n"
+)
 Kind = Literal["error", "warning", "notice"]
 
 
@@ -40,6 +47,24 @@ def render_annotations(report: AuditReport) -> str:
             rest = len(of_kind) - PER_KIND
             lines.append(f"and {rest} more of kind {kind}; the full list is in audit.json")
     return "".join(f"{line}\n" for line in lines)
+
+
+def render_step_summary(report: AuditReport, taken: int = 0) -> bytes:
+    """The Markdown summary for a step whose summary already holds `taken` bytes.
+
+    Together at most `MAX_BYTES`, cut on a line end with a sentence that says what is left out;
+    where there is no room for that, one sentence says so, as long as it fits in 1 MiB.
+    """
+    room = MAX_BYTES - taken
+    if room >= LEAST_SUMMARY_BYTES:
+        return render_markdown(report, limit=room)
+    note = NO_ROOM.encode()
+    return note if taken + len(note) <= 1024 * 1024 else b""
+
+
+def render_outputs(report: AuditReport) -> str:
+    """The outputs of a step, a line `name=value` each; every value is a word of ours."""
+    return f"verdict={report.gate.verdict}\n"
 
 
 def escape_data(text: str) -> str:

@@ -3,7 +3,7 @@
 The page holds everything where that fits. Where it does not, whole results are shown
 briefly or only in the tables, passed ones first, then every list gets shorter; what
 is left out is counted on the page and stands in `audit.json`. So the file stays under
-`MAX_BYTES` whatever the run's size.
+the limit whatever the run's size.
 """
 
 from __future__ import annotations
@@ -27,8 +27,13 @@ from auditor_reports.html_environment import (
 from auditor_reports.page import Page, arrange
 
 
-def render_html(report: AuditReport, samples: traced_text.Samples | None = None) -> bytes:
-    """The report as HTML, UTF-8, at most `MAX_BYTES` bytes.
+def render_html(
+    report: AuditReport,
+    samples: traced_text.Samples | None = None,
+    *,
+    most_bytes: int = MAX_BYTES,
+) -> bytes:
+    """The report as HTML, UTF-8, at most `most_bytes` bytes as long as that is 150,000 or more.
 
     With samples traced completions are shown in full, and the page says so; its run
     fingerprint stays that of `audit.json`, which holds them shortened.
@@ -41,7 +46,7 @@ def render_html(report: AuditReport, samples: traced_text.Samples | None = None)
     content = b""
     for limits in LEVELS:
         content = _render(page, limits, in_full=in_full)
-        if len(content) <= MAX_BYTES:
+        if len(content) <= most_bytes:
             break
     return content
 

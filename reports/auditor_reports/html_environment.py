@@ -25,7 +25,7 @@ from auditor_reports.expert_map import lay_out_expert_map
 from auditor_reports.heat_map import lay_out_heat_map
 from auditor_reports.interval_chart import lay_out_interval, shared_axes
 from auditor_reports.png import data_uri
-from auditor_reports.sanitise import block, clip, visible
+from auditor_reports.sanitise import block, clip, inert_block, visible
 from auditor_reports.standing import STATUS_WORDS
 
 MAX_BYTES: Final = 1_450_000
@@ -133,12 +133,12 @@ _VERDICT_WORDS = {
 
 
 def _finaliser(limits: Limits) -> Callable[[object], object]:
-    """What happens to every value before it is escaped: texts are made visible and cut."""
+    """What happens to every value before it is escaped: texts are made inert and cut."""
 
     def finalise(value: object) -> object:
         if isinstance(value, Markup) or not isinstance(value, str):
             return "" if value is None else value
-        return clip(visible(value[: 5 * limits.text + 1]), 5 * limits.text)
+        return inert_block(value, 5 * limits.text)
 
     return finalise
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from auditor.findings import AuditReport, CheckResult, GateRow
 from auditor_reports.number_text import iso_moment
-from auditor_reports.sanitise import block, one_line
+from auditor_reports.sanitise import inert_block, one_line
 from auditor_reports.standing import Standings, finding_fingerprint, loose_points
 
 FAMILIES = {
@@ -81,7 +81,7 @@ def _add_case(suite: ET.Element, standings: Standings, result: CheckResult) -> N
         child = ET.SubElement(case, outcome, message=one_line(_message(standings, result), 1_000))
         if outcome != "skipped":
             child.set("type", str(result.verdict))
-            child.text = block(_details(result), 20_000)
+            child.text = inert_block(_details(result), 20_000)
 
 
 def _add_loose_case(suite: ET.Element, report: AuditReport, row: GateRow) -> None:

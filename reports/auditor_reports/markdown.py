@@ -34,27 +34,34 @@ _MARKS = {
     Verdict.ERROR: "⚠️",
 }
 _GATE_MARKS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
-_CUT_NOTE = "\nCut here: the summary is at its size limit. The full list is in {where}.\n"
+_CUT_NOTE = (
+    "\nCut here at the size limit: the last {left} of {total} lines are left out. "
+    "The full list is in {where}.\n"
+)
 
 
-def render_markdown(report: AuditReport, samples: Samples | None = None) -> bytes:
-    """The report as GitHub-flavoured Markdown, at most `MAX_BYTES` bytes.
+def render_markdown(
+    report: AuditReport, samples: Samples | None = None, limit: int = MAX_BYTES
+) -> bytes:
+    """The report as GitHub-flavoured Markdown, at most `limit` bytes.
 
     With samples traced completions are shown in full, and the summary says so.
     """
     shown = with_samples(report, samples) if samples else report
     in_full = any(isinstance(sample, TracedTextEvidence) for sample in (samples or {}).values())
-    return cut_on_line_end("\n".join(_lines(shown, in_full=in_full)) + "\n", MAX_BYTES)
+    return cut_on_line_end("\n".join(_lines(shown, in_full=in_full)) + "\n", limit)
 
 
 def cut_on_line_end(text: str, limit: int, where: str = "audit.json") -> bytes:
-    """The text as UTF-8; where it is longer than `limit` bytes, whole lines and a note."""
+    """The text as UTF-8; of more than `limit` bytes whole lines, and how many are left out."""
     content = text.encode("utf-8")
     if len(content) <= limit:
         return content
-    note = _CUT_NOTE.format(where=where).encode()
-    end = content.rfind(b"\n", 0, limit - len(note)) + 1
-    return content[:end] + note
+    total = content.count(b"\n")
+    longest = _CUT_NOTE.format(left=total, total=total, where=where).encode()
+    end = content.rfind(b"\n", 0, limit - len(longest)) + 1
+    left = total - content.count(b"\n", 0, end)
+    return content[:end] + _CUT_NOTE.format(left=left, total=total, where=where).encode()
 
 
 def _lines(report: AuditReport, *, in_full: bool) -> Iterator[str]:

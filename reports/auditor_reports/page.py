@@ -31,7 +31,7 @@ from auditor_reports.standing import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FindingView:
     """A finding with its place on the page and before the gate."""
 
@@ -42,7 +42,7 @@ class FindingView:
     waiver: WaiverUse | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ResultView:
     """A result with its place on the page and before the gate."""
 
@@ -72,7 +72,7 @@ class CheckView:
     counts: Mapping[Verdict, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """One line of the first page: something that fails, or an open question.
 
@@ -164,16 +164,20 @@ def _result_view(result: CheckResult, standings: Standings, anchors: Anchors) ->
         result=result,
         anchor=anchors.take("result", result.id),
         status=standings.of_result(result),
-        findings=tuple(
-            FindingView(
-                finding=finding,
-                anchor=anchors.take("finding", finding_fingerprint(result, finding)),
-                fingerprint=finding_fingerprint(result, finding),
-                status=standings.of_finding(result, finding),
-                waiver=standings.waiver(result, finding),
-            )
-            for finding in findings
-        ),
+        findings=tuple(_finding_view(finding, result, standings, anchors) for finding in findings),
+    )
+
+
+def _finding_view(
+    finding: Finding, result: CheckResult, standings: Standings, anchors: Anchors
+) -> FindingView:
+    mark = finding_fingerprint(result, finding)
+    return FindingView(
+        finding=finding,
+        anchor=anchors.take("finding", mark),
+        fingerprint=mark,
+        status=standings.of_finding(result, finding),
+        waiver=standings.waiver(result, finding),
     )
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -21,8 +24,68 @@ R = TypeVar("R", bound=Record)
 
 def plain_json(record: Record) -> bytes:
     """The record as JSON text with a newline at its end."""
-    plain = _spell_non_finite(record.model_dump(mode="json"))
-    return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
+    return (_text(record.model_dump(mode="json"), 0) + "\n").encode("ascii")
+
+
+def plain_json_parts(record: Record) -> Iterator[bytes]:
+    """The bytes of `plain_json` in turn; of a long list of records one at a time is held.
+
+    For records whose fields are written as they are: neither this one nor one directly below it
+    has a serialiser of its own.
+    """
+    yield from (part.encode("ascii") for part in _record_parts(record, 0))
+    yield b"\n"
+
+
+def _record_parts(record: Record, depth: int) -> Iterator[str]:
+    start, inner = "{", "\n" + " " * (depth + 1)
+    for name in sorted(type(record).model_fields):
+        yield f'{start}{inner}"{name}": '
+        value = getattr(record, name)
+        if isinstance(value, tuple) and value and isinstance(value[0], Record):
+            for number, each in enumerate(value):
+                yield f"{',' if number else '['}{inner} "
+                yield _text(each.model_dump(mode="json"), depth + 2)
+            yield f"{inner}]"
+        elif isinstance(value, Record):
+            yield from _record_parts(value, depth + 1)
+        else:
+            yield _text(record.model_dump(mode="json", include={name})[name], depth + 1)
+        start = ","
+    yield f"{inner[:-1]}}}"
+
+
+def _text(value: Any, depth: int) -> str:
+    """The value as `json.dumps` writes it with an indent of 1, this deep inside.
+
+    Its fast encoder knows no indentation: it gets what holds no list or mapping, with
+    separators that start a line.
+    """
+    if type(value) is str:
+        return quote(value)
+    if not value or not isinstance(value, dict | list):
+        return _encode(value, depth)
+    outer, inner = "\n" + " " * depth, "\n" + " " * (depth + 1)
+    if {dict, list}.isdisjoint(map(type, value.values() if isinstance(value, dict) else value)):
+        text = _encode(value, depth + 1)
+        return f"{text[0]}{inner}{text[1:-1]}{outer}{text[-1]}"
+    if isinstance(value, dict):
+        parts = [f"{quote(key)}: {_text(value[key], depth + 1)}" for key in sorted(value)]
+        return f"{{{inner}{f',{inner}'.join(parts)}{outer}}}"
+    return f"[{inner}{f',{inner}'.join(_text(each, depth + 1) for each in value)}{outer}]"
+
+
+def _encode(value: Any, depth: int) -> str:
+    encoder = _encoder(depth)
+    try:
+        return encoder.encode(value)
+    except ValueError:  # a number that is not finite
+        return encoder.encode(_spell_non_finite(value))
+
+
+@lru_cache
+def _encoder(depth: int) -> json.JSONEncoder:
+    return json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",\n" + " " * depth, ": "))
 
 
 def read_json(path: Path, role: str, most_bytes: int) -> Any:

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from auditor.errors import UnknownName
 from auditor.findings import AuditReport
 from auditor_reports.audit_json import render_json
+from auditor_reports.cyclonedx import render_cyclonedx
 from auditor_reports.html import render_html
+from auditor_reports.in_toto import render_in_toto
 from auditor_reports.junit import render_junit
 from auditor_reports.markdown import render_markdown
+from auditor_reports.model_card import render_model_card
+from auditor_reports.oscal import render_oscal
+from auditor_reports.pdf import render_pdf
 from auditor_reports.sarif import render_sarif
 from auditor_reports.traced_text import Samples
 
@@ -36,12 +41,22 @@ class Writer:
 
 
 WRITERS: tuple[Writer, ...] = (
+    Writer("cyclonedx", "audit.cdx.json", "application/vnd.cyclonedx+json", render_cyclonedx),
     Writer("html", "report.html", "text/html", render_html, render_html),
+    Writer("intoto", "test-result.intoto.json", "application/vnd.in-toto+json", render_in_toto),
     Writer("json", "audit.json", "application/json", render_json),
     Writer("junit", "junit.xml", "application/xml", render_junit),
     Writer("markdown", "summary.md", "text/markdown", render_markdown, render_markdown),
+    Writer("modelcard", "model-card.md", "text/markdown", render_model_card),
+    Writer("oscal", "oscal-assessment-results.json", "application/json", render_oscal),
     Writer("sarif", "audit.sarif", "application/sarif+json", render_sarif),
 )
+
+# Written where they are asked for by name only: they take long, or need an extra.
+ON_REQUEST: tuple[Writer, ...] = (
+    Writer("pdf", "report.pdf", "application/pdf", render_pdf, render_pdf),
+)
+EVERY_WRITER = (*WRITERS, *ON_REQUEST)
 
 
 def writer(name: str) -> Writer:
@@ -50,10 +65,10 @@ def writer(name: str) -> Writer:
     Raises:
         UnknownName: There is none.
     """
-    for candidate in WRITERS:
+    for candidate in EVERY_WRITER:
         if candidate.name == name:
             return candidate
-    raise UnknownName("report format", name, [candidate.name for candidate in WRITERS])
+    raise UnknownName("report format", name, [candidate.name for candidate in EVERY_WRITER])
 
 
 def render(name: str, report: AuditReport, samples: Samples | None = None) -> bytes:

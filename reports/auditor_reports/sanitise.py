@@ -51,3 +51,9 @@ def inert_line(text: str, limit: int = 2_000) -> str:
     """A single line that no build log takes for a command (`::error`, `##[group]`)."""
     line = one_line(text, limit)
     return _COMMAND_START.sub(r"\1⟨::⟩", line).replace(_LEGACY_COMMAND, "##⟨[⟩")
+
+
+def inert_block(text: str, limit: int = 20_000) -> str:
+    """Text with its line breaks, no line of which a build log takes for a command."""
+    lines = _COMMAND_START.sub(r"\1⟨::⟩", block(text, limit))
+    return lines.replace(_LEGACY_COMMAND, "##⟨[⟩")

@@ -8,7 +8,6 @@ The written specification is `specs/sarif.md`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -18,6 +17,8 @@ from auditor.findings import (
     Location,
     Severity,
 )
+from auditor_reports.aliased_json import aliased_json
+from auditor_reports.audit_places import render_within
 from auditor_reports.number_text import iso_moment
 from auditor_reports.sanitise import one_line
 from auditor_reports.sarif_entries import Entry, sarif_entries
@@ -73,9 +74,11 @@ def render_sarif(
     entries = sarif_entries(
         report, include_suppressed=include_suppressed, include_passed=include_passed
     )
-    log = SarifLog(runs=(_run(report, entries[:MAX_RESULTS], len(entries)),))
-    plain = log.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return (json.dumps(plain, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
+
+    def render(most: int) -> bytes:
+        return aliased_json(SarifLog(runs=(_run(report, entries[:most], len(entries)),)))
+
+    return render_within(render, MAX_RESULTS)
 
 
 def relative_uri(path: str) -> str:
@@ -101,7 +104,9 @@ def _run(report: AuditReport, entries: list[Entry], total: int) -> Run:
     note = f"{left_out} less severe results were left out; audit.json has all {total}."
     return Run(
         tool=Tool(
-            driver=ToolComponent(name="auditor", version=report.environment.auditor, rules=rules)
+            driver=ToolComponent(
+                name="auditor", version=one_line(report.environment.auditor, 100), rules=rules
+            )
         ),
         automation_details=AutomationDetails(id=f"auditor/{one_line(report.plan, 100)}/"),
         invocations=(
@@ -116,11 +121,13 @@ def _run(report: AuditReport, entries: list[Entry], total: int) -> Run:
             ),
         ),
         artifacts=artifacts,
-        results=tuple(_result(entry, numbers[entry.rule], places) for entry in entries),
+        results=tuple(
+            _result(entry, numbers[one_line(entry.rule, 200)], places) for entry in entries
+        ),
         properties={
             "gateVerdict": report.gate.verdict,
             "notAssessed": [one_line(text, 300) for text in gaps(report)[:200]],
-            "policyDigest": report.gate.policy_digest,
+            "policyDigest": one_line(report.gate.policy_digest, 100),
             "resultsLeftOut": left_out,
         },
     )
@@ -134,11 +141,11 @@ def _result(entry: Entry, rule_index: int, places: Mapping[str, int]) -> SarifRe
     )
     suppressed = entry.status == "waived"
     return SarifResult(
-        rule_id=entry.rule,
+        rule_id=one_line(entry.rule, 200),
         rule_index=rule_index,
         level=entry.level,
         kind="pass" if entry.passes else None,
-        message=Message(text=one_line(entry.text, 1_000) or entry.rule),
+        message=Message(text=one_line(entry.text, 1_000) or one_line(entry.rule, 200)),
         locations=(
             SarifLocation(
                 physical_location=physical,
@@ -187,18 +194,19 @@ def _rules(report: AuditReport, entries: list[Entry]) -> tuple[ReportingDescript
 
 def _rule(rule: str, card: CheckCard, entries: list[Entry]) -> ReportingDescriptor:
     suffix = {f"{card.code}-inconclusive": ": no answer", f"{card.code}-policy": ": policy missed"}
-    properties: dict[str, object] = {"tags": ["model-audit", card.code[:4] + "xx"]}
+    family = one_line(card.code[:4], 20) + "xx"
+    properties: dict[str, object] = {"tags": ["model-audit", family]}
     severities = [entry.severity for entry in entries if entry.severity]
     if severities:
         # One number per rule is all the format has; the worst finding decides it.
         worst = min(severities, key=lambda severity: severity.rank)
         properties["security-severity"] = _SECURITY_SEVERITY[worst]
-        properties["tags"] = ["model-audit", card.code[:4] + "xx", "security"]
+        properties["tags"] = ["model-audit", family, "security"]
     return ReportingDescriptor(
-        id=rule,
-        name=one_line(card.title, 200) or rule,
+        id=one_line(rule, 200),
+        name=one_line(card.title, 200) or one_line(rule, 200),
         short_description=Message(text=one_line(card.title, 200) + suffix.get(rule, "")),
-        full_description=Message(text=one_line(card.question, 1_000) or rule),
+        full_description=Message(text=one_line(card.question, 1_000) or one_line(rule, 200)),
         help=Message(
             text=one_line(
                 f"Method: {card.method} What a pass does not mean: {card.pass_does_not_mean}", 4_000

@@ -68,8 +68,12 @@ class Standings:
 
     def __init__(self, report: AuditReport) -> None:
         self._rows: dict[str, list[GateRow]] = defaultdict(list)
+        self._worst: dict[tuple[str, str], Status] = {}
         for row in report.gate.rows:
             self._rows[row.result].append(row)
+            known = self._worst.setdefault((row.result, row.fingerprint), row.status)
+            if WORST_FIRST.index(row.status) < WORST_FIRST.index(known):
+                self._worst[row.result, row.fingerprint] = row.status
         self._waivers = {use.fingerprint: use for use in report.gate.waivers}
 
     def rows(self, result: CheckResult) -> Sequence[GateRow]:
@@ -87,9 +91,7 @@ class Standings:
 
     def of_finding(self, result: CheckResult, finding: Finding) -> Status:
         """The status of the row about this finding."""
-        mark = finding_fingerprint(result, finding)
-        statuses = {row.status for row in self.rows(result) if row.fingerprint == mark}
-        return next((status for status in WORST_FIRST if status in statuses), "fail")
+        return self._worst.get((result.id, finding_fingerprint(result, finding)), "fail")
 
     def beyond_findings(self, result: CheckResult) -> tuple[GateRow, ...]:
         """Rows that fail, are open or were waived and that no finding or reason tells of.

@@ -947,3 +947,207 @@ def sample_report() -> AuditReport:
         complete=True,
         timing=timing(0, 2905.0, 2210.0),
     )
+
+
+FURTHER_CARDS = (
+    CheckCard(
+        code="AUD102",
+        title="The model is the one it is said to be",
+        version=1,
+        question="Are the file and the function it computes the expected ones?",
+        method="SHA-256 over the model file; a digest of the outputs on canonical probes; the "
+        "largest difference from a reference model on the same probes.",
+        pass_does_not_mean="The probes are few and public. Only the file digest withstands "
+        "somebody who wants to deceive.",
+    ),
+    CheckCard(
+        code="AUD204",
+        title="Activation patterns of different classes do not overlap",
+        version=1,
+        question="Is there no input that follows the activation patterns of two classes?",
+        method="A neuron that two patterns want in opposite states settles a pair. Any other pair "
+        "is put to the verifier.",
+        pass_does_not_mean="Patterns that are disjoint by a neuron may still lie side by side.",
+    ),
+    CheckCard(
+        code="AUD205",
+        title="Inputs that no activation pattern explains",
+        version=1,
+        question="Do the patterns mined for each class explain what production-like inputs do?",
+        method="Each sample runs once. Its distance to a class is the number of neurons in which "
+        "it contradicts the class's pattern.",
+        pass_does_not_mean="An explained input may be misread.",
+    ),
+)
+
+
+def _identity_answer() -> Answer:
+    """As AUD102 makes one: the file is as expected, the function is another."""
+    return Answer(
+        verdict=Verdict.VIOLATED,
+        summary="The model computes another function than the reference",
+        metrics=(
+            Metric(name="largest_relative_difference", value=0.0031, sample_size=64,
+                   unit="of the probe's largest output", better="lower"),
+            Metric(name="largest_absolute_difference", value=0.0137, sample_size=64,
+                   better="lower"),
+        ),
+        findings=(
+            Finding(
+                title="The model computes another function than the reference",
+                severity=Severity.HIGH,
+                description="On 64 canonical probes outputs differ by up to 0.0031 of the largest "
+                "output; allowed are 1e-06.",
+                remedy="Find out which training or conversion step changed the weights.",
+                location=Location(property_id="reference-function"),
+            ),
+        ),
+        facts={
+            "file_digest": digest(DIGITS),
+            "functional_digest": f"fn1:{digest('function')[7:]}",
+            "compared": "the file digest, the function of digits-2.3.onnx",
+        },
+    )  # fmt: skip
+
+
+def _overlap_answer() -> Answer:
+    """As AUD204 makes one: most pairs are settled by a neuron, one is open."""
+    pairs = [(first, second) for first in range(10) for second in range(first + 1, 10)]
+    standing = {(5, 8): "unknown", (3, 5): "proved disjoint"}
+    by_a_neuron = "disjoint by a neuron"
+    rows = sorted(
+        (first, second, standing.get((first, second), by_a_neuron), "") for first, second in pairs
+    )
+    ordered = sorted(rows, key=lambda row: row[2] == by_a_neuron)
+    counts = {
+        "pairs_disjoint_by_a_neuron": len(pairs) - len(standing),
+        "pairs_proved_disjoint": 1,
+        "pairs_that_overlap": 0,
+        "pairs_open": 1,
+    }
+    return Answer(
+        verdict=Verdict.UNKNOWN,
+        summary="44 of 45 pairs of patterns cannot both be followed, 0 can; 1 open",
+        reason="1 pairs undecided, for example 5 and 8: 200,000 boxes were looked at",
+        metrics=(
+            *(Metric(name=name, value=value, unit="pairs") for name, value in counts.items()),
+            Metric(name="ambiguous_heldout_samples", value=3, unit="samples", sample_size=2000,
+                   better="lower"),
+        ),
+        evidence=(
+            TableEvidence(
+                title="Pairs of classes",
+                columns=("class", "other class", "standing", "why"),
+                rows=tuple(ordered),
+                total_rows=len(ordered),
+            ),
+        ),
+        facts={"patterns": "delta 0.99, mined from samples that count as correct"},
+    )  # fmt: skip
+
+
+def _monitor_answer() -> Answer:
+    """As AUD205 makes one: few samples are not explained, with the control beside them."""
+    return Answer(
+        verdict=Verdict.HOLDS,
+        summary="212 of 5000 samples are not explained (171 unexplained, 41 contradicted); at most "
+        "10.0% may be",
+        metrics=(
+            share("not_explained_share", 212, 5000, better="lower"),
+            share("unexplained_share", 171, 5000, better="lower"),
+            share("contradicted_share", 41, 5000, better="lower"),
+            share("explained_share", 4788, 5000),
+        ),
+        controls=(
+            Control(
+                name="held-out reference",
+                question="How many samples of the training distribution are not explained?",
+                metrics=(share("not_explained_share", 52, 2000, better="lower"),),
+            ),
+        ),
+        evidence=(
+            TableEvidence(
+                title="By the model's class",
+                columns=("class", "samples", "explained", "unexplained", "contradicted",
+                         "threshold", "median distance"),
+                rows=tuple((k, 500, 479 - 2 * (k == 0), 17 + (k == 0), 4 + (k == 0), 2, 0.0)
+                           for k in range(10)),
+                total_rows=10,
+            ),
+        ),
+        facts={"delta": "0.99", "thresholds from": "0 for every class"},
+    )  # fmt: skip
+
+
+def _stamped(number: int, card: CheckCard, answer: Answer) -> CheckResult:
+    """A further result with the fingerprints that the runner stamps."""
+    findings = tuple(
+        each.model_copy(update={"fingerprint": fingerprint(card.code, DIGITS, each.location)})
+        for each in answer.findings
+    )
+    known = result(number, "AUD101", DIGITS, answer.model_copy(update={"findings": findings}),
+                   seconds=12.0)  # fmt: skip
+    stamps = {"id": f"{card.code}:{DIGITS}", "code": card.code, "title": card.title,
+              "version": card.version, "key": digest(f"{card.code} {number}")[7:]}  # fmt: skip
+    return known.model_copy(update=stamps)
+
+
+def _further_row(about: CheckResult) -> GateRow:
+    """What the gate says of a further result."""
+    found = next(iter(about.answer.findings), None)
+    status = {Verdict.HOLDS: "pass", Verdict.VIOLATED: "fail"}.get(about.verdict, "open")
+    text = found.title if found else about.answer.reason or "holds"
+    return GateRow.model_validate(
+        {
+            "status": status, "result": about.id, "code": about.code, "subject": about.subject,
+            "severity": found.severity if found else None,
+            "fingerprint": found.fingerprint if found else "", "text": text,
+        }
+    )  # fmt: skip
+
+
+def every_check_report() -> AuditReport:
+    """The sample report with a result of every built-in check; equal on every call."""
+    report = sample_report()
+    answers = (_identity_answer(), _overlap_answer(), _monitor_answer())
+    further = tuple(
+        _stamped(12 + number, card, answer)
+        for number, (card, answer) in enumerate(zip(FURTHER_CARDS, answers, strict=True))
+    )
+    asked = {each.code for each in further}
+    rows = (
+        *(row for row in report.gate.rows if row.result not in asked),
+        *map(_further_row, further),
+    )
+    counts = {"failed": 3, "inconclusive": 5, "passed": 5, "waived": 1}
+    return report.model_copy(
+        update={
+            "checks": tuple(sorted((*CARDS, *FURTHER_CARDS), key=lambda card: card.code)),
+            "results": (*report.results, *further),
+            "gate": report.gate.model_copy(update={"rows": rows, "counts": counts}),
+        }
+    )
+
+
+def single_result_report(number: int) -> AuditReport:
+    """The report of a run of which the `number`th result is the only one."""
+    report = every_check_report()
+    only = report.results[number]
+    rows = tuple(row for row in report.gate.rows if row.result == only.id)
+    failing = any(row.status == "fail" for row in rows)
+    unanswered = any(row.status == "open" for row in rows)
+    verdict = "fail" if failing else "inconclusive" if unanswered else "pass"
+    code = {"fail": 1, "inconclusive": 3, "pass": 0}[verdict]
+    marks = {row.fingerprint for row in rows}
+    waivers = tuple(use for use in report.gate.waivers if use.fingerprint in marks)
+    gate = report.gate.model_copy(
+        update={"verdict": verdict, "exit_code": code, "rows": rows, "waivers": waivers}
+    )
+    return report.model_copy(
+        update={
+            "results": (only,),
+            "checks": tuple(card for card in report.checks if card.code == only.code),
+            "subjects": tuple(each for each in report.subjects if each.name == only.subject),
+            "gate": gate,
+        }
+    )

@@ -9,17 +9,24 @@ import pytest
 
 from auditor_reports.audit_json import schema_text
 from auditor_reports.github import render_annotations
-from auditor_reports.registry import WRITERS, Writer
-from tests.golden.sample_report import sample_report
+from auditor_reports.registry import WRITERS, Writer, writer
+from tests.golden.sample_report import every_check_report, sample_report
 
 Golden = Callable[[Path, bytes], None]
 SCHEMA = Path(__file__).parents[2] / "specs/auditor_specs/schemas/audit.schema.json"
 
 
-@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.name)
-def test_format_is_unchanged(writer: Writer, golden: Golden) -> None:
+@pytest.mark.parametrize("each", WRITERS, ids=lambda each: each.name)
+def test_format_is_unchanged(each: Writer, golden: Golden) -> None:
     """Each format of the sample report is what it was."""
-    golden(Path("reports") / writer.filename, writer.render(sample_report()))
+    golden(Path("reports") / each.filename, each.render(sample_report()))
+
+
+@pytest.mark.parametrize("name", ["cyclonedx", "intoto", "markdown", "modelcard", "oscal"])
+def test_format_with_every_check_is_unchanged(name: str, golden: Golden) -> None:
+    """The formats that are short show every built-in check."""
+    chosen = writer(name)
+    golden(Path("reports/every-check") / chosen.filename, chosen.render(every_check_report()))
 
 
 def test_annotations_are_unchanged(golden: Golden) -> None:

@@ -14,6 +14,7 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 from auditor.audit.environment import installed_version
+from auditor.errors import AuditorError
 from auditor.strict_yaml import load_strict
 from auditor_cli.exit_codes import ExitCode
 from auditor_cli.options import json_option
@@ -56,7 +57,7 @@ class Observation:
 def command(as_json: bool) -> int:
     """Say what works here, what is missing and what is too old. Exits 1 on a problem."""
     output = Output(as_json)
-    observations = [*_floors(), *_runtimes(), *_machine()]
+    observations = [*_floors(), *_runtimes(), _paper(), *_machine()]
     for line in observations:
         output.styled(f"{line.status:8}{line.subject}: {line.text}", STYLES[line.status])
         output.record(asdict(line))
@@ -95,6 +96,19 @@ def _runtimes() -> Iterator[Observation]:
 
     providers = ", ".join(onnxruntime.get_available_providers())
     yield Observation("ok", "execution providers", f"compiled in: {providers}")
+
+
+def _paper() -> Observation:
+    """Whether a report can be written as PDF; WeasyPrint loads Pango when it is imported."""
+    from auditor_reports.pdf import load_weasyprint, pango_version
+
+    try:
+        weasyprint = load_weasyprint()
+    except AuditorError as error:
+        return Observation("note", "report as PDF", str(error))
+    pango = ".".join(map(str, pango_version()))
+    text = f"WeasyPrint {weasyprint.__version__} with Pango {pango}"
+    return Observation("ok", "report as PDF", text)
 
 
 def _machine() -> Iterator[Observation]:

@@ -83,11 +83,26 @@ def _policies(output: Output) -> None:
 
 
 def _frameworks(output: Output) -> None:
-    from auditor_cli.plans import compliance_mappings
+    from datetime import UTC, datetime
 
-    rows = [(name, str(path)) for name, path in compliance_mappings().items()]
-    for name, path in rows:
-        output.record({"name": name, "mapping": path})
-    if not rows:
-        output.log("no compliance mappings are installed")
-    output.table(("framework", "mapping"), rows)
+    from auditor_cli.frameworks import read_mapping
+    from auditor_cli.plans import compliance_mappings
+    from auditor_reports.dossier import review_age_days, review_is_old
+
+    today, rows = datetime.now(UTC).date(), []
+    for path in compliance_mappings().values():
+        each = read_mapping(path)
+        age, old = review_age_days(each, today), review_is_old(each, today)
+        if old:
+            output.warn(f"{each.id}: last reviewed more than twelve months ago; compare it with "
+                        "its sources before you rely on it")  # fmt: skip
+        rows.append((each.id, each.framework_version, str(each.last_reviewed), f"{age} days",
+                     str(path)))  # fmt: skip
+        output.record({
+            "name": each.id, "aliases": each.aliases, "title": each.title,
+            "framework": each.framework, "version": each.framework_version,
+            "last_reviewed": str(each.last_reviewed), "reviewer_role": each.reviewer_role,
+            "review_age_days": age, "review_is_old": old,
+            "rows": [row.id for row in each.rows()], "mapping": str(path),
+        })  # fmt: skip
+    output.table(("framework", "version", "last reviewed", "age", "mapping"), rows)

@@ -1,24 +1,14 @@
-"""Policies and waivers: a closed set of operators, and waivers that end."""
+"""Policies: a closed set of operators over metrics and counts."""
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from auditor.audit.policy import MetricGate, Policy, Waiver, load_policy, load_waivers
+from auditor.audit.policy import CountGate, MetricGate, Policy, load_policy
 from auditor.errors import FileMissing, InvalidText
 from auditor.findings import Interval, Metric, Severity
-
-TODAY = date(2026, 11, 23)
-WAIVER = """
-- match: AUD201
-  model_digest: any
-  reason: the region is outside the product's use
-  approved_by: release owner
-  expires: {expires}
-"""
 
 
 def gate(op: str, value: float, **options: object) -> MetricGate:
@@ -51,6 +41,13 @@ def test_rules_over_repeats(rule: str, met: bool) -> None:
     assert gate(">=", 0.5, repeats=3, rule=rule).accepts_repeats((0.6, 0.7, 0.4)) is met
 
 
+def test_a_share_of_repeats_stays_a_share_where_more_were_measured() -> None:
+    """Two of three are not two of six."""
+    rule = gate(">=", 0.5, repeats=3, rule="2 of 3")
+    assert not rule.accepts_repeats((0.6, 0.6, 0.6, 0.4, 0.4, 0.4))
+    assert rule.accepts_repeats((0.6, 0.6, 0.6, 0.6, 0.4, 0.4))
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -58,6 +55,22 @@ def test_rules_over_repeats(rule: str, met: bool) -> None:
         ("version: 1\nfail-on: high\n", "unknown key 'fail-on'; did you mean 'fail_on'?"),
         ("gates: [{check: AUD202, metric: m, op: '=~', value: 1}]\n", "op: Input should be"),
         ("gates: [{check: AUD202, metric: m, op: '>', value: 1, rule: most}]\n", "rule 'most'"),
+        ("gates: [{check: AUD202, metric: m, op: '>', value: 1, rule: 0 of 3}]\n", "rule '0 of 3'"),
+        (
+            "gates: [{check: AUD202, metric: m, op: '>', value: 1, repeats: 3, rule: 4 of 3}]\n",
+            "needs repeats: 3 and at most 3 of them",
+        ),
+        (
+            "gates: [{check: AUD202, metric: m, op: '>', value: 1, rule: 2 of 3}]\n",
+            "needs repeats: 3",
+        ),
+        ("overall: [{count: bugs, op: '<', value: 1}]\n", "count: Input should be"),
+        ("overall: [{count: findings, op: '<', value: -1}]\n", "greater than or equal to 0"),
+        (
+            "overall: [{count: open, op: '<', value: 1, of_severity: high}]\n",
+            "'open' are none",
+        ),
+        ("overall: [{cuont: open, op: '<', value: 1}]\n", "did you mean 'count'?"),
     ],
 )
 def test_a_wrong_policy_is_refused_with_its_place(tmp_path: Path, text: str, part: str) -> None:
@@ -81,49 +94,44 @@ def test_equal_policies_have_equal_digests() -> None:
     )
 
 
-def test_a_waiver_file_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "waivers.yaml"
-    file.write_text(WAIVER.format(expires="2027-03-31"))
-    (waiver,) = load_waivers(file, TODAY)
-    assert (waiver.match, waiver.expires) == ("AUD201", date(2027, 3, 31))
-
-
-def test_a_waiver_may_not_run_longer_than_a_year(tmp_path: Path) -> None:
-    file = tmp_path / "waivers.yaml"
-    file.write_text(WAIVER.format(expires="2028-01-01"))
-    with pytest.raises(InvalidText, match=r"waivers.yaml:6:\d+: expires 2028-01-01 is more than"):
-        load_waivers(file, TODAY)
-
-
-@pytest.mark.parametrize("key", ["reason", "approved_by", "expires", "model_digest"])
-def test_a_waiver_needs_its_fields(tmp_path: Path, key: str) -> None:
-    file = tmp_path / "waivers.yaml"
-    lines = WAIVER.format(expires="2027-03-31").splitlines()
-    file.write_text("\n".join(line for line in lines if f"{key}:" not in line))
-    with pytest.raises(InvalidText, match=f"{key}: Field required"):
-        load_waivers(file, TODAY)
-
-
-def waiver(match: str, digest: str = "any") -> Waiver:
-    return Waiver(match=match, model_digest=digest, reason="r", approved_by="a", expires=TODAY)
-
-
-def test_a_glob_waives_what_is_not_critical() -> None:
-    names = ("AUD201", "AUD201:digits", "0" * 32)
-    assert waiver("AUD2*").covers(names, "sha256:a", Severity.HIGH)
-    assert not waiver("AUD2*").covers(names, "sha256:a", Severity.CRITICAL)
-    assert waiver("AUD201").covers(names, "sha256:a", Severity.CRITICAL)
-
-
-def test_a_waiver_for_one_model_does_not_cover_another() -> None:
-    bound = waiver("AUD201", "sha256:a")
-    assert bound.covers(("AUD201",), "sha256:a", Severity.HIGH)
-    assert not bound.covers(("AUD201",), "sha256:b", Severity.HIGH)
-
-
-def test_files_that_are_no_text_are_one_line(tmp_path: Path) -> None:
-    """The gate's policy and its waivers, too."""
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    """It names the byte."""
     (tmp_path / "p.yaml").write_bytes(b"fail_on: \xff")
-    for load in (load_policy, lambda path: load_waivers(path, date(2026, 1, 1))):
-        with pytest.raises(InvalidText, match=r"p\.yaml: not UTF-8 text at byte 9"):
-            load(tmp_path / "p.yaml")
+    with pytest.raises(InvalidText, match=r"p\.yaml: not UTF-8 text at byte 9"):
+        load_policy(tmp_path / "p.yaml")
+
+
+def test_keys_that_came_later_leave_a_policy_without_them_as_it_was() -> None:
+    """Its digest, and what a run's folder holds of it."""
+    plain = Policy(gates=(gate(">=", 0.5),))
+    assert set(plain.model_dump()) == {"version", "require", "inconclusive", "fail_on", "gates"}
+    assert "min_samples" not in plain.model_dump()["gates"][0]
+    counting = Policy(overall=(CountGate(count="open", op="==", value=0),))
+    assert Policy.model_validate(counting.model_dump(mode="json")) == counting
+    sized = Policy(gates=(gate(">=", 0.5, min_samples=3),))
+    assert Policy.model_validate(sized.model_dump(mode="json")) == sized
+    assert len({Policy().digest, counting.digest, plain.digest, sized.digest}) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"count": "open", "op": "==", "value": 0},
+         "overall: number of results without an answer == 0"),
+        ({"count": "findings", "op": "<=", "value": 3, "of_severity": "medium", "check": "AUD2*"},
+         "overall: number of findings (medium or worse) of checks AUD2* <= 3"),
+    ],
+)  # fmt: skip
+def test_a_count_is_one_line(fields: dict[str, object], text: str) -> None:
+    """For people who read the report."""
+    assert CountGate.model_validate(fields).text == text
+
+
+@pytest.mark.parametrize(
+    ("op", "worse"), [(">=", 0.1), (">", 0.1), ("<=", 0.9), ("<", 0.9), ("==", 0.9)]
+)
+def test_the_distance_grows_on_the_wrong_side(op: str, worse: float) -> None:
+    """Whichever side that is."""
+    at = gate(op, 0.5)
+    assert at.distance(worse) > at.distance(0.5)
+    assert gate("!=", 0.5).distance(worse) == 0

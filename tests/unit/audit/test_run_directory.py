@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from auditor.audit.gate import Acceptance
 from auditor.audit.ledger import Entry, Ledger
 from auditor.audit.plan import Plan
+from auditor.audit.policy import Policy
 from auditor.audit.run_directory import (
     PlanChanged,
     PlanEntry,
@@ -17,6 +18,7 @@ from auditor.audit.run_directory import (
     begin,
     known_keys,
     open_run,
+    policy_of,
 )
 from auditor.audit.units import UnitRecord
 from auditor.errors import ConfigurationError, FileMissing
@@ -24,6 +26,7 @@ from auditor.findings import (
     Answer,
     CheckResult,
     Environment,
+    Severity,
     SourceLine,
     SubjectRecord,
     Timing,
@@ -137,3 +140,22 @@ def test_answers_are_known_and_crashes_are_not(tmp_path: Path) -> None:
         for name, verdict in (("a", Verdict.HOLDS), ("b", Verdict.ERROR), ("c", Verdict.UNKNOWN)):
             ledger.append("result", result(unit(name), verdict).body)
     assert known_keys(tmp_path) == {"key of a", "key of c"}
+
+
+def test_another_policy_is_recorded_and_nothing_starts_anew(tmp_path: Path) -> None:
+    """The folder's own thresholds are the last it was gated under."""
+    strict = plan_entry(unit("a")).model_copy(
+        update={"policy": Policy(fail_on=Severity.LOW), "started": NOW + timedelta(days=1)}
+    )
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        begin(ledger, tmp_path, plan_entry(unit("a")), extend=False)
+        assert "policy" not in ledger.entries[0].body
+        assert policy_of(tmp_path, ledger.entries) == Policy()
+        for _ in range(2):
+            begin(ledger, tmp_path, strict, extend=False)
+        assert len(ledger.entries) == 2
+        report = assemble_report(tmp_path, ledger.entries, NOTHING)
+        assert (report.gate.fail_on, report.timing.started) == (Severity.LOW, NOW)
+        assert policy_of(tmp_path, ledger.entries).digest == report.gate.policy_digest
+        begin(ledger, tmp_path, plan_entry(unit("a")), extend=False)
+        assert policy_of(tmp_path, ledger.entries) == Policy()

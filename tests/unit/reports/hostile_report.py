@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from auditor.findings import AuditReport, CheckResult, GateRow
+from auditor.findings import AuditReport, CheckResult, Finding, GateRow, fingerprint
 from tests.golden.sample_report import sample_report
 
 # Fields whose keys are free text too.
@@ -64,19 +64,41 @@ def with_waived_threshold() -> AuditReport:
     return report.model_copy(update={"gate": gate})
 
 
-def enlarged(count: int) -> AuditReport:
-    """The sample report with `count` results, its own repeated, each with own id and gate rows."""
+def enlarged(count: int, copies: int = 1) -> AuditReport:
+    """The sample report with `count` results, its own repeated, each with own id and gate rows.
+
+    Every finding is there `copies` times, each with a place, a fingerprint and a gate row of its
+    own; only the first has evidence.
+    """
     report = sample_report()
     results: list[CheckResult] = []
     rows: list[GateRow] = []
     for number in range(count):
         original = report.results[number % len(report.results)]
         renamed = f"{original.id}-{number}"
-        results.append(original.model_copy(update={"id": renamed}))
-        about = (row for row in report.gate.rows if row.result == original.id)
-        rows.extend(row.model_copy(update={"result": renamed}) for row in about)
+        multiplied = {f.fingerprint: _copies(f, original, copies) for f in original.answer.findings}
+        findings = tuple(each for found in multiplied.values() for each in found)
+        answer = original.answer.model_copy(update={"findings": findings})
+        results.append(original.model_copy(update={"id": renamed, "answer": answer}))
+        for row in (row for row in report.gate.rows if row.result == original.id):
+            marks = [each.fingerprint for each in multiplied.get(row.fingerprint, ())]
+            rows.extend(
+                row.model_copy(update={"result": renamed, "fingerprint": mark})
+                for mark in marks or [row.fingerprint]
+            )
     gate = report.gate.model_copy(update={"rows": tuple(rows)})
     return report.model_copy(update={"results": tuple(results), "gate": gate})
+
+
+def _copies(finding: Finding, result: CheckResult, copies: int) -> list[Finding]:
+    """The finding, and as many more as are asked for at samples of their own."""
+    found = [finding]
+    for number in range(1, copies):
+        place = finding.location.model_copy(update={"sample": f"copy {number}"})
+        mark = fingerprint(result.code, result.subject, place)
+        change = {"location": place, "fingerprint": mark, "evidence": ()}
+        found.append(finding.model_copy(update=change))
+    return found
 
 
 def _replace(value: Any, text: str, key: str = "") -> Any:

@@ -179,6 +179,53 @@ def test_acting_characters_never_reach_the_page(name: str) -> None:
     assert acting.findall(text) == []
 
 
+@pytest.mark.slow
+def test_a_hundred_thousand_findings_fit_and_are_counted() -> None:
+    """10,000 results with their findings give a small file that says what it leaves out."""
+    report = enlarged(10_000, 25)
+    findings = sum(len(result.answer.findings) for result in report.results)
+    failing = sum(row.status == "fail" for row in report.gate.rows)
+    text = render_html(report)
+    assert findings >= 100_000
+    assert len(text) < 1_500_000
+    for counted in (
+        "200 of 10,000 shown, worst first; the full list is in audit.json.",
+        f"200 of {len(report.gate.rows):,} shown, worst first; the full list is in audit.json.",
+        f"8 of {failing:,} shown, worst first",
+        "of 10,000 results are shown in detail below, worst first, to keep this file small; "
+        "audit.json has all of them.",
+        "further results of this check are in audit.json.",
+    ):
+        assert counted in text.decode()
+    assert PageReader(text).unbalanced == []
+
+
+def test_many_findings_of_one_result_are_cut_and_counted() -> None:
+    """A check that finds thousands shows the worst, and how many there are."""
+    report = enlarged(12, 1_000)
+    text = render_html(report).decode()
+    assert "40 of 1,000 shown, worst first; the full list is in audit.json." in text
+    assert len(text.encode()) < 1_500_000
+
+
+def test_long_tables_are_folded_and_whole() -> None:
+    """A table that would push the rest away opens on demand; a short one stands open."""
+    report = sample_report()
+    first, *rest = report.results
+    tables = tuple(
+        TableEvidence(title=f"{count} rows", columns=("a",), rows=tuple((n,) for n in range(count)))
+        for count in (15, 16)
+    )
+    answer = first.answer.model_copy(update={"evidence": tables})
+    results = (first.model_copy(update={"answer": answer}), *rest)
+    page = PageReader(render_html(report.model_copy(update={"results": results})))
+    found = {c.text: c for c in page.named("caption") if c.text in ("15 rows", "16 rows")}
+    assert {text: caption.inside("details") for text, caption in found.items()} == {
+        "15 rows": False,
+        "16 rows": True,
+    }
+
+
 def test_thousands_of_results_fit_and_are_counted() -> None:
     """5,000 results give a small file that says how much it does not show."""
     report = enlarged(5_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor_reports.sanitise import block, clip, inert_line, one_line, visible
+from auditor_reports.sanitise import block, clip, inert_block, inert_line, one_line, visible
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,9 @@ def test_inert_line_starts_no_command(text: str) -> None:
     assert "\n" not in line
     assert not line.lstrip().startswith("::")
     assert "##[" not in line
+
+
+def test_inert_block_starts_no_command_on_any_line() -> None:
+    """The first line, a later one, one with blanks before it; other colons stay."""
+    shown = inert_block("::error::a\nb\n  ::set-output x\nc ::d ##[group]e")
+    assert shown == "⟨::⟩error::a\nb\n  ⟨::⟩set-output x\nc ::d ##⟨[⟩group]e"

@@ -1,0 +1,1 @@
+"""A read-only look at run folders in a browser of this machine."""
