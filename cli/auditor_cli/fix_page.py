@@ -66,7 +66,7 @@ def write_page(result: FixResult) -> Path | None:
     page = _asked_for()
     if page is not None:
         from auditor.files import write_atomically
-        from auditor_reports.fix_page import render_fix
+        from auditor_reports.fix.page import render_fix
 
         write_atomically(page, render_fix(result).encode("utf-8"))
     return page

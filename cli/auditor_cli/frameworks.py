@@ -9,7 +9,7 @@ from auditor.errors import UnknownName
 from auditor.files import read_text_file
 from auditor.strict_yaml import MAX_CHARACTERS, load_strict
 from auditor_cli.plans import compliance_mappings
-from auditor_reports.dossier_mapping import Applicability, FrameworkMapping
+from auditor_reports.dossier.mapping import Applicability, FrameworkMapping
 
 
 def read_mapping(path: Path) -> FrameworkMapping:

@@ -20,11 +20,11 @@ from markupsafe import Markup
 
 from auditor.findings import TableEvidence, Verdict
 from auditor_reports import number_text, traced_text
-from auditor_reports.curve_chart import lay_out_curve
-from auditor_reports.expert_map import lay_out_expert_map
-from auditor_reports.heat_map import lay_out_heat_map
-from auditor_reports.interval_chart import lay_out_interval, shared_axes
-from auditor_reports.png import data_uri
+from auditor_reports.charts.curve_chart import lay_out_curve
+from auditor_reports.charts.expert_map import lay_out_expert_map
+from auditor_reports.charts.heat_map import lay_out_heat_map
+from auditor_reports.charts.interval_chart import lay_out_interval, shared_axes
+from auditor_reports.charts.png import data_uri
 from auditor_reports.sanitise import block, clip, inert_block, visible
 from auditor_reports.standing import STATUS_WORDS
 

@@ -22,7 +22,7 @@ from auditor_reports.aliased_json import aliased_json
 from auditor_reports.audit_json import run_fingerprint
 from auditor_reports.audit_places import AUDIT_JSON, render_within, sha256_of
 from auditor_reports.sanitise import one_line
-from auditor_reports.sarif import relative_uri
+from auditor_reports.sarif.log import relative_uri
 from auditor_reports.standing import Standings, Status, loose_points
 
 MAX_NAMES = 5_000

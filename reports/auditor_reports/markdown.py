@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.findings import AuditReport, CheckResult, GateRow, TracedTextEvidence, Verdict
-from auditor_reports.expert_map_markdown import expert_maps
+from auditor_reports.charts.expert_map_markdown import expert_maps
 from auditor_reports.markdown_text import ROWS_SHOWN, check_name, code_span, escape_markdown, more
 from auditor_reports.number_text import moment
 from auditor_reports.standing import (

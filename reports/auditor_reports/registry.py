@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from auditor.errors import UnknownName
 from auditor.findings import AuditReport
 from auditor_reports.audit_json import render_json
-from auditor_reports.cyclonedx import render_cyclonedx
+from auditor_reports.cyclonedx.document import render_cyclonedx
 from auditor_reports.html import render_html
 from auditor_reports.in_toto import render_in_toto
 from auditor_reports.junit import render_junit
 from auditor_reports.markdown import render_markdown
-from auditor_reports.model_card import render_model_card
-from auditor_reports.oscal import render_oscal
+from auditor_reports.model_card.card import render_model_card
+from auditor_reports.oscal.document import render_oscal
 from auditor_reports.pdf import render_pdf
-from auditor_reports.sarif import render_sarif
+from auditor_reports.sarif.log import render_sarif
 from auditor_reports.traced_text import Samples
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from auditor_reports.comparison_text import GATE_MARKS, GATE_WORDS
+from auditor_reports.comparison.text import GATE_MARKS, GATE_WORDS
 from auditor_reports.html_environment import Limits, asset, content_policy, environment
 from auditor_reports.sanitise import encodable
 

@@ -12,7 +12,7 @@ from auditor.audit.comparison import Comparison, compare_reports
 from auditor.audit.renaming import names_by_subject, rename_results
 from auditor.findings import AuditReport, Verdict
 from auditor_reports.audit_json import render_json, run_fingerprint
-from auditor_reports.comparison_page import render_comparison
+from auditor_reports.comparison.page import render_comparison
 from tests.functional.command import Ended, auditor
 from tests.golden.sample_comparison import sample_successor
 from tests.golden.sample_report import DIGITS, sample_report

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from auditor_cli.main import run_command_line
-from auditor_reports.fix_json import render_fix_json
+from auditor_reports.fix.json import render_fix_json
 from tests.functional.command import Ended, auditor
 from tests.golden.sample_fix import sample_fix
 from tests.models.planted_chains import ChainWorld

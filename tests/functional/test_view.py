@@ -14,7 +14,7 @@ import pytest
 from auditor.audit.comparison import compare_reports
 from auditor.findings import AuditReport, Verdict
 from auditor_reports.audit_json import load_report, render_json, run_fingerprint
-from auditor_reports.comparison_page import render_comparison
+from auditor_reports.comparison.page import render_comparison
 from auditor_reports.html import render_html
 from auditor_reports.registry import WRITERS
 from tests.functional.command import auditor

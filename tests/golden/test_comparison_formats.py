@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from auditor.audit.comparison import Comparison
-from auditor_reports.comparison_markdown import render_comparison_markdown
-from auditor_reports.comparison_page import render_comparison
+from auditor_reports.comparison.markdown import render_comparison_markdown
+from auditor_reports.comparison.page import render_comparison
 from auditor_reports.plain_json import plain_json
 from tests.golden.sample_comparison import sample_comparison
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from auditor.fix import FixResult
-from auditor_reports.fix_json import render_fix_json
-from auditor_reports.fix_markdown import render_fix_markdown
-from auditor_reports.fix_page import render_fix
+from auditor_reports.fix.json import render_fix_json
+from auditor_reports.fix.markdown import render_fix_markdown
+from auditor_reports.fix.page import render_fix
 from tests.golden.sample_fix import sample_expert_fix, sample_fix
 
 Golden = Callable[[Path, bytes], None]

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.findings import CurveEvidence, CurvePoint, CurveSeries, GrayImage
-from auditor_reports.axis import fit_axis
-from auditor_reports.curve_chart import HEIGHT, WIDTH, lay_out_curve
+from auditor_reports.charts.axis import fit_axis
+from auditor_reports.charts.curve_chart import HEIGHT, WIDTH, lay_out_curve
+from auditor_reports.charts.png import encode_png
 from auditor_reports.github import escape_data, escape_property
 from auditor_reports.markdown import cut_on_line_end
 from auditor_reports.number_text import number
-from auditor_reports.png import encode_png
 from auditor_reports.sanitise import block, inert_line, one_line, visible
-from auditor_reports.sarif import relative_uri
+from auditor_reports.sarif.log import relative_uri
 
 TEXTS = st.text(st.characters(), max_size=200)
 NUMBERS = st.floats()

@@ -29,10 +29,10 @@ from auditor_cli.exit_codes import ExitCode
 from auditor_cli.options import json_option, option, quiet_option
 from auditor_cli.output import Output
 from auditor_cli.stored_runs import read_stored_run
-from auditor_reports import comparison_text as words
 from auditor_reports.audit_json import run_fingerprint
-from auditor_reports.comparison_markdown import render_comparison_markdown
-from auditor_reports.comparison_page import render_comparison
+from auditor_reports.comparison import text as words
+from auditor_reports.comparison.markdown import render_comparison_markdown
+from auditor_reports.comparison.page import render_comparison
 from auditor_reports.plain_json import plain_json
 from auditor_reports.sanitise import one_line
 

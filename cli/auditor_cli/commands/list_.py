@@ -87,7 +87,7 @@ def _frameworks(output: Output) -> None:
 
     from auditor_cli.frameworks import read_mapping
     from auditor_cli.plans import compliance_mappings
-    from auditor_reports.dossier import review_age_days, review_is_old
+    from auditor_reports.dossier.build import review_age_days, review_is_old
 
     today, rows = datetime.now(UTC).date(), []
     for path in compliance_mappings().values():

@@ -20,7 +20,7 @@ from auditor_cli.options import (
 )
 from auditor_cli.output import Output
 from auditor_cli.reporting import load_gated_run, write_reports
-from auditor_reports.dossier_formats import DEFAULT_FORMATS, DOSSIER_WRITERS
+from auditor_reports.dossier.formats import DEFAULT_FORMATS, DOSSIER_WRITERS
 from auditor_reports.registry import EVERY_WRITER, WRITERS, render, writer
 from auditor_reports.traced_text import Samples
 
@@ -120,7 +120,7 @@ def _read_dossiers(
             raise ConfigurationError(f"{name} belongs to a dossier; name one with --framework ID")
         return lambda report, output: iter(())
     from auditor_cli.frameworks import find_mappings, read_applicability
-    from auditor_reports.dossier import build_dossier
+    from auditor_reports.dossier.build import build_dossier
 
     mappings, declared = find_mappings(frameworks), read_applicability(applicability_file)
 

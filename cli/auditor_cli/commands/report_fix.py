@@ -27,10 +27,10 @@ def command(
     folder that is called fix is named ./fix.
     """
     from auditor.files import write_atomically
-    from auditor_reports.fix_json import load_fix
-    from auditor_reports.fix_markdown import render_fix_markdown
-    from auditor_reports.fix_page import render_fix
-    from auditor_reports.fix_standing import contradictions
+    from auditor_reports.fix.json import load_fix
+    from auditor_reports.fix.markdown import render_fix_markdown
+    from auditor_reports.fix.page import render_fix
+    from auditor_reports.fix.standing import contradictions
 
     asked = ((html, render_fix), (markdown, render_fix_markdown))
     pages = [(place, render) for place, render in asked if place is not None]

@@ -97,7 +97,7 @@ def show(run: Path, as_json: bool) -> int:
 def rm(run: Path, yes: bool, as_json: bool) -> int:
     """Remove RUN with its evidence. Refuses a folder that is no run or holds other files."""
     from auditor.audit.runs import check_removable, remove_run
-    from auditor_reports.dossier_formats import DOSSIER_WRITERS
+    from auditor_reports.dossier.formats import DOSSIER_WRITERS
     from auditor_reports.registry import EVERY_WRITER
 
     output = Output(as_json)

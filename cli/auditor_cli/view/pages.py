@@ -22,7 +22,7 @@ from auditor.findings import AuditReport
 from auditor_cli.stored_runs import REPORT, is_behind, is_plain_file, read_stored_run
 from auditor_cli.view.run_index import RunIndex
 from auditor_reports.audit_json import run_fingerprint
-from auditor_reports.comparison_page import page_style, render_comparison
+from auditor_reports.comparison.page import page_style, render_comparison
 from auditor_reports.html import render_html
 from auditor_reports.html_environment import asset, content_policy
 from auditor_reports.registry import WRITERS, Writer

@@ -17,7 +17,7 @@ from auditor.findings import (
     Verdict,
 )
 from auditor_cli.frameworks import find_mappings
-from auditor_reports.dossier_mapping import FrameworkMapping, Row
+from auditor_reports.dossier.mapping import FrameworkMapping, Row
 from tests.golden.sample_report import DIGITS, result, sample_report
 from tests.unit.reports.hostile_report import poisoned
 

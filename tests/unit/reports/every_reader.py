@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from auditor.findings import AuditReport
 from tests.unit.reports.html_reader import PageReader
 from tests.unit.reports.oscal_validator import oscal_errors
-from tests.unit.reports.test_sarif import official_errors
+from tests.unit.reports.sarif.test_sarif import official_errors
 
 _CYCLONEDX = JsonStrictValidator(SchemaVersion.V1_6)
 # What a text could turn into; `html_inline` and `html_block` are raw HTML.

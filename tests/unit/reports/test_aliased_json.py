@@ -7,8 +7,8 @@ import json
 import pytest
 
 from auditor_reports.aliased_json import aliased_json
-from auditor_reports.oscal_models import Prop
-from auditor_reports.sarif_models import Message
+from auditor_reports.oscal.models import Prop
+from auditor_reports.sarif.models import Message
 
 
 def test_fields_that_are_none_are_left_out() -> None:

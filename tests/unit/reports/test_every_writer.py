@@ -9,9 +9,13 @@ import pytest
 
 from auditor.findings import Verdict
 from auditor.registry import BUILT_IN_CHECKS
-from auditor_reports import cyclonedx, in_toto, model_card, oscal, sarif
+from auditor_reports import in_toto
 from auditor_reports.audit_places import MAX_BYTES
+from auditor_reports.cyclonedx import document as cyclonedx
+from auditor_reports.model_card import card as model_card
+from auditor_reports.oscal import document as oscal
 from auditor_reports.registry import WRITERS, Writer
+from auditor_reports.sarif import log as sarif
 from tests.golden.sample_report import every_check_report, sample_report, single_result_report
 from tests.unit.reports.every_reader import READERS, read_html, read_markdown, read_model_card
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS, enlarged, poisoned

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor_reports.heat_map import SHADES
+from auditor_reports.charts.heat_map import SHADES
 
 STYLE = (Path(__file__).parents[3] / "reports/auditor_reports/templates/style.css").read_text()
 SURFACES = ("canvas", "paper", "sunken")

@@ -20,8 +20,8 @@ import pytest
 from auditor.registry import BUILT_IN_CHECKS
 from auditor_cli.frameworks import all_mappings, find_mappings
 from auditor_cli.plans import compliance_mappings
-from auditor_reports.dossier import review_is_old
-from auditor_reports.dossier_mapping import FrameworkMapping
+from auditor_reports.dossier.build import review_is_old
+from auditor_reports.dossier.mapping import FrameworkMapping
 from tests.unit.reports.test_wording import FORBIDDEN
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,1 @@
+"""Figures as inline SVG, pictures and shaded tables."""

@@ -1,0 +1,1 @@
+"""CycloneDX ML-BOM with model cards and declarations."""

@@ -1,0 +1,1 @@
+"""Dossiers: a run's evidence in the slots of a framework."""

@@ -1,0 +1,1 @@
+"""Records of repairs, as a page, Markdown or JSON."""

@@ -1,0 +1,1 @@
+"""SARIF logs within the limits of code scanning."""
