@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from auditor.audit import run_directory
+from auditor.audit.answer_cache import AnswerCache
 from auditor.audit.environment import describe_environment
 from auditor.audit.gate import REFUSED_FACT, Acceptance
-from auditor.audit.ledger import Ledger
+from auditor.audit.ledger import EvidenceFolder, Ledger
 from auditor.audit.observer import Observer, SilentObserver
 from auditor.audit.plan import LoadedPlan, expand_subjects
 from auditor.audit.policy import Policy
@@ -31,7 +32,7 @@ from auditor.audit.units import (
     run_unit,
 )
 from auditor.check import Check, Subject
-from auditor.errors import ConfigurationError, NothingToAudit
+from auditor.errors import AuditorError, ConfigurationError, NothingToAudit
 from auditor.executor import Executor, LocalExecutor, Outcome, WorkUnit
 from auditor.findings import (
     Answer,
@@ -65,6 +66,7 @@ class AuditRequest:
         only: Codes or ids of the checks to run; empty means all.
         max_time_s: Checks still running or waiting after this many seconds are left
             for the next time the audit is issued.
+        cache: Answers of earlier runs, and where new ones are kept; None for neither.
     """
 
     loaded: LoadedPlan
@@ -78,6 +80,7 @@ class AuditRequest:
     threads: int = 1
     max_time_s: float = float("inf")
     extend: bool = False
+    cache: AnswerCache | None = None
     observer: Observer = field(default_factory=SilentObserver)
 
 
@@ -130,6 +133,8 @@ def resolve_audit(request: AuditRequest, executor: Executor) -> ResolvedAudit:
         ConfigurationError: Something does not fit, with its place.
         NothingToAudit: `only` matches no check.
     """
+    if request.cache:
+        request.cache.is_there()  # another folder is refused before any work
     checks = all_checks()
     device = resolve_device(request.device or request.loaded.plan.device)
     environment = describe_environment(device, request.threads)
@@ -145,8 +150,10 @@ def resolve_audit(request: AuditRequest, executor: Executor) -> ResolvedAudit:
     refused = {record.name for _, record in records if REFUSED_FACT in record.facts}
     known = run_directory.known_keys(request.folder)
     unseen = [
-        unit for unit in wanted if unit.subject.name not in refused and unit.record.key not in known
-    ]
+        unit for unit in wanted
+        if unit.subject.name not in refused and unit.record.key not in known
+        and not (request.cache and request.cache.holds(unit.record.key))
+    ]  # fmt: skip
     notices = _prepare(unseen, executor)
     return ResolvedAudit(
         units=tuple(units),
@@ -230,6 +237,8 @@ def _run_missing(
         reason = resolved.refused.get(unit.subject.name)
         if reason and unit.record.code != FILE_SAFETY:
             _commit(request, ledger, waiting.pop(unit.record.id), _skipped(reason))
+        elif reused := _reused(request, unit):
+            _commit(request, ledger, waiting.pop(unit.record.id), reused)
         else:
             executor.submit(_work_unit(unit, request.folder / run_directory.EVIDENCE))
     deadline = time.monotonic() + request.max_time_s
@@ -262,6 +271,32 @@ def _skipped(reason: str) -> Outcome:
     return Outcome("", "done", UnitAnswer(answer))
 
 
+def _reused(request: AuditRequest, unit: Unit) -> Outcome | None:
+    """What an earlier run found out, if it is kept."""
+    if request.cache is None:
+        return None
+    answer = request.cache.take(unit.record.key, _evidence(request))
+    return None if answer is None else Outcome("", "done", UnitAnswer(answer))
+
+
+def _keep(request: AuditRequest, result: CheckResult) -> None:
+    """Keep an answer for later runs; a cache that cannot be written stops no audit."""
+    if request.cache is None:
+        return
+    origin = (
+        f"the run of {request.loaded.plan.name!r} in {request.folder}, "
+        f"{result.timing.finished:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    try:
+        request.cache.keep(result, _evidence(request), origin)
+    except AuditorError as error:
+        request.observer.noticed(f"{result.id} is not kept in the cache: {error}")
+
+
+def _evidence(request: AuditRequest) -> EvidenceFolder:
+    return EvidenceFolder(request.folder / run_directory.EVIDENCE)
+
+
 def _commit(request: AuditRequest, ledger: Ledger, unit: Unit, outcome: Outcome) -> None:
     """Stamp an outcome into a result, shorten the texts in it, and commit it."""
     answer, traceback = _answer_of(outcome)
@@ -286,6 +321,7 @@ def _commit(request: AuditRequest, ledger: Ledger, unit: Unit, outcome: Outcome)
         ),
     )
     ledger.append("result", result.model_dump(mode="json"))
+    _keep(request, result)
     request.observer.finished(result)
 
 

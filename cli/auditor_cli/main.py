@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "baseline": ("baseline", "Write what a run has found as a baseline, or show one."),
     "waiver": ("waiver", "Add, list or check waivers."),
     "runs": ("runs", "List, show, remove, sign or verify runs."),
+    "cache": ("cache", "Show, prune or clear kept answers of earlier runs."),
     "report": ("report", "Write reports of a run."),
     "diff": ("diff", "Compare two runs."),
     "view": ("view", "Show runs in a browser, on this machine only."),

@@ -40,6 +40,10 @@ quiet_option = option(
 )
 
 
+cache_option = option("--cache", type=FOLDER, envvar="AUDITOR_CACHE", metavar="FOLDER",
+                      help="Folder of answers of earlier runs (default: none).")  # fmt: skip
+
+
 def gate_options(function: F) -> F:
     """`--policy --waivers --baseline --fail-on`."""
     for decorate in reversed((

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from auditor.audit.answer_cache import AnswerCache
 from auditor.audit.plan import LoadedPlan
 from auditor.audit.runner import AuditRequest, estimate_seconds, resolve_audit, run_audit
 from auditor.executor import LocalExecutor
@@ -16,6 +17,7 @@ from auditor.models.session import resolve_device
 from auditor_cli.exit_codes import soften
 from auditor_cli.options import (
     FOLDER,
+    cache_option,
     gate_options,
     json_option,
     option,
@@ -52,6 +54,8 @@ MAX_DEFAULT_WORKERS = 4
               envvar="AUDITOR_THREADS", help="Threads of each check.")  # fmt: skip
 @option("--max-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               envvar="AUDITOR_MAX_TIME", help="Stop after this long; the run resumes.")  # fmt: skip
+@cache_option
+@option("--no-cache", is_flag=True, help="Neither use nor keep answers of other runs.")
 @gate_options
 @soften_options
 @option("--progress", type=click.Choice(["auto", "rich", "plain", "none"]), default="auto",
@@ -70,6 +74,8 @@ def command(
     workers: int | None,
     threads: int,
     max_time: float | None,
+    cache: Path | None,
+    no_cache: bool,
     policy_file: Path | None,
     waiver_file: Path | None,
     baseline: Path | None,
@@ -101,6 +107,7 @@ def command(
         threads=threads,
         max_time_s=max_time or float("inf"),
         extend=extend,
+        cache=AnswerCache(cache) if cache and not no_cache else None,
         observer=view,
     )
     if dry_run:

@@ -37,6 +37,7 @@ HOSTILE_TEXTS = {
     "hidden": "in\u200bvis\U000e0041ible \ufeff",
     "surrogate": "lone \ud800 half",
     "noncharacter": "\ufffe\uffff",
+    "formula": "=CMD()|'/C calc'!A0",
     "empty": "",
     "long": "x" * 5_000,
 }
