@@ -1,6 +1,6 @@
 """The report as PDF: the HTML page laid out for paper by WeasyPrint, tagged after PDF/UA-1.
 
-Nothing is fetched. The same report gives the same bytes on one machine: dates come from the
+Nothing is fetched. The same report gives the same bytes on one machine: dates are those of the
 report, the file's identifier from the run; fonts are those of the machine.
 """
 
@@ -73,6 +73,9 @@ def load_weasyprint() -> ModuleType:
         MissingExtra: It is not installed.
         ConfigurationError: It does not find Pango, or an old one.
     """
+    from PIL import ImageFile
+
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         with redirect_stdout(StringIO()):  # it prints before it fails
             import weasyprint
@@ -80,6 +83,9 @@ def load_weasyprint() -> ModuleType:
         raise MissingExtra("pdf", "WeasyPrint", "a report as PDF") from None
     except OSError as error:
         raise _without_pango(str(error).splitlines()[0]) from None
+    finally:
+        # It lets every reader of this process take pictures that end in the middle.
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
     version = pango_version()
     if version < OLDEST_PANGO:
         raise _without_pango(f"this is Pango {'.'.join(map(str, version))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,11 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would steer the command."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AUDITOR_", "GITHUB_"))}
     return {**kept, "OMP_NUM_THREADS": "1", **(extra or {})}
+
+
+def heed_interrupts() -> None:
+    """For a new process: shells start what runs in the background with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def auditor(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Ended:

@@ -28,7 +28,7 @@ from auditor.audit.waivers import Waiver
 from auditor.findings import CheckResult, Metric, Severity, Verdict
 from auditor_cli.exit_codes import soften
 from auditor_reports.registry import render
-from tests.functional.command import auditor, clean_environment, command_line
+from tests.functional.command import auditor, clean_environment, command_line, heed_interrupts
 from tests.models.written_run import DIGEST, MOMENT, made_result, made_subject, write_run
 
 TODAY = MOMENT.date()
@@ -275,7 +275,7 @@ def is_interrupted(folder: Path) -> int:
     process = subprocess.Popen(
         command_line("runs", "rm", "run"), cwd=folder, env=clean_environment(),
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
     os.close(theirs)
     said = b""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.command import auditor, clean_environment, command_line
+from tests.functional.command import auditor, clean_environment, command_line, heed_interrupts
 from tests.functional.test_demo import read_report, without_times
 
 pytestmark = pytest.mark.slow
@@ -41,11 +41,6 @@ def committed(folder: Path) -> Counter[str]:
     lines = ledger.read_text().splitlines() if ledger.is_file() else []
     entries = [json.loads(line)["entry"] for line in lines]
     return Counter(e["body"]["id"] for e in entries if e["kind"] == "result")
-
-
-def heed_interrupts() -> None:
-    """Shells start what runs in the background with interrupts ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start_and_stop(folder: Path, after: int, how: signal.Signals) -> int:

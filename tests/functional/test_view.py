@@ -25,6 +25,8 @@ from tests.models import written_run
 from tests.unit.reports.hostile_report import poisoned
 from tests.unit.reports.html_reader import PageReader
 
+WAIT_MS = 60_000
+
 SECRET = "nobody outside may read this"
 HOSTILE_NAME = "a<script>alert(1)<"
 HOSTILE_TEXT = "</style><script>alert(1)</script><img src=http://a.example/b>\x1b[31m\u202e"
@@ -419,12 +421,13 @@ def test_a_browser_goes_from_the_list_to_a_report_and_a_comparison(viewed: Viewe
         page.goto(viewed.url)
         assert page.url == f"{viewed.origin}/"
         page.get_by_role("link", name="v1", exact=True).click()
-        assert page.title().startswith("Gate failed: ")
+        driver.expect(page).to_have_title(re.compile("^Gate failed: "), timeout=WAIT_MS)
         page.go_back()
         page.get_by_role("radio", name="old: v1", exact=True).check()
         page.get_by_role("radio", name="new: deeper/v2", exact=True).check()
         page.get_by_role("button", name="Compare old with new").click()
-        assert page.title().startswith("Gate failed before and failed now")
+        title = re.compile("^Gate failed before and failed now")
+        driver.expect(page).to_have_title(title, timeout=WAIT_MS)
         assert page.locator("svg.interval").count() == 4
         browser.close()
     assert messages == []

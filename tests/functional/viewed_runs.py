@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.functional.command import Ended, clean_environment, command_line
+from tests.functional.command import Ended, clean_environment, command_line, heed_interrupts
 
 WAIT_S = 60
 
@@ -93,6 +93,7 @@ def viewing(folder: Path, *options: str) -> Iterator[Viewed]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         if process.stdout is None:

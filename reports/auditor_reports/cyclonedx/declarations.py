@@ -48,7 +48,7 @@ def make_declarations(
         report: The whole report.
         standings: How its results stand.
         results: Those that are shown, worst first.
-        cards: The checks that the shown results come from.
+        cards: The checks of the shown results.
         targets: References of the models by name.
     """
     tool = one_line(f"auditor {report.environment.auditor}, an automated audit tool", 200)

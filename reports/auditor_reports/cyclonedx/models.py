@@ -62,7 +62,7 @@ class ConfidenceInterval(CdxRecord):
 
 
 class PerformanceMetric(CdxRecord):
-    """A number; `slice` names the check it comes from and what it was measured on."""
+    """A number; `slice` names its check and what it was measured on."""
 
     type: str
     value: str

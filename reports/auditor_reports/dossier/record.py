@@ -48,7 +48,7 @@ class FrameworkHead(Record):
 
 
 class RunHead(Record):
-    """The run that the evidence comes from; `fingerprint` is the digest of its `audit.json`."""
+    """The run that the evidence is of; `fingerprint` is the digest of its `audit.json`."""
 
     plan: str
     plan_title: str

@@ -214,7 +214,7 @@ class Actor(OscalRecord):
 
 
 class Origin(OscalRecord):
-    """Where something comes from."""
+    """The source of something."""
 
     actors: tuple[Actor, ...]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pypdf
 import pytest
+from PIL import ImageFile
 
 from auditor.errors import AuditorError, ConfigurationError, MissingExtra, OperationFailed
 from auditor.findings import AuditReport
@@ -84,6 +85,12 @@ def test_verdict_gaps_and_results_are_text(content: bytes) -> None:
     assert "What a pass does not mean" in text
     assert all(gap.split(":")[0] in text for gap in report.not_assessed)
     assert all(result.code in text for result in report.results)
+
+
+def test_other_readers_of_pictures_stay_as_strict(content: bytes) -> None:
+    """The library loosens them for the whole process when it is imported."""
+    assert content
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
 def test_same_report_gives_same_bytes(content: bytes) -> None:
