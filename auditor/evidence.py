@@ -286,3 +286,9 @@ Evidence = Annotated[
     | BlobEvidence,
     Field(discriminator="kind"),
 ]
+
+
+def blob_of(evidence: Evidence) -> BlobRef | None:
+    """The file that belongs to a piece of evidence, if one does."""
+    blob: BlobRef | None = getattr(evidence, "blob", None)
+    return blob

@@ -69,6 +69,9 @@ from auditor.evidence import (
 from auditor.evidence import (
     WitnessEvidence as WitnessEvidence,
 )
+from auditor.evidence import (
+    blob_of as blob_of,
+)
 from auditor.verdicts import Severity as Severity
 from auditor.verdicts import Verdict as Verdict
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from auditor.audit.ledger import EvidenceFolder
 from auditor.errors import AuditorError, ConfigurationError
 from auditor.files import write_atomically
-from auditor.findings import Answer, BlobRef, CheckResult, Record
+from auditor.findings import Answer, BlobRef, CheckResult, Record, blob_of
 
 REUSED_FACT: Final = "reused from"
 """The fact of an answer that was not computed in its run: which run it came from."""
@@ -81,9 +81,8 @@ class AnswerCache:
 
         None where there is none, or not all of it.
         """
-        path = self._path(key)
-        entry = _read(path)
-        if entry is None or entry.key != key:
+        entry = self._find(key)
+        if entry is None:
             return None
         own = EvidenceFolder(self.folder / _EVIDENCE)
         try:
@@ -91,13 +90,13 @@ class AnswerCache:
                 evidence.put(own.get(blob, _MOST_BYTES), blob.media_type, blob.name)
         except AuditorError:
             return None
-        os.utime(path)
+        os.utime(self._path(key))
         facts = {**entry.answer.facts, REUSED_FACT: entry.origin}
         return entry.answer.model_copy(update={"facts": facts})
 
     def holds(self, key: str) -> bool:
         """Whether a key has an answer."""
-        return _read(self._path(key)) is not None
+        return self._find(key) is not None
 
     def keep(self, result: CheckResult, evidence: EvidenceFolder, origin: str) -> None:
         """Keep the answer of a result, if it is one and was computed.
@@ -167,6 +166,10 @@ class AnswerCache:
                 shutil.rmtree(self.folder / part)
         return count
 
+    def _find(self, key: str) -> CachedAnswer | None:
+        entry = _read(self._path(key))
+        return None if entry is None or entry.key != key else entry
+
     def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / _ANSWERS / name[:2] / f"{name}.json"
@@ -211,5 +214,4 @@ def _read(path: Path) -> CachedAnswer | None:
 
 
 def _blobs(answer: Answer) -> list[BlobRef]:
-    found = (getattr(evidence, "blob", None) for evidence in answer.every_evidence())
-    return [blob for blob in found if isinstance(blob, BlobRef)]
+    return [blob for each in answer.every_evidence() if (blob := blob_of(each)) is not None]

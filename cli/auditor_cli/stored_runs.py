@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Final
 
+from auditor.audit.run_directory import LEDGER, REPORT
+from auditor.audit.runs import own_report
 from auditor.findings import AuditReport
 from auditor_reports.audit_json import load_report
-
-# As in `audit.run_directory`, which loads every check and their libraries with it.
-LEDGER: Final = "ledger.jsonl"
-REPORT: Final = "audit.json"
-EVIDENCE: Final = "evidence"
 
 
 def read_stored_run(path: Path) -> AuditReport:
@@ -29,19 +25,13 @@ def read_stored_run(path: Path) -> AuditReport:
     if not path.is_dir():
         return load_report(path)
     if not is_plain_file(path / REPORT):
-        return _from_ledger(path)
+        return own_report(path)
     report = load_report(path / REPORT)
     if not is_behind(path):
         return report
-    now = _from_ledger(path)
+    now = own_report(path)
     same = [each.key for each in report.results] == [each.key for each in now.results]
     return report if same and report.complete else now
-
-
-def _from_ledger(folder: Path) -> AuditReport:
-    from auditor_cli.reporting import load_gated_run
-
-    return load_gated_run(folder)
 
 
 def is_behind(folder: Path) -> bool:

@@ -8,20 +8,16 @@ The written specification is `specs/audit-json.md`.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from pydantic import JsonValue
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from auditor.errors import InvalidText
 from auditor.findings import SCHEMA_VERSION, AuditReport
 from auditor_reports.plain_json import fit_record, plain_json, plain_json_parts, read_json
+from auditor_reports.published_schema import published_schema
 
 MAX_BYTES = 512 * 1024 * 1024
-SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-SCHEMA_ID = f"urn:auditor:schema:audit:{SCHEMA_VERSION}"
 
 
 def render_json(report: AuditReport) -> bytes:
@@ -62,17 +58,4 @@ def load_report(path: Path) -> AuditReport:
 
 def schema() -> dict[str, JsonValue]:
     """The JSON schema of `audit.json` as it is written."""
-    body = AuditReport.model_json_schema(mode="serialization", schema_generator=_Generator)
-    return {"$schema": SCHEMA_DIALECT, "$id": SCHEMA_ID, **body}
-
-
-def schema_text() -> str:
-    """The JSON schema as text, sorted and indented, as it is published."""
-    return json.dumps(schema(), sort_keys=True, indent=2) + "\n"
-
-
-class _Generator(GenerateJsonSchema):
-    """Admits the strings that stand for non-finite numbers wherever a number may stand."""
-
-    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
-        return {"anyOf": [super().float_schema(schema), {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+    return published_schema(AuditReport, f"audit:{SCHEMA_VERSION}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from auditor.findings import AuditReport, BlobRef, CheckResult
+from auditor.findings import AuditReport, BlobRef, CheckResult, blob_of
 from auditor_reports.standing import Standings
 
 AUDIT_JSON: Final = "audit.json"
@@ -72,8 +72,7 @@ def evidence_of(numbered: NumberedResult) -> Iterator[Piece]:
         places.append((place, finding.evidence))
     for place, pieces in places:
         for number, piece in enumerate(pieces):
-            blob = getattr(piece, "blob", None)
-            yield Piece(piece.title, piece.kind, f"{place}/{number}", blob)
+            yield Piece(piece.title, piece.kind, f"{place}/{number}", blob_of(piece))
 
 
 def blob_address(blob: BlobRef) -> str | None:

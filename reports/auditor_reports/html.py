@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from auditor.findings import AuditReport, TracedTextEvidence
 from auditor_reports import traced_text
 from auditor_reports.html_environment import (
-    DISCLAIMER,
-    LEVELS,
     MAX_BYTES,
     Limits,
     asset,
     content_policy,
     environment,
+    fill_page,
+    fit_page,
 )
 from auditor_reports.page import Page, arrange
 
@@ -43,35 +42,29 @@ def render_html(
         shown = traced_text.with_samples(report, samples)
         page = replace(arrange(shown), fingerprint=page.fingerprint)
     in_full = any(isinstance(sample, TracedTextEvidence) for sample in (samples or {}).values())
-    content = b""
-    for limits in LEVELS:
-        content = _render(page, limits, in_full=in_full)
-        if len(content) <= most_bytes:
-            break
-    return content
+    return fit_page(lambda limits: _render(page, limits, in_full=in_full), most_bytes).encode()
 
 
-def _render(page: Page, limits: Limits, *, in_full: bool) -> bytes:
-    templates = environment(limits)
-    style, script = asset("style.css"), asset("report.js")
-    details = _render_details(templates, page, limits)
-    text = templates.get_template("report.html.j2").render(
+def _render(page: Page, limits: Limits, *, in_full: bool) -> str:
+    script = asset("report.js")
+    details = _render_details(page, limits)
+    return fill_page(
+        "report.html.j2",
+        limits,
+        (),
         page=page,
         report=page.report,
         details=details,
         detailed=len(details),
-        style=Markup(style),  # noqa: S704  our own file, hashed into the policy
-        script=Markup(script),  # noqa: S704
-        content_policy=content_policy(style, script),
-        disclaimer=DISCLAIMER,
+        script=Markup(script),  # noqa: S704  our own file, hashed into the policy
+        content_policy=content_policy(asset("style.css"), script),
         in_full=traced_text.SHOWN_IN_FULL if in_full else "",
     )
-    return text.encode("utf-8")
 
 
-def _render_details(templates: Environment, page: Page, limits: Limits) -> dict[str, Markup]:
+def _render_details(page: Page, limits: Limits) -> dict[str, Markup]:
     """Detailed results by anchor, worst first, until the space for them is used up."""
-    template = templates.get_template("result.html.j2")
+    template = environment(limits).get_template("result.html.j2")
     titles = {check.card.code: check.card.title for check in page.checks}
     left = limits.detail_bytes
     shown: dict[str, Markup] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -79,6 +79,24 @@ def _source_hash(text: str) -> str:
 def asset(name: str) -> str:
     """A file beside the templates, as text."""
     return (resources.files("auditor_reports") / "templates" / name).read_text("utf-8")
+
+
+def fit_page(render: Callable[[Limits], str], most_bytes: int = MAX_BYTES) -> str:
+    """The most detailed page that is short enough as UTF-8, or the least detailed one."""
+    page = ""
+    for limits in LEVELS:
+        page = render(limits)
+        if len(page.encode("utf-8")) <= most_bytes:
+            break
+    return page
+
+
+def fill_page(template: str, limits: Limits, styles: Sequence[str], **values: object) -> str:
+    """A whole page: a template with `style.css`, further styles, and the policy for them."""
+    style = "".join(map(asset, ("style.css", *styles)))
+    told = {"disclaimer": DISCLAIMER, "content_policy": content_policy(style), **values}
+    shown = Markup(style)  # noqa: S704  our own files, hashed into the policy
+    return environment(limits).get_template(template).render(style=shown, **told)
 
 
 @lru_cache

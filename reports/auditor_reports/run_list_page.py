@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from markupsafe import Markup
-
 from auditor_reports.comparison.text import GATE_MARKS, GATE_WORDS
-from auditor_reports.html_environment import Limits, asset, content_policy, environment
+from auditor_reports.html_environment import Limits, asset, content_policy, fill_page
 from auditor_reports.sanitise import encodable
 
 PER_PAGE: Final = 100
+_STYLE: Final = "run_list.css"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class RunLine:
 
 def run_list_policy() -> str:
     """The content policy of the page: that of a report, and a form that leads to its server."""
-    return content_policy(_style()).replace("form-action 'none'", "form-action 'self'")
+    style = asset("style.css") + asset(_STYLE)
+    return content_policy(style).replace("form-action 'none'", "form-action 'self'")
 
 
 def render_run_list(
@@ -71,10 +71,13 @@ def render_run_list(
     found = [line for line in lines if line.mentions(words)] if words else list(lines)
     pages = max(1, -(-len(found) // PER_PAGE))
     page = min(max(page, 1), pages)
-    words, style = encodable(words), _style()
+    words = encodable(words)
     shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
     readable = [line.key for line in shown if not line.problem]
-    text = environment(Limits()).get_template("run_list.html.j2").render(
+    return fill_page(
+        "run_list.html.j2",
+        Limits(),
+        (_STYLE,),
         lines=shown,
         total=len(lines),
         found=len(found),
@@ -88,11 +91,5 @@ def render_run_list(
         chosen_old=readable[1] if len(readable) > 1 else "",
         gate_words=GATE_WORDS,
         gate_marks=GATE_MARKS,
-        style=Markup(style),  # noqa: S704  our own files, hashed into the policy
         content_policy=run_list_policy(),
-    )  # fmt: skip
-    return text.encode("utf-8")
-
-
-def _style() -> str:
-    return asset("style.css") + asset("run_list.css")
+    ).encode("utf-8")

@@ -21,7 +21,7 @@ VARIABLE: Final = "AUDITOR_CHROMIUM"
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 # No name resolves, and nothing but the page asks for anything.
 _ARGUMENTS: Final = (
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-gpu",
@@ -100,21 +100,22 @@ class Chromium:
     browser: Browser
 
     @contextmanager
-    def open(self, file: Path, look: Look | None = None) -> Iterator[Opened]:
-        """Open a file in a profile of its own; it is closed on leaving."""
+    def open(self, file: Path | str, look: Look | None = None) -> Iterator[Opened]:
+        """Open a file, or an address of this machine, in a profile of its own, until leaving."""
         chosen = look or Look()
         context = self.browser.new_context(
             viewport={"width": chosen.width, "height": chosen.height},
             color_scheme=chosen.scheme,
             reduced_motion="reduce" if chosen.reduced_motion else "no-preference",
             java_script_enabled=chosen.script,
-            offline=True,
+            offline=isinstance(file, Path),
         )
         try:
             page = context.new_page()
             if chosen.media == "print":  # otherwise left alone, so that printing is in print style
                 page.emulate_media(media="print")
-            opened, address = Opened(page), file.absolute().as_uri()
+            opened = Opened(page)
+            address = file.absolute().as_uri() if isinstance(file, Path) else file
             page.on("console", lambda message: opened.messages.append(message.text))
             page.on("pageerror", lambda error: opened.messages.append(str(error)))
             page.on(

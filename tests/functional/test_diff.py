@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from auditor.audit.comparison import Comparison, compare_reports
-from auditor.audit.renaming import names_by_subject, rename_results
+from auditor.audit.comparison.renaming import names_by_subject, rename_results
 from auditor.findings import AuditReport, Verdict
 from auditor_reports.audit_json import render_json, run_fingerprint
 from auditor_reports.comparison.page import render_comparison

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,32 +11,21 @@ from pathlib import Path
 import pytest
 
 from auditor.audit.comparison import compare_reports
-from auditor.findings import AuditReport, Verdict
+from auditor.findings import Verdict
 from auditor_reports.audit_json import load_report, render_json, run_fingerprint
 from auditor_reports.comparison.page import render_comparison
 from auditor_reports.html import render_html
-from auditor_reports.registry import WRITERS
 from tests.functional.command import auditor
-from tests.functional.viewed_runs import Reply, Viewed, viewing
+from tests.functional.viewed_runs import Reply, Viewed, viewing, write_run
 from tests.golden.sample_comparison import sample_successor
 from tests.golden.sample_report import sample_report
 from tests.models import written_run
 from tests.unit.reports.hostile_report import poisoned
 from tests.unit.reports.html_reader import PageReader
 
-WAIT_MS = 60_000
-
 SECRET = "nobody outside may read this"
 HOSTILE_NAME = "a<script>alert(1)<"
 HOSTILE_TEXT = "</style><script>alert(1)</script><img src=http://a.example/b>\x1b[31m\u202e"
-
-
-def write_run(folder: Path, report: AuditReport, *others: str) -> None:
-    """A run's folder with `audit.json` and further formats."""
-    folder.mkdir(parents=True)
-    for writer in WRITERS:
-        if writer.name in ("json", *others):
-            (folder / writer.filename).write_bytes(writer.render(report))
 
 
 def interrupt(folder: Path) -> None:
@@ -391,45 +379,3 @@ def test_a_port_in_use_and_a_missing_folder_are_named(runs: Path, viewed: Viewed
     missing = auditor("view", "nowhere", "--no-browser", cwd=runs)
     assert (missing.code, missing.out) == (2, "")
     assert "folder of runs not found: nowhere" in missing.err
-
-
-def browser_executable() -> str | None:
-    """The Chromium of this machine, or the one AUDITOR_CHROMIUM names."""
-    named = os.environ.get("AUDITOR_CHROMIUM")
-    names = (named,) if named else ("chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if (found := shutil.which(name))), None)
-
-
-def test_a_browser_goes_from_the_list_to_a_report_and_a_comparison(viewed: Viewed) -> None:
-    """By clicking; nothing is written to the console and nothing is asked of another origin."""
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = browser_executable()
-    if executable is None:
-        pytest.skip("no Chromium on this machine; AUDITOR_CHROMIUM may name one")
-    messages: list[str] = []
-    asked: list[str] = []
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable,
-            args=["--disable-background-networking", "--disable-gpu"],
-            chromium_sandbox=os.geteuid() != 0,
-        )
-        page = browser.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(viewed.url)
-        assert page.url == f"{viewed.origin}/"
-        page.get_by_role("link", name="v1", exact=True).click()
-        driver.expect(page).to_have_title(re.compile("^Gate failed: "), timeout=WAIT_MS)
-        page.go_back()
-        page.get_by_role("radio", name="old: v1", exact=True).check()
-        page.get_by_role("radio", name="new: deeper/v2", exact=True).check()
-        page.get_by_role("button", name="Compare old with new").click()
-        title = re.compile("^Gate failed before and failed now")
-        driver.expect(page).to_have_title(title, timeout=WAIT_MS)
-        assert page.locator("svg.interval").count() == 4
-        browser.close()
-    assert messages == []
-    assert len(asked) >= 4
-    assert {url for url in asked if not url.startswith((f"{viewed.origin}/", "data:"))} == set()

@@ -11,9 +11,19 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from auditor.findings import AuditReport
+from auditor_reports.registry import WRITERS
 from tests.functional.command import Ended, clean_environment, command_line, heed_interrupts
 
 WAIT_S = 60
+
+
+def write_run(folder: Path, report: AuditReport, *others: str) -> None:
+    """A run's folder with `audit.json` and further formats."""
+    folder.mkdir(parents=True)
+    for writer in WRITERS:
+        if writer.name in ("json", *others):
+            (folder / writer.filename).write_bytes(writer.render(report))
 
 
 @dataclass(frozen=True)

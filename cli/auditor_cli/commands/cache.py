@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import rich_click as click
 
 from auditor.audit.answer_cache import AnswerCache
 from auditor.errors import ConfigurationError
+from auditor_cli.confirming import may_remove, yes_option
 from auditor_cli.options import cache_option, json_option, option
 from auditor_cli.output import Output
 from auditor_reports.sanitise import one_line
@@ -65,21 +65,15 @@ def prune(cache: Path | None, days: int | None, most_mb: float | None, as_json: 
 
 @command.command(name="clear")
 @cache_option
-@option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def clear(cache: Path | None, yes: bool, as_json: bool) -> int:
     """Remove every answer with its evidence. Runs are not touched."""
     output = Output(as_json)
     opened = _opened(cache)
     count = sum(1 for _ in opened.entries())
-    if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise ConfigurationError(
-                f"nobody to ask whether {count} answers may be removed; add --yes"
-            )
-        if not click.confirm(f"Remove {count} answers from {opened.folder}?", err=True):
-            output.data("nothing was removed")
-            return 0
+    if not may_remove(f"{count} answers from {opened.folder}", output, yes=yes):
+        return 0
     removed = opened.clear()
     output.data(f"removed {removed} answers")
     output.record({"removed": removed})

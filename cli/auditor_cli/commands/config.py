@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WHAT = [
     "plan", "policy", "waivers", "baseline", "audit", "patterns", "content-policy",
-    "trace-calibration", "fix",
+    "trace-calibration", "fix", "framework-mapping", "applicability", "dossier",
 ]  # fmt: skip
 TEMPLATES = ["github", "gitlab"]
 # Of several files that are wrong the first of these is the exit code.
@@ -40,8 +40,12 @@ def schema(what: str) -> int:
     """Print the JSON schema of a file that auditor reads or writes."""
     from auditor.audit.schemas import SCHEMAS
     from auditor_reports.audit_json import schema as audit_schema
+    from auditor_reports.dossier.json import SCHEMA_NAMES, dossier_schema
 
-    made = audit_schema() if what == "audit" else SCHEMAS[what]()
+    if what == "audit":
+        made = audit_schema()
+    else:
+        made = dossier_schema(what) if what in SCHEMA_NAMES else SCHEMAS[what]()
     Output().data(json.dumps(made, indent=2, sort_keys=True))
     return 0
 

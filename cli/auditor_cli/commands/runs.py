@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import rich_click as click
 from rich.markup import escape
 
-from auditor.errors import ConfigurationError
+from auditor_cli.confirming import may_remove, yes_option
 from auditor_cli.exit_codes import ExitCode
 from auditor_cli.options import FILE, json_option, option, quiet_option
 from auditor_cli.output import Output
@@ -92,7 +91,7 @@ def show(run: Path, as_json: bool) -> int:
 
 @command.command(name="rm")
 @click.argument("run", type=RUN)
-@option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def rm(run: Path, yes: bool, as_json: bool) -> int:
     """Remove RUN with its evidence. Refuses a folder that is no run or holds other files."""
@@ -104,12 +103,8 @@ def rm(run: Path, yes: bool, as_json: bool) -> int:
     reports = {writer.filename for writer in EVERY_WRITER}
     reports |= {writer.filename("*") for writer in DOSSIER_WRITERS}
     check_removable(run, reports)
-    if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise ConfigurationError(f"nobody to ask whether {run} may be removed; add --yes")
-        if not click.confirm(f"Remove {one_line(str(run))} with its evidence?", err=True):
-            output.data("nothing was removed")
-            return 0
+    if not may_remove(f"{run} with its evidence", output, yes=yes):
+        return 0
     remove_run(run, reports)
     output.data(f"removed {run}")
     output.record({"removed": str(run)})

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import rich_click as click
 
+from auditor.audit.run_directory import LEDGER, REPORT
 from auditor.errors import FileMissing
 from auditor_cli.exit_codes import ExitCode
 from auditor_cli.options import json_option, option, quiet_option
 from auditor_cli.output import Output
-from auditor_cli.stored_runs import LEDGER, REPORT
 from auditor_cli.view.run_index import RunIndex
 from auditor_cli.view.server import ViewServer
 

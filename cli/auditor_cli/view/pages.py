@@ -17,9 +17,10 @@ from typing import BinaryIO, Final
 from urllib.parse import parse_qs
 
 from auditor.audit.comparison import compare_reports
+from auditor.audit.run_directory import REPORT
 from auditor.files import plain_digest
 from auditor.findings import AuditReport
-from auditor_cli.stored_runs import REPORT, is_behind, is_plain_file, read_stored_run
+from auditor_cli.stored_runs import is_behind, is_plain_file, read_stored_run
 from auditor_cli.view.run_index import RunIndex
 from auditor_reports.audit_json import run_fingerprint
 from auditor_reports.comparison.page import page_style, render_comparison

@@ -19,16 +19,10 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from auditor.audit.run_directory import EVIDENCE, LEDGER, REPORT
 from auditor.errors import AuditorError
 from auditor.findings import AuditReport
-from auditor_cli.stored_runs import (
-    EVIDENCE,
-    LEDGER,
-    REPORT,
-    is_behind,
-    is_plain_file,
-    read_stored_run,
-)
+from auditor_cli.stored_runs import is_behind, is_plain_file, read_stored_run
 from auditor_reports.audit_json import MAX_BYTES
 from auditor_reports.registry import WRITERS
 from auditor_reports.run_list_page import RunLine

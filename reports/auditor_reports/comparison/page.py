@@ -6,19 +6,13 @@ lines of `auditor diff`.
 
 from __future__ import annotations
 
-from markupsafe import Markup
+from typing import Final
 
 from auditor.audit.comparison import Comparison
 from auditor_reports.comparison import text as words
-from auditor_reports.html_environment import (
-    DISCLAIMER,
-    LEVELS,
-    MAX_BYTES,
-    Limits,
-    asset,
-    content_policy,
-    environment,
-)
+from auditor_reports.html_environment import Limits, asset, fill_page, fit_page
+
+_STYLE: Final = "comparison.css"
 
 
 def render_comparison(comparison: Comparison) -> bytes:
@@ -26,29 +20,22 @@ def render_comparison(comparison: Comparison) -> bytes:
 
     It is a pure function of the comparison: same comparison, same bytes.
     """
-    page = b""
-    for limits in LEVELS:
-        page = _render(comparison, limits)
-        if len(page) <= MAX_BYTES:
-            break
-    return page
+    return fit_page(lambda limits: _render(comparison, limits)).encode("utf-8")
 
 
 def page_style() -> str:
     """The style of the page, for whoever sends a policy with it."""
-    return asset("style.css") + asset("comparison.css")
+    return asset("style.css") + asset(_STYLE)
 
 
-def _render(comparison: Comparison, limits: Limits) -> bytes:
-    style = page_style()
+def _render(comparison: Comparison, limits: Limits) -> str:
     groups = {status: comparison.finding_group(status) for status in words.FINDING_HEADINGS}
-    page = environment(limits).get_template("comparison.html.j2").render(
+    return fill_page(
+        "comparison.html.j2",
+        limits,
+        (_STYLE,),
         comparison=comparison,
         groups=groups,
         text=words,
         mark=words.GATE_MARKS[comparison.new.verdict],
-        disclaimer=DISCLAIMER,
-        style=Markup(style),  # noqa: S704  our own files, hashed into the policy
-        content_policy=content_policy(style),
-    )  # fmt: skip
-    return page.encode("utf-8")
+    )

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from auditor.findings import AuditReport, CheckResult, Evidence, GateRow, Record, Verdict
+from auditor.findings import AuditReport, CheckResult, Evidence, GateRow, Record, Verdict, blob_of
 from auditor_reports.dossier.mapping import EvidenceSlot
 from auditor_reports.dossier.record import NOT_RECORDED, Fact, Number, ResultEntry
 from auditor_reports.plain_json import plain_json
@@ -107,6 +107,6 @@ def slot_facts(slot: EvidenceSlot, results: Sequence[CheckResult]) -> Iterator[F
 
 def _blob_digests(evidence: Sequence[Evidence]) -> Iterator[str]:
     for piece in evidence:
-        blob = getattr(piece, "blob", None)
+        blob = blob_of(piece)
         if blob is not None:
             yield blob.digest

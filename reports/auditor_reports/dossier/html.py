@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from markupsafe import Markup
-
 from auditor_reports.dossier.record import CellStatus, Dossier
 from auditor_reports.dossier.text import GAP_STATUSES, review_age
-from auditor_reports.html_environment import (
-    LEVELS,
-    MAX_BYTES,
-    Limits,
-    asset,
-    content_policy,
-    environment,
-)
+from auditor_reports.html_environment import Limits, fill_page, fit_page
 from auditor_reports.page import Anchors
 
 
@@ -38,27 +29,21 @@ _LOOKS: Final[dict[CellStatus, _Look]] = {
 
 def render_dossier_html(dossier: Dossier) -> bytes:
     """The dossier as HTML, UTF-8; a pure function of its record."""
-    content = b""
-    for limits in LEVELS:
-        content = _render(dossier, limits)
-        if len(content) <= MAX_BYTES:
-            break
-    return content
+    return fit_page(lambda limits: _render(dossier, limits)).encode("utf-8")
 
 
-def _render(dossier: Dossier, limits: Limits) -> bytes:
-    style = asset("style.css") + asset("dossier.css")
-    text = environment(limits).get_template("dossier.html.j2").render(
+def _render(dossier: Dossier, limits: Limits) -> str:
+    return fill_page(
+        "dossier.html.j2",
+        limits,
+        ("dossier.css",),
         dossier=dossier,
         gaps=[(status, dossier.gaps(status)) for status in GAP_STATUSES],
         not_covered=any(cell.beyond for cell in dossier.cells()),
         anchors=_anchors(dossier, limits),
         looks=_LOOKS,
         age=review_age(dossier.framework),
-        style=Markup(style),  # noqa: S704  our own files, hashed into the policy
-        content_policy=content_policy(style),
-    )  # fmt: skip
-    return text.encode("utf-8")
+    )
 
 
 def _anchors(dossier: Dossier, limits: Limits) -> dict[str, str]:

@@ -6,8 +6,6 @@ what is left out is counted on the page and stands in the record.
 
 from __future__ import annotations
 
-from markupsafe import Markup
-
 from auditor.fix import FixResult
 from auditor_reports.fix.effects import lay_out_effects
 from auditor_reports.fix.json import fix_digest
@@ -23,15 +21,7 @@ from auditor_reports.fix.standing import (
     read_demands,
     stand,
 )
-from auditor_reports.html_environment import (
-    DISCLAIMER,
-    LEVELS,
-    MAX_BYTES,
-    Limits,
-    asset,
-    content_policy,
-    environment,
-)
+from auditor_reports.html_environment import Limits, fill_page, fit_page
 
 
 def render_fix(result: FixResult) -> str:
@@ -39,19 +29,16 @@ def render_fix(result: FixResult) -> str:
 
     It is a pure function of the record: same record, same page.
     """
-    page = ""
-    for limits in LEVELS:
-        page = _render(result, limits)
-        if len(page.encode("utf-8")) <= MAX_BYTES:
-            break
-    return page
+    return fit_page(lambda limits: _render(result, limits))
 
 
 def _render(result: FixResult, limits: Limits) -> str:
-    style = asset("style.css") + asset("fix.css")
     views = arrange_conditions(result)
     standing = stand(result)
-    return environment(limits).get_template("fix.html.j2").render(
+    return fill_page(
+        "fix.html.j2",
+        limits,
+        ("fix.css",),
         result=result,
         mark={"accepted": "holds", "rejected": "violated", "contradictory": "error"}[standing],
         word=STANDING_WORDS[standing],
@@ -65,7 +52,4 @@ def _render(result: FixResult, limits: Limits) -> str:
         does_not_mean=DOES_NOT_MEAN,
         chance=CHANCE,
         record_digest=fix_digest(result),
-        disclaimer=DISCLAIMER,
-        style=Markup(style),  # noqa: S704  our own files, hashed into the policy
-        content_policy=content_policy(style),
-    )  # fmt: skip
+    )

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.audit import run_directory
 from auditor.findings import AuditReport
-from auditor_cli import stored_runs
 from auditor_cli.view.run_index import MAX_DEPTH, RunIndex, run_id
 from auditor_reports.audit_json import render_json
 from auditor_reports.run_list_page import RunLine
@@ -29,13 +27,6 @@ def write_run(folder: Path, report: AuditReport) -> Path:
 def lines(folder: Path) -> dict[str, RunLine]:
     """The line of each run by its name."""
     return {line.name: line for line in RunIndex(folder).refresh()}
-
-
-def test_names_are_those_of_the_run_directory() -> None:
-    """They are written twice, so that a list of runs loads no check."""
-    assert (stored_runs.LEDGER, stored_runs.REPORT, stored_runs.EVIDENCE) == (
-        run_directory.LEDGER, run_directory.REPORT, run_directory.EVIDENCE
-    )  # fmt: skip
 
 
 def test_a_line_says_what_the_report_says(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from itertools import pairwise
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 # SVG elements are closed by the page itself; these are the ones it writes without content.
@@ -45,6 +48,41 @@ class PageReader(HTMLParser):
     def named(self, *names: str) -> list[Element]:
         """The elements with one of these names."""
         return [element for element in self.elements if element.name in names]
+
+    def flaws(self) -> list[str]:
+        """What no page may have: unbalanced tags, ids twice, lost links, gaps, bare tables."""
+        found = list(self.unbalanced)
+        ids = [e.attributes["id"] for e in self.elements if "id" in e.attributes]
+        found += [f"id {name} twice" for name in set(ids) if ids.count(name) > 1]
+        targets = {e.attributes["href"] for e in self.named("a", "use")}
+        found += [f"{target} leads nowhere" for target in targets
+                  if target.startswith("#") and target[1:] not in ids]  # fmt: skip
+        levels = [int(heading.name[1]) for heading in self.named("h1", "h2", "h3", "h4")]
+        if levels[0] != 1 or any(after > before + 1 for before, after in pairwise(levels)):
+            found.append(f"headings {levels}")
+        scopes = (head.attributes.get("scope") for head in self.named("th"))
+        found += [f"a head with the scope {scope}" for scope in scopes
+                  if scope not in ("row", "col")]  # fmt: skip
+        starts = ([child.name for child in table.children][:2] for table in self.named("table"))
+        return found + [f"a table begins with {s}" for s in starts if s != ["caption", "thead"]]
+
+    @property
+    def policy(self) -> str:
+        """What the page lets a browser do."""
+        (policy,) = [
+            m.attributes["content"] for m in self.named("meta") if "http-equiv" in m.attributes
+        ]
+        return policy
+
+    @property
+    def own_style_only(self) -> str:
+        """The policy that admits the style of this page, pictures in it, and nothing else."""
+        (style,) = self.named("style")
+        digest = base64.b64encode(hashlib.sha256(style.text.encode()).digest()).decode()
+        return (
+            f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+            "form-action 'none'"
+        )
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._add(tag, attrs)

@@ -10,28 +10,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from auditor.audit.comparability import Caveat as Caveat
-from auditor.audit.comparability import find_caveats, is_comparable
-from auditor.audit.comparison_records import KINDS as KINDS
-from auditor.audit.comparison_records import Change as Change
-from auditor.audit.comparison_records import Comparison as Comparison
-from auditor.audit.comparison_records import ResultChange as ResultChange
-from auditor.audit.comparison_records import RunSide as RunSide
-from auditor.audit.comparison_records import SubjectChange as SubjectChange
-from auditor.audit.comparison_records import VerdictChange as VerdictChange
-from auditor.audit.comparison_records import kind_of as kind_of
-from auditor.audit.finding_changes import FindingChange as FindingChange
-from auditor.audit.finding_changes import FindingStatus as FindingStatus
-from auditor.audit.finding_changes import compare_findings
-from auditor.audit.metric_changes import Judgement as Judgement
-from auditor.audit.metric_changes import MetricChange as MetricChange
-from auditor.audit.metric_changes import compare_metrics
-from auditor.audit.renaming import Name, names_by_subject, rename_results
-from auditor.audit.result_pairs import Pairing, pair_results
+from auditor.audit.comparison.comparability import find_caveats, is_comparable
+from auditor.audit.comparison.finding_changes import compare_findings
+from auditor.audit.comparison.metric_changes import MetricChange, compare_metrics
+from auditor.audit.comparison.records import (
+    KINDS,
+    Comparison,
+    ResultChange,
+    RunSide,
+    SubjectChange,
+    VerdictChange,
+    kind_of,
+)
+from auditor.audit.comparison.renaming import Name, names_by_subject, rename_results
+from auditor.audit.comparison.result_pairs import Pairing, pair_results
+from auditor.audit.gate import REFUSED_FACT
 from auditor.errors import UnknownName
 from auditor.findings import AuditReport, CheckResult, SubjectRecord, Verdict
-
-REFUSED_FACT = "refused"
 
 
 def compare_reports(

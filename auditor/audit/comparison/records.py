@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, get_args
 
-from auditor.audit.comparability import Caveat
-from auditor.audit.finding_changes import FindingChange, FindingStatus
-from auditor.audit.metric_changes import MetricChange
+from auditor.audit.comparison.comparability import Caveat
+from auditor.audit.comparison.finding_changes import FindingChange, FindingStatus
+from auditor.audit.comparison.metric_changes import MetricChange
 from auditor.findings import Record, Verdict
 
 COMPARISON_VERSION: Literal["1"] = "1"

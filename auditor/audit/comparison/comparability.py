@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from auditor.audit.comparison.result_pairs import Pairing
 from auditor.audit.environment import numerical_class
-from auditor.audit.result_pairs import Pairing
 from auditor.findings import AuditReport, CheckResult, Record
 
 Affects = Literal["numbers", "gate", "scope"]

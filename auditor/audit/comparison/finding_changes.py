@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from auditor.audit.comparability import is_comparable
-from auditor.audit.result_pairs import Pairing, match
+from auditor.audit.comparison.comparability import is_comparable
+from auditor.audit.comparison.result_pairs import Pairing, match
 from auditor.findings import AuditReport, CheckResult, GateRow, Record, Severity, fingerprint
 
 Standing = Literal["pass", "fail", "open", "waived", "baseline", "warn", "below"]
