@@ -222,11 +222,6 @@ def assemble_report(
     )
 
 
-def plan_of(folder: Path, entries: Sequence[Entry]) -> Plan:
-    """The plan a run's folder holds; `ConfigurationError` when it cannot be read."""
-    return _stored_plan(folder, entries).plan
-
-
 def policy_of(folder: Path, entries: Sequence[Entry]) -> Policy:
     """The policy a run was gated under; `ConfigurationError` when it cannot be read."""
     return _stored_plan(folder, entries).policy_in_force

@@ -19,7 +19,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from auditor.audit.policy import PolicyPart
 from auditor.errors import ConfigurationError, InvalidText
 from auditor.files import read_text_file, write_atomically
-from auditor.findings import Severity
 from auditor.strict_yaml import MAX_CHARACTERS, Document, parse
 
 MAX_WAIVER_DAYS = 365
@@ -59,16 +58,6 @@ class Waiver(PolicyPart):
     def is_for(self, digest: str) -> bool:
         """Whether it was granted for the model with this digest."""
         return self.model_digest in (ANY_MODEL, digest)
-
-    def covers(self, names: Sequence[str], digest: str, severity: Severity) -> bool:
-        """Whether this waiver speaks of a finding; dates are the gate's business.
-
-        A critical finding needs an exact name. A waiver granted for one model does
-        not cover another.
-        """
-        if self.is_glob and severity is Severity.CRITICAL:
-            return False
-        return self.is_for(digest) and self.names(names)
 
     def days_left(self, today: date) -> int:
         """Days on which it still counts after today; negative once it has expired."""

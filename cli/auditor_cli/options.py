@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from auditor.errors import ConfigurationError, InvalidText
+from auditor.errors import ConfigurationError, InvalidText, UnknownName
 from auditor.verdicts import Severity
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_acceptance(waiver_file: Path | None, baseline: Path | None) -> Acceptan
     from auditor.audit.acceptance import Acceptance  # not needed by commands without a gate
     from auditor.audit.waivers import load_waivers
 
-    today = datetime.now(UTC).date()
+    today = today_utc()
     waivers = load_waivers(waiver_file, today) if waiver_file else ()
     known = load_baseline(baseline).by_fingerprint() if baseline else {}
     return Acceptance(waivers, known, today)
@@ -116,12 +116,42 @@ def load_baseline(path: Path) -> Baseline:
     return make_baseline(report, run_fingerprint(report))
 
 
+def today_utc() -> date:
+    """The day that waivers and reviews are compared with."""
+    return datetime.now(UTC).date()
+
+
+def split_pair(option: str, given: str, form: str) -> tuple[str, str]:
+    """The two sides of what an option was given as `left=right`.
+
+    Raises:
+        ConfigurationError: There is no sign, or nothing before it.
+    """
+    left, sign, right = given.partition("=")
+    if not sign or not left:
+        raise ConfigurationError(f"{option} '{given}' is not of the form {form}")
+    return left, right
+
+
+def parse_target(given: str, known: Sequence[str], role: str) -> tuple[str, Path]:
+    """What `--output` was given: a format, and the file for it.
+
+    Raises:
+        ConfigurationError: It is not of the form FORMAT=FILE.
+        UnknownName: There is no such format.
+    """
+    name, file = split_pair("--output", given, "FORMAT=FILE")
+    if not file:
+        raise ConfigurationError(f"--output '{given}' is not of the form FORMAT=FILE")
+    if name not in known:
+        raise UnknownName(role, name, list(known))
+    return name, Path(file)
+
+
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
     """`name=value` pairs; a value that names an existing file or folder is made absolute."""
     values: dict[str, str] = {}
     for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise ConfigurationError(f"--set '{pair}' is not of the form name=value")
+        name, value = split_pair("--set", pair, "name=value")
         values[name] = str(Path(value).resolve()) if Path(value).exists() else value
     return values

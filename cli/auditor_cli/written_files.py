@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from auditor.audit.waivers import load_waivers
 from auditor.errors import InvalidText, UnknownName
 from auditor.files import read_text_file
 from auditor.strict_yaml import MAX_CHARACTERS, parse
+from auditor_cli.options import today_utc
 
 Kind = Literal["plan", "policy", "waivers"]
 KINDS: tuple[Kind, ...] = ("plan", "policy", "waivers")
@@ -71,7 +71,7 @@ def check_policy(path: Path) -> Checked:
 
 def check_waivers(path: Path) -> Checked:
     """Check a waiver file, and name what has expired; raises as `load_waivers` does."""
-    today = _today()
+    today = today_utc()
     waivers = load_waivers(path, today)
     expired = tuple(
         f"waiver '{waiver.match}' expired on {waiver.expires} and covers nothing"
@@ -115,7 +115,7 @@ def check_plan(loaded: LoadedPlan) -> Checked:
 
     executor = LocalExecutor()
     try:
-        request = AuditRequest(loaded, Path(), "", Acceptance((), {}, _today()))
+        request = AuditRequest(loaded, Path(), "", Acceptance((), {}, today_utc()))
         resolved = resolve_audit(request, executor)
     finally:
         executor.close()
@@ -134,7 +134,3 @@ def _without_value(path: Path) -> list[str]:
 
 def _number(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()

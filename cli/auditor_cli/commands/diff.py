@@ -23,10 +23,10 @@ from auditor.audit.comparison import (
     compare_reports,
     kind_of,
 )
-from auditor.errors import ConfigurationError, UnknownName
+from auditor.errors import ConfigurationError
 from auditor.files import write_atomically
 from auditor_cli.exit_codes import ExitCode
-from auditor_cli.options import json_option, option, quiet_option
+from auditor_cli.options import json_option, option, parse_target, quiet_option, split_pair
 from auditor_cli.output import Output
 from auditor_cli.stored_runs import read_stored_run
 from auditor_reports.audit_json import run_fingerprint
@@ -78,7 +78,7 @@ def command(
     Exits 0 whatever changed, unless --exit-code is given.
     """
     output = Output(as_json, quiet)
-    files = [_parse_target(target) for target in targets]
+    files = [parse_target(target, list(FORMATS), "comparison format") for target in targets]
     called = dict(_parse_subject(pair) for pair in subjects)
     reports = read_stored_run(old), read_stored_run(new)
     seals = (run_fingerprint(reports[0]), run_fingerprint(reports[1])) if files else ("", "")
@@ -101,18 +101,9 @@ def command(
     return ExitCode.FAILED if exit_code and comparison.is_worse else ExitCode.PASSED
 
 
-def _parse_target(target: str) -> tuple[str, Path]:
-    name, sign, file = target.partition("=")
-    if not sign or not file:
-        raise ConfigurationError(f"--output '{target}' is not of the form FORMAT=FILE")
-    if name not in FORMATS:
-        raise UnknownName("comparison format", name, list(FORMATS))
-    return name, Path(file)
-
-
 def _parse_subject(pair: str) -> tuple[str, str]:
-    old, sign, new = pair.partition("=")
-    if not sign or not old or not new:
+    old, new = split_pair("--subject", pair, "OLD=NEW")
+    if not new:
         raise ConfigurationError(f"--subject '{pair}' is not of the form OLD=NEW")
     return old, new
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from auditor_cli.options import json_option
+from auditor_cli.options import json_option, today_utc
 from auditor_cli.output import Output
 
 
@@ -83,13 +83,11 @@ def _policies(output: Output) -> None:
 
 
 def _frameworks(output: Output) -> None:
-    from datetime import UTC, datetime
-
     from auditor_cli.frameworks import read_mapping
     from auditor_cli.plans import compliance_mappings
     from auditor_reports.dossier.build import review_age_days, review_is_old
 
-    today, rows = datetime.now(UTC).date(), []
+    today, rows = today_utc(), []
     for path in compliance_mappings().values():
         each = read_mapping(path)
         age, old = review_age_days(each, today), review_is_old(each, today)

@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from auditor.errors import ConfigurationError, UnknownName
+from auditor.errors import ConfigurationError
 from auditor.files import write_atomically
 from auditor.findings import AuditReport
 from auditor_cli.options import (
@@ -16,12 +16,13 @@ from auditor_cli.options import (
     gate_options,
     json_option,
     option,
+    parse_target,
     quiet_option,
 )
 from auditor_cli.output import Output
 from auditor_cli.reporting import load_gated_run, write_reports
 from auditor_reports.dossier.formats import DEFAULT_FORMATS, DOSSIER_WRITERS
-from auditor_reports.registry import EVERY_WRITER, WRITERS, render, writer
+from auditor_reports.registry import EVERY_WRITER, WRITERS, render
 from auditor_reports.traced_text import Samples
 
 FORMATS = [w.name for w in EVERY_WRITER]
@@ -87,7 +88,7 @@ def command(
     auditor report fix RECORD writes the page of a repair instead.
     """
     output = Output(as_json, quiet)
-    chosen = [_parse_target(target) for target in targets]
+    chosen = [parse_target(target, FORMATS, "report format") for target in targets]
     dossiers = _read_dossiers(frameworks, framework_formats, applicability_file)
     report = load_gated_run(run, policy_file, waiver_file, baseline, fail_on)
     # A dossier names the digest of audit.json, which therefore is written with it.
@@ -160,12 +161,3 @@ def _samples_of(report: AuditReport, run: Path, output: Output) -> Samples:
         if isinstance(problem, str):
             output.warn(f"not shown in full: {problem}")
     return samples
-
-
-def _parse_target(target: str) -> tuple[str, Path]:
-    name, sign, file = target.partition("=")
-    if not sign or not file:
-        raise ConfigurationError(f"--output '{target}' is not of the form FORMAT=FILE")
-    if name not in FORMATS:
-        raise UnknownName("report format", name, FORMATS)
-    return writer(name).name, Path(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import rich_click as click
@@ -14,7 +14,7 @@ from auditor.audit.gate import judge_run
 from auditor.audit.waivers import MAX_WAIVER_DAYS, Waiver, add_waiver, load_waivers
 from auditor.errors import ConfigurationError
 from auditor_cli.exit_codes import ExitCode
-from auditor_cli.options import FILE, json_option, option, quiet_option
+from auditor_cli.options import FILE, json_option, option, quiet_option, today_utc
 from auditor_cli.output import Output
 from auditor_cli.reporting import load_gated_run, recorded_policy
 from auditor_reports.sanitise import one_line
@@ -61,7 +61,7 @@ def add(
         expires=_day(expires),
         ticket=_line(ticket),
     )
-    add_waiver(file, waiver, _today())
+    add_waiver(file, waiver, today_utc())
     if waiver.is_glob:
         output.warn("note: a glob covers no critical finding")
     output.data(f"{file}: '{one_line(waiver.match)}' is waived until {waiver.expires}")
@@ -80,16 +80,12 @@ def _day(text: str) -> date:
         raise ConfigurationError(f"--expires '{text}' is no day; write it as YYYY-MM-DD") from None
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
 @command.command(name="list")
 @click.argument("file", type=FILE)
 @json_option
 def list_(file: Path, as_json: bool) -> int:
     """Print the waivers of FILE with the days they have left. Always exits 0."""
-    output, today = Output(as_json), _today()
+    output, today = Output(as_json), today_utc()
     waivers = load_waivers(file, today)
     rows = []
     for waiver in waivers:
@@ -130,7 +126,7 @@ def check(file: Path, run: Path, policy_file: Path | None, as_json: bool, quiet:
     Exits 0 when each of them applies, 1 when one does not: it has expired, is bound to another
     model, matches nothing. The gate's own verdict is `auditor gate`'s business.
     """
-    output, today = Output(as_json, quiet), _today()
+    output, today = Output(as_json, quiet), today_utc()
     waivers = load_waivers(file, today)
     report = load_gated_run(run, policy_file)
     policy = recorded_policy(run, policy_file)

@@ -9,7 +9,6 @@ import pytest
 
 from auditor.audit.waivers import Waiver, add_waiver, load_waivers
 from auditor.errors import ConfigurationError, InvalidText
-from auditor.findings import Severity
 
 TODAY = date(2026, 11, 23)
 WAIVER = """
@@ -48,17 +47,17 @@ def waiver(match: str, digest: str = "any") -> Waiver:
     return Waiver(match=match, model_digest=digest, reason="r", approved_by="a", expires=TODAY)
 
 
-def test_a_glob_waives_what_is_not_critical() -> None:
+def test_a_waiver_names_a_code_an_id_or_a_fingerprint_or_a_glob_over_them() -> None:
     names = ("AUD201", "AUD201:digits", "0" * 32)
-    assert waiver("AUD2*").covers(names, "sha256:a", Severity.HIGH)
-    assert not waiver("AUD2*").covers(names, "sha256:a", Severity.CRITICAL)
-    assert waiver("AUD201").covers(names, "sha256:a", Severity.CRITICAL)
+    assert all(waiver(match).names(names) for match in (*names, "AUD2*", "*:digits"))
+    assert not any(waiver(match).names(names) for match in ("AUD20", "AUD3*", "digits"))
+    assert [waiver(match).is_glob for match in ("AUD201", "AUD2*", "AUD20?")] == [False, True, True]
 
 
-def test_a_waiver_for_one_model_does_not_cover_another() -> None:
-    bound = waiver("AUD201", "sha256:a")
-    assert bound.covers(("AUD201",), "sha256:a", Severity.HIGH)
-    assert not bound.covers(("AUD201",), "sha256:b", Severity.HIGH)
+def test_a_waiver_for_one_model_is_not_for_another() -> None:
+    assert waiver("AUD201", "sha256:a").is_for("sha256:a")
+    assert not waiver("AUD201", "sha256:a").is_for("sha256:b")
+    assert waiver("AUD201").is_for("sha256:b")
 
 
 HEAD = """\
