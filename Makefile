@@ -1,5 +1,6 @@
 # make audit   runs the built-in demo audit and says where its report is
 # make test    runs every test
+# make fuzz SECONDS=60   feeds altered files to every reader of untrusted bytes for so long
 # make screenshots   draws docs/screenshots anew from the report of the demo
 # All make .venv when it is missing; Python 3.11 or newer with venv is all they need.
 
@@ -9,8 +10,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One thread per process: tests and audits run several processes side by side.
 export OMP_NUM_THREADS ?= 1
+SECONDS ?= 60
 
-.PHONY: help audit test lint format bench screenshots clean
+.PHONY: help audit test fuzz lint format bench screenshots clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,6 +30,12 @@ audit: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# Without atheris the driver has a fuzzer of its own, and says so.
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || true
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,14 +12,33 @@ A model that is wrong is a result, not an exception.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
+
+MAX_MESSAGE: Final = 2_000
+"""Characters of a message; of a longer one the middle is left out."""
+_LINE_ENDS: Final = re.compile(r"\s*[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class AuditorError(Exception):
-    """Root of everything auditor raises on purpose; the message is one line."""
+    """Root of everything auditor raises on purpose; the message is one line.
+
+    It may quote a file that nobody trusts, so control characters are spelled out: a terminal
+    would obey them.
+    """
+
+    def __str__(self) -> str:
+        """The message on one line."""
+        text = super().__str__()
+        if len(text) > MAX_MESSAGE:
+            half = MAX_MESSAGE // 2
+            text = f"{text[:half]} ... {text[-half:]}"
+        return _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", _LINE_ENDS.sub(" ", text))
 
 
 class ConfigurationError(AuditorError):

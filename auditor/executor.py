@@ -9,9 +9,11 @@ processes on this machine that are killed when they pass a limit or lose their p
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -30,6 +32,7 @@ import psutil
 _POLL_S = 0.1
 _ORPHAN_POLL_S = 1.0
 _FAREWELL_S = 2.0
+_PR_SET_PDEATHSIG = 1
 
 Status = Literal["done", "failed", "timeout", "memory", "died", "cancelled"]
 
@@ -202,8 +205,10 @@ class LocalExecutor:
     def _spawn(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
+        # The kernel sees the end of the thread that started a worker, not of the process.
+        lasting = threading.current_thread() is threading.main_thread()
         process = context.Process(
-            target=_work, args=(there, os.getpid()), daemon=True, name="auditor-worker"
+            target=_work, args=(there, os.getpid(), lasting), daemon=True, name="auditor-worker"
         )
         threads = {name: str(self.threads) for name in _THREAD_VARIABLES}
         before = {name: os.environ.get(name) for name in threads}
@@ -320,9 +325,12 @@ def _exit_text(code: int | None) -> str:
     return f"the worker ended with exit code {code}"
 
 
-def _work(connection: Connection, parent: int) -> None:
+def _work(connection: Connection, parent: int, lasting: bool) -> None:
     """A worker's life: receive a unit, run it, send what became of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if lasting and sys.platform == "linux":
+        # At once, also while native code keeps the interpreter's lock from the thread below.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
     threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
     while True:
         try:

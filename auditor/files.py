@@ -6,18 +6,25 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from auditor.errors import FileMissing, InvalidText, OperationFailed, OutputNotWritable
 
 # What the user can mend by choosing another place; all else is the machine's failure.
 _WRONG_PLACE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-    errno.EEXIST, errno.ENAMETOOLONG,
+    errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip
+# Made anew or not at all, and never where a link leads; not all of these exist on Windows.
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+_NO_DETOUR: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 def read_text_file(path: Path, role: str, most_bytes: int) -> str:
@@ -34,14 +41,38 @@ def read_text_file(path: Path, role: str, most_bytes: int) -> str:
     """
     if not path.is_file():
         raise FileMissing(path, role)
+    content = read_file(path, role, most_bytes)
     try:
-        if path.stat().st_size > most_bytes:
-            raise InvalidText(str(path), f"larger than {most_bytes} bytes; split the {role}")
-        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidText(str(path), f"not UTF-8 text at byte {error.start}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+
+
+def read_file(path: Path, role: str, most_bytes: int) -> bytes:
+    """The bytes of a small file; not one more than the limit is read, however it grows.
+
+    Args:
+        path: The file.
+        role: What it is, for messages.
+        most_bytes: A larger one is refused.
+
+    Raises:
+        FileMissing: There is no such file.
+        InvalidText: It is too large, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileMissing(path, role)
+        with path.open("rb") as stream:
+            content = stream.read(most_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a NUL in the name
+        raise FileMissing(path, role) from None
     except OSError as error:
         raise InvalidText(str(path), f"cannot be read: {error.strerror}") from None
+    if len(content) > most_bytes:
+        raise InvalidText(str(path), f"larger than {most_bytes} bytes; split the {role}")
+    return content
 
 
 def plain_digest(path: Path) -> str:
@@ -80,21 +111,43 @@ def write_atomically(target: Path, content: bytes) -> None:
         OutputNotWritable: The place cannot be written.
         OperationFailed: The disk failed or is full. In both cases nothing is left behind.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with new_file(target) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[BinaryIO]:
+    """A stream whose content is at `target` once the block ends well, and nowhere else.
+
+    Until then it is a file beside the target with a name that nobody can foresee, made anew: a
+    file or link that somebody planted there is neither opened nor followed. A link at the target
+    is replaced, not followed.
+
+    Raises:
+        As `write_atomically`, an OSError of the block included; all else passes through.
+    """
+    temporary = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
+    made = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
+        # The mode is what the umask leaves, as of any other file.
+        descriptor = os.open(temporary, _NEW | _NO_DETOUR | _BINARY, 0o666)
+        made = True
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+        made = False
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         reason = error.strerror or str(error)
         if error.errno in _WRONG_PLACE:
             raise OutputNotWritable(target, reason) from None
         raise OperationFailed(f"cannot write {target}: {reason}; mend that and run again") from None
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 @contextmanager
@@ -108,13 +161,16 @@ def unfinished_folder(out: Path, source: Path) -> Iterator[Path]:
     Raises:
         OperationFailed: The disk failed; says that the source is as it was.
     """
-    made = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
+    made = out.with_name(f".{out.name[:64]}.{secrets.token_hex(8)}.unfinished")
+    ours = False
     try:
         made.mkdir(parents=True)
+        ours = True
         yield made
         made.rename(out)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OperationFailed(f"cannot write {out}: {reason}; {source} is as it was") from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if ours:
+            shutil.rmtree(made, ignore_errors=True)

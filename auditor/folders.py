@@ -7,10 +7,11 @@ by their resolved path without following a link again, and judged on the open de
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
@@ -101,10 +102,20 @@ def _walk(
                 )  # fmt: skip
             yield from _walk(folder, root, f"{name}/", hidden, max_files, depth - 1)
         else:
-            yield _regular_file(folder, root, name)
+            yield regular_file(folder, root, name)
 
 
-def _regular_file(folder: Path, root: Path, name: str) -> FolderFile:
+def regular_file(folder: Path, root: Path, name: str) -> FolderFile:
+    """The regular file that an entry of a folder is or may link to.
+
+    Args:
+        folder: The folder as it was named, for messages.
+        root: The same, links resolved.
+        name: The entry's path inside it.
+
+    Raises:
+        RefusedFolder: A link that leaves the folder or leads nowhere, a pipe or a device.
+    """
     listed = root / name
     try:
         path = listed.resolve(strict=True) if listed.is_symlink() else listed
@@ -136,15 +147,14 @@ def open_listed(folder: Path, file: FolderFile) -> BufferedReader:
     Raises:
         RefusedFolder: It can no longer be opened as what it was when it was listed.
     """
-    flags = os.O_RDONLY
-    for name in ("O_CLOEXEC", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"):
-        flags |= getattr(os, name, 0)
+    root = folder.resolve()
+    base = root if file.path.is_relative_to(root) else root.parent.parent
     try:
-        descriptor = os.open(file.path, flags)
-    except OSError as error:
+        descriptor = open_without_links(base, file.path.relative_to(base).parts)
+    except (OSError, ValueError) as error:
         raise RefusedFolder(
-            folder, "unreadable", str(error.strerror), place=file.name,
-            way_out="check the file's permissions",
+            folder, "unreadable", f"cannot be opened as what was listed: {error}", place=file.name,
+            way_out="check the file's permissions, and that nothing writes to the folder",
         ) from error  # fmt: skip
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
@@ -154,6 +164,39 @@ def open_listed(folder: Path, file: FolderFile) -> BufferedReader:
             way_out="run again when nothing writes to the folder",
         )  # fmt: skip
     return os.fdopen(descriptor, "rb")
+
+
+def open_without_links(folder: Path, parts: Sequence[str]) -> int:
+    """A read descriptor of `folder/part/.../part`; the folder itself may be reached by a link.
+
+    Raises:
+        OSError: With ELOOP or ENOTDIR where a part is a link, or as opening does.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    no_follow = getattr(os, "O_NOFOLLOW", 0)
+    if os.open not in os.supports_dir_fd:
+        return _open_checking_names(folder, parts, flags)
+    current = os.open(folder, flags | getattr(os, "O_DIRECTORY", 0))
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, flags | no_follow | getattr(os, "O_DIRECTORY", 0), dir_fd=current)
+            os.close(current)
+            current = inner
+        # O_NONBLOCK: a named pipe must not stop the audit before it is refused.
+        last = flags | no_follow | getattr(os, "O_NONBLOCK", 0)
+        return os.open(parts[-1], last, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+def _open_checking_names(folder: Path, parts: Sequence[str], flags: int) -> int:
+    """The same for systems without `openat`: names are checked, then opened."""
+    current = folder
+    for part in parts:
+        current = current / part
+        if current.is_symlink():
+            raise OSError(errno.ELOOP, "symbolic link", str(current))
+    return os.open(current, flags)
 
 
 def folder_digest(folder: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from auditor.bounded_json import UnreadableJson, parse_json
 from auditor.errors import FileMissing, InvalidText
 
 MAX_LINE: Final = 16_000_000
@@ -51,7 +51,8 @@ def read_json_lines(path: Path, role: str) -> Iterator[JsonLine]:
 
     Raises:
         FileMissing: There is no such file.
-        InvalidText: A line is longer than `MAX_LINE` bytes, no object, or holds a lone surrogate.
+        InvalidText: A line is longer than `MAX_LINE` bytes, no object, a key twice, more
+            than a million values, or a lone surrogate.
     """
     if not path.is_file():
         raise FileMissing(path, role)
@@ -67,8 +68,8 @@ def read_json_lines(path: Path, role: str) -> Iterator[JsonLine]:
 
 def _object(line: bytes, place: str) -> dict[str, Any]:
     try:
-        fields: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        fields: Any = parse_json(line)
+    except UnreadableJson as error:
         raise InvalidText(place, f"not a JSON object on one line ({error})") from None
     if not isinstance(fields, dict):
         raise InvalidText(place, "not a JSON object on one line")

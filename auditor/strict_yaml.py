@@ -20,12 +20,17 @@ from auditor.errors import InvalidText, Place, did_you_mean
 MAX_CHARACTERS = 4_000_000
 MAX_DEPTH = 32
 MAX_NODES = 400_000
+MAX_NUMBER_CHARACTERS = 400
+SHOWN_CHARACTERS = 80
 
 M = TypeVar("M", bound=BaseModel)
 Keys = tuple[str | int, ...]
 
 _YAML_TAG = "tag:yaml.org,2002:"
-_PLAIN_TYPES = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
+_SCALAR_TYPES = ("str", "int", "float", "bool", "null", "timestamp")
+_NUMBER_TYPES = ("int", "float")
+# What the library's scanner and constructors raise on numbers and escapes beyond all ranges.
+_UNREADABLE = (ValueError, OverflowError, KeyError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,10 @@ def parse(text: str, source: str, *, numbers_as_text: bool = False) -> Document:
         raise InvalidText(where, f"not valid YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise InvalidText(source, f"not valid YAML: {' '.join(str(error).split())}") from None
+    except _UNREADABLE as error:
+        at = _place(source, loader.get_mark()) if loader else Place(source, 1)
+        problem = f"a character or number that does not exist ({_shortened(str(error))})"
+        raise InvalidText(at, f"not valid YAML: {problem}; write it out") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -117,32 +126,58 @@ def parse(text: str, source: str, *, numbers_as_text: bool = False) -> Document:
 def _build(
     loader: _BoundedLoader, node: yaml.Node, path: Keys, places: dict[Keys, Place], as_text: bool
 ) -> Any:
-    places[path] = _place(loader.source, node.start_mark)
-    if node.tag.removeprefix(_YAML_TAG) not in _PLAIN_TYPES:
-        raise InvalidText(places[path], f"tag '{node.tag}' is not allowed; remove it")
-    if isinstance(node, yaml.SequenceNode):
+    place = places[path] = _place(loader.source, node.start_mark)
+    kind = node.tag.removeprefix(_YAML_TAG)
+    if isinstance(node, yaml.SequenceNode) and kind == "seq":
         return [
             _build(loader, child, (*path, number), places, as_text)
             for number, child in enumerate(node.value)
         ]
-    if isinstance(node, yaml.MappingNode):
-        built: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            place = _place(loader.source, key_node.start_mark)
-            if key is None:
-                raise InvalidText(place, "a key must be a plain word")
-            if key_node.tag == _YAML_TAG + "merge":
-                raise InvalidText(place, "merge keys are not allowed; write the values out")
-            if key in built:
-                raise InvalidText(place, f"key '{key}' stands twice; keep one")
-            built[key] = _build(loader, value_node, (*path, key), places, as_text)
-            places[(*path, key)] = place
-        return built
-    kind = node.tag.removeprefix(_YAML_TAG)
-    if kind == "timestamp" or (as_text and kind in ("int", "float")):
-        return str(node.value)
-    return loader.construct_object(node)
+    if isinstance(node, yaml.MappingNode) and kind == "map":
+        return _build_mapping(loader, node, path, places, as_text)
+    if not isinstance(node, yaml.ScalarNode) or kind not in _SCALAR_TYPES:
+        shown = _shortened(str(node.tag))
+        raise InvalidText(place, f"tag '{shown}' is not allowed; remove it")
+    text = str(node.value)
+    if kind == "timestamp" or (as_text and kind in _NUMBER_TYPES):
+        return text
+    if kind in _NUMBER_TYPES and len(text) > MAX_NUMBER_CHARACTERS:
+        raise InvalidText(
+            place, f"a number of {len(text)} characters; {MAX_NUMBER_CHARACTERS} are read, quote it"
+        )
+    try:
+        return loader.construct_object(node)
+    except _UNREADABLE:
+        raise InvalidText(
+            place, f"'{_shortened(text)}' is no {kind}; mend it, or quote it"
+        ) from None
+
+
+def _build_mapping(
+    loader: _BoundedLoader,
+    node: yaml.MappingNode,
+    path: Keys,
+    places: dict[Keys, Place],
+    as_text: bool,
+) -> dict[str, Any]:
+    built: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        place = _place(loader.source, key_node.start_mark)
+        if key is None:
+            raise InvalidText(place, "a key must be a plain word")
+        if key_node.tag == _YAML_TAG + "merge":
+            raise InvalidText(place, "merge keys are not allowed; write the values out")
+        if key in built:
+            raise InvalidText(place, f"key '{_shortened(key)}' stands twice; keep one")
+        built[key] = _build(loader, value_node, (*path, key), places, as_text)
+        places[(*path, key)] = place
+    return built
+
+
+def _shortened(text: str) -> str:
+    """A text of the file for a message."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
 
 
 def validate(document: Document, model: type[M], keys: Keys = ()) -> M:
@@ -180,14 +215,15 @@ def _first_problem(
     shown = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         known = sorted(_known_keys(model, location[:-1]))
-        hint = did_you_mean(str(location[-1]), known) or (
-            f"; known keys: {', '.join(known)}" if known else ""
-        )
-        return InvalidText(place, f"unknown key '{location[-1]}'{hint}")
+        key = _shortened(str(location[-1]))
+        hint = did_you_mean(key, known) or (f"; known keys: {', '.join(known)}" if known else "")
+        return InvalidText(place, f"unknown key '{key}'{hint}")
     if problem["type"] == "missing":
         return InvalidText(place, f"key '{shown}' is missing")
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
+    if isinstance(given, str):
+        given = _shortened(given)
     value = f" (found {given!r})" if isinstance(given, str | int | float | bool) else ""
     return InvalidText(place, f"{shown}: {message}{value}" if shown else f"{message}{value}")
 

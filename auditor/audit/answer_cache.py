@@ -30,6 +30,7 @@ REUSED_FACT: Final = "reused from"
 _ANSWERS, _EVIDENCE, _MARK = "answers", "evidence", "auditor-cache"
 _MARK_TEXT: Final = b"Answers of auditor. `auditor cache clear` removes them.\n"
 _MOST_BYTES: Final = 64 * 1024 * 1024
+_MOST_HEAD: Final = 200
 
 
 class CachedAnswer(Record):
@@ -126,13 +127,13 @@ class AnswerCache:
         if not self.is_there():
             return
         own = EvidenceFolder(self.folder / _EVIDENCE)
-        for path in sorted((self.folder / _ANSWERS).glob("??/*.json")):
+        for path in self._files(_ANSWERS, "*.json"):
             entry = _read(path)
-            size = path.stat().st_size
+            size = path.lstat().st_size
             for blob in () if entry is None else _blobs(entry.answer):
                 kept = own.path(blob.digest)
                 size += kept.stat().st_size if kept.is_file() else 0
-            used = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            used = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
             yield CacheEntry(path, size, used, entry)
 
     def prune(self, before: datetime | None = None, most_bytes: int | None = None) -> int:
@@ -153,7 +154,7 @@ class AnswerCache:
         own = EvidenceFolder(self.folder / _EVIDENCE)
         named = {own.path(blob.digest) for each in kept if each.entry for blob in
                  _blobs(each.entry.answer)}  # fmt: skip
-        for path in (self.folder / _EVIDENCE).glob("??/*"):
+        for path in self._files(_EVIDENCE, "*"):
             if path not in named:
                 path.unlink(missing_ok=True)
         return removed
@@ -162,9 +163,23 @@ class AnswerCache:
         """Remove every entry and all evidence; returns how many entries there were."""
         count = sum(1 for _ in self.entries())
         for part in (_ANSWERS, _EVIDENCE):
-            if (self.folder / part).is_dir():
+            if (self.folder / part).is_symlink():
+                (self.folder / part).unlink()
+            elif (self.folder / part).is_dir():
                 shutil.rmtree(self.folder / part)
         return count
+
+    def _files(self, part: str, pattern: str) -> list[Path]:
+        """The cache's own files by name: none that a linked folder leads to, and no folder."""
+        outer = self.folder / part
+        folders = [] if outer.is_symlink() else list(outer.glob("??"))
+        return sorted(
+            path
+            for folder in folders
+            if folder.is_dir() and not folder.is_symlink()
+            for path in folder.glob(pattern)
+            if path.is_symlink() or path.is_file()
+        )
 
     def _find(self, key: str) -> CachedAnswer | None:
         entry = _read(self._path(key))
@@ -176,8 +191,10 @@ class AnswerCache:
 
     def _begin(self) -> None:
         if not self.is_there():
-            write_atomically(self.folder / _MARK, _MARK_TEXT)
+            # For its owner alone from the start: answers hold texts in full.
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
+            write_atomically(self.folder / _MARK, _MARK_TEXT)
 
     def is_there(self) -> bool:
         """Whether the folder is a cache already; nothing is ever removed from another one.
@@ -205,6 +222,7 @@ def _read(path: Path) -> CachedAnswer | None:
         entry = rest.removesuffix("}\n")
         if (
             not sign
+            or len(head) > _MOST_HEAD
             or json.loads(head + "}")["digest"] != hashlib.sha256(entry.encode()).hexdigest()
         ):
             return None

@@ -11,20 +11,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from auditor.errors import AuditorError, OperationFailed, OutputNotWritable
+from auditor.bounded_json import parse_json
+from auditor.errors import AuditorError, FileMissing, OperationFailed, OutputNotWritable
 from auditor.files import write_atomically
 from auditor.findings import BlobRef, Record
 
 FORMAT = 1
+MAX_BYTES = 2**32
+MAX_LINE_VALUES = 20_000_000
 _START = "0" * 64
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Neither exists on Windows.
@@ -81,10 +85,12 @@ class Ledger:
         self.entries: list[Entry] = []
         self._previous = _START
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            # Never through a link: a torn tail is cut off, and that of another file is no tail.
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_DETOUR, 0o644)
         except OSError as error:
             raise OutputNotWritable(path, error.strerror or str(error)) from None
         try:
+            _require_plain(self._file, path)
             _lock(self._file, path)
             self._recover()
         except AuditorError:
@@ -132,7 +138,30 @@ def read_entries(path: Path) -> list[Entry]:
     Raises:
         LedgerDamaged: A line other than a torn last one does not fit.
     """
-    return _replay(path.read_bytes(), path)[1]
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_DETOUR)
+    except FileNotFoundError:
+        raise FileMissing(path, "ledger") from None
+    except OSError as error:
+        raise OperationFailed(
+            f"cannot read {path}: {error.strerror}; it must be a file of its own, no link"
+        ) from None
+    try:
+        _require_plain(descriptor, path)
+        return _replay(_read_all(descriptor), path)[1]
+    finally:
+        os.close(descriptor)
+
+
+def _require_plain(descriptor: int, path: Path) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OperationFailed(f"{path} is no plain file; name the folder of a run")
+    if status.st_size > MAX_BYTES:
+        raise OperationFailed(
+            f"{path} has {status.st_size:,} bytes, and at most {MAX_BYTES:,} are read; split the "
+            "plan"
+        )
 
 
 def _line(previous: str, kind: str, body: dict[str, JsonValue]) -> tuple[bytes, str]:
@@ -152,24 +181,49 @@ def _parse_line(line: bytes) -> Entry:
     return Entry(kind=entry["kind"], body=entry["body"])
 
 
+def _fields_of(line: bytes) -> tuple[dict[str, JsonValue], Kind, object]:
+    """Body, kind and format of a line; ValueError if it is none."""
+    entry = parse_json(line, most_values=MAX_LINE_VALUES, constants=False, doubles=True)["entry"]
+    body, kind, form = entry["body"], entry["kind"], entry["format"]
+    if not isinstance(body, dict) or not isinstance(kind, str):
+        raise ValueError("another form")  # noqa: TRY004 - one error for all that does not fit
+    if any(isinstance(value, float) and not math.isfinite(value) for value in _leaves(body)):
+        raise ValueError("a number beyond all ranges")
+    return body, cast(Kind, kind), form
+
+
+def _leaves(body: JsonValue) -> Iterator[JsonValue]:
+    waiting: list[JsonValue] = [body]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        else:
+            yield value
+
+
 def _replay(content: bytes, path: Path) -> tuple[int, list[Entry], str]:
     """Bytes that are whole, the entries in them, and the last digest."""
     kept, previous, entries = 0, _START, list[Entry]()
     for number, line in _whole_lines(content):
         try:
-            entry = json.loads(line)["entry"]
-            body, kind, form = entry["body"], entry["kind"], entry["format"]
+            body, kind, form = _fields_of(line)
         except (ValueError, KeyError, TypeError):
             if kept + len(line) == len(content):  # the last line: a torn write after all
                 break
             raise LedgerDamaged(path, number, "not a ledger line") from None
         if form != FORMAT:
-            problem = f"written in format {form}, this auditor reads format {FORMAT}"
+            problem = f"written in format {str(form)[:40]}, this auditor reads format {FORMAT}"
             raise LedgerDamaged(path, number, problem)
         expected, digest = _line(previous, kind, body)
         if expected != line:
             raise LedgerDamaged(path, number, "the line does not fit its digest")
-        entries.append(_parse_line(line))
+        try:
+            entries.append(_parse_line(line))
+        except ValidationError:
+            raise LedgerDamaged(path, number, "its body is no record of a ledger") from None
         kept += len(line)
         previous = digest
     return kept, entries, previous

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,6 +26,9 @@ from auditor.strict_yaml import Document, parse, validate
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 MAX_PLAN_BYTES = 4_000_000
+"""Of the file, and of all text that its variables put into it."""
+MAX_MATCHES = 10_000
+"""Most models that one glob may name."""
 
 
 class PlanPart(BaseModel):
@@ -118,10 +122,12 @@ class Plan(PlanPart):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        named = [subject.name for subject in self.subjects if subject.name]
-        for name in named:
-            if named.count(name) > 1:
-                raise ValueError(f"two subjects are called '{name}'; rename one")
+        seen: set[str] = set()
+        for subject in self.subjects:
+            if subject.name in seen:
+                raise ValueError(f"two subjects are called '{subject.name}'; rename one")
+            if subject.name:
+                seen.add(subject.name)
         return self
 
 
@@ -192,7 +198,10 @@ def _substitute(document: Document, values: Mapping[str, str]) -> Document:
                 f"variable of {document.source}", name, sorted(declared) or ["none declared"]
             )
 
+    added = 0
+
     def value_of(name: str, keys: tuple[str | int, ...]) -> str:
+        nonlocal added
         spec = declared.get(name)
         if not isinstance(spec, dict):
             raise InvalidText(document.place(keys), f"variable '{name}' is not declared")
@@ -202,6 +211,13 @@ def _substitute(document: Document, values: Mapping[str, str]) -> Document:
                 document.place(keys),
                 f"a value for '{name}' is needed ({spec.get('description', '')}); "
                 f"add --set {name}=VALUE",
+            )
+        added += len(str(given))
+        if added > MAX_PLAN_BYTES:
+            raise InvalidText(
+                document.place(keys),
+                f"variables put more than {MAX_PLAN_BYTES} characters into the plan; use '{name}' "
+                "less often, or shorten it",
             )
         return str(given)
 
@@ -247,14 +263,25 @@ def _name_of(path: Path, kind: ModelKind) -> str:
 
 def _matching_paths(loaded: LoadedPlan, number: int, spec: SubjectSpec) -> list[Path]:
     """The paths a subject names; of a glob only what fits the subject's kind."""
-    found = _glob(loaded.folder, spec.path)
+    place = loaded.document.place(("subjects", number, "path"))
+    try:
+        found = _glob(loaded.folder, spec.path)
+    except (ValueError, OSError) as error:
+        # `a**` is no glob, and some names are longer than a file's may be.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidText(
+            place, f"'{spec.path[:80]}' is no path: {reason}; name a file, a folder or a glob"
+        ) from None
+    if len(found) > MAX_MATCHES:
+        raise InvalidText(
+            place, f"'{spec.path[:80]}' names more than {MAX_MATCHES} models; name fewer"
+        )
     if not found:
         raise FileMissing(loaded.folder / spec.path, "model")
     wants_folder = spec.kind in FOLDER_KINDS
     fitting = [path for path in found if path.is_dir() == wants_folder]
     if fitting:
         return fitting
-    place = loaded.document.place(("subjects", number, "path"))
     if wants_folder:
         raise InvalidText(
             place,
@@ -275,7 +302,18 @@ def _glob(folder: Path, pattern: str) -> list[Path]:
     anchor = Path(pattern)
     base = Path(anchor.anchor) if anchor.is_absolute() else folder
     relative = anchor.relative_to(anchor.anchor) if anchor.is_absolute() else anchor
-    return sorted(path for path in base.glob(str(relative)) if path.is_dir() or path.is_file())
+    matching = (
+        path
+        for path in base.glob(str(relative))
+        if (path.is_dir() or path.is_file()) and _is_meant(path.relative_to(base), relative)
+    )
+    return sorted(islice(matching, MAX_MATCHES + 1))
+
+
+def _is_meant(path: Path, pattern: Path) -> bool:
+    """Whether a path has no hidden part but what is written out: what is unfinished is hidden."""
+    hidden, written = (sum(part.startswith(".") for part in each.parts) for each in (path, pattern))
+    return hidden <= written
 
 
 def select_subjects(spec: CheckSpec, names: Sequence[str]) -> list[str]:

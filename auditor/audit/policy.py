@@ -6,6 +6,7 @@ Data from YAML with a closed set of operators; nothing in it is evaluated as cod
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -81,6 +83,14 @@ class MetricGate(Selection):
     """With repeats: `all`, `any`, or `k of n`."""
     tolerance: float = Field(default=0.0, ge=0)
     """A value this close to the threshold is marked as borderline."""
+
+    @field_validator("value")
+    @classmethod
+    def _value_is_a_number(cls, value: float) -> float:
+        # Every number is unequal to NaN: a threshold `!= .nan` would always be met.
+        if math.isnan(value):
+            raise ValueError("NaN is no threshold; give a number")
+        return value
 
     @model_validator(mode="after")
     def _rule_is_known(self) -> Self:

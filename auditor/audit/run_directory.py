@@ -6,6 +6,7 @@ that was interrupted: what has no answer yet is listed as skipped, never left ou
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import unified_diff
@@ -93,11 +94,11 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputNotWritable: It cannot.
     """
-    probe = folder / ".write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        # A name that nobody can foresee: a link that was planted would be followed.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise OutputNotWritable(folder, error.strerror or str(error)) from None
 

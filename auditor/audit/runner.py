@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from auditor.audit.answer_cache import AnswerCache
 from auditor.audit.environment import describe_environment
 from auditor.audit.gate import REFUSED_FACT, Acceptance
 from auditor.audit.ledger import EvidenceFolder, Ledger
+from auditor.audit.leftovers import remove_unfinished
 from auditor.audit.observer import Observer, SilentObserver
 from auditor.audit.plan import LoadedPlan, expand_subjects
 from auditor.audit.policy import Policy
@@ -44,6 +47,7 @@ from auditor.findings import (
     Verdict,
     fingerprint,
 )
+from auditor.models.first_load import crash_of
 from auditor.models.session import resolve_device
 from auditor.models.subject_files import ModelKind, look_at
 from auditor.redaction import redact_answer
@@ -118,6 +122,7 @@ def run_audit(request: AuditRequest) -> AuditReport:
             run_directory.begin(
                 ledger, request.folder, _plan_entry(request, resolved), extend=request.extend
             )
+            remove_unfinished(request.folder)
             _run_missing(request, resolved, ledger, executor)
             return assemble_report(
                 request.folder, ledger.entries, request.acceptance, request.policy
@@ -138,7 +143,10 @@ def resolve_audit(request: AuditRequest, executor: Executor) -> ResolvedAudit:
     checks = all_checks()
     device = resolve_device(request.device or request.loaded.plan.device)
     environment = describe_environment(device, request.threads)
-    records = [_look_at(request.loaded.folder, *f) for f in expand_subjects(request.loaded)]
+    # First loads happen in processes of their own, so that threads are enough.
+    with ThreadPoolExecutor(max(1, request.workers)) as pool:
+        look = partial(_look_at, request.loaded.folder)
+        records = list(pool.map(lambda found: look(*found), expand_subjects(request.loaded)))
     subjects = [subject for subject, _ in records]
     units = resolve_units(request.loaded, subjects, checks, environment)
     wanted = [unit for unit in units if not request.only or _is_wanted(unit, request.only)]
@@ -173,6 +181,8 @@ def _is_wanted(unit: Unit, only: Iterable[str]) -> bool:
 def _look_at(folder: Path, name: str, path: Path, kind: ModelKind) -> tuple[Subject, SubjectRecord]:
     """A subject and its record; one that must not be opened carries the reason."""
     files = look_at(path, kind)
+    if files.refusal is None and kind == "onnx":
+        files = replace(files, refusal=crash_of(path))
     facts = {} if files.refusal is None else {REFUSED_FACT: str(files.refusal)}
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
     record = SubjectRecord(

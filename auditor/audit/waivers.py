@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 from auditor.audit.policy import PolicyPart
 from auditor.errors import ConfigurationError, InvalidText
-from auditor.files import read_text_file, write_atomically
+from auditor.files import read_file, read_text_file, write_atomically
 from auditor.strict_yaml import MAX_CHARACTERS, Document, parse
 
 MAX_WAIVER_DAYS = 365
@@ -80,7 +81,9 @@ def load_waivers(path: Path, today: date) -> tuple[Waiver, ...]:
 
 def _read(document: Document, today: date) -> tuple[Waiver, ...]:
     try:
-        waivers = TypeAdapter(tuple[Waiver, ...]).validate_python(document.value or [])
+        waivers = TypeAdapter(Annotated[tuple[Waiver, ...], FailFast()]).validate_python(
+            document.value or []
+        )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         keys = problem["loc"]
@@ -106,7 +109,7 @@ def add_waiver(path: Path, waiver: Waiver, today: date) -> None:
     _check_new(waiver, today)
     if path.exists():
         text = read_text_file(path, _ROLE, MAX_CHARACTERS)
-        raw = path.read_bytes()
+        raw = read_file(path, _ROLE, MAX_CHARACTERS)
     else:
         text, raw = "", b""
     document = parse(text, str(path))

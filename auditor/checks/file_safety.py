@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from pydantic import Field
 
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import RefusedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, TextEvidence, Verdict
+from auditor.models.folder_trial import trial_folder
 from auditor.models.onnx_folder import OnnxFolder
 from auditor.models.onnx_model import NonFinite, OnnxModel
 from auditor.models.preflight import inspect_file
@@ -23,16 +25,16 @@ _CLEAN = (
 )
 _CLEAN_FOLDER = (
     "Nothing in the names, links, configuration, weight headers and numbers matched a known "
-    "danger; the model was not loaded"
+    "danger; no weights were loaded, and the libraries took these steps with the rest: "
 )
-_INCONCLUSIVE = (TrialStatus.OUT_OF_TIME, TrialStatus.NOT_RUN)
+_BROKEN = (TrialStatus.REJECTED, TrialStatus.CRASHED)
 
 
 class Params(CheckParams):
     """Parameters of AUD101."""
 
     trial_seconds: float = Field(default=60.0, gt=0)
-    """Wall-clock limit of the first load in a child process."""
+    """Limit of the first load in a child process, in wall clock and in processor time."""
     trial_memory_mb: int = Field(default=16_384, ge=256)
     """Limit of the child's address space, where the system has one."""
 
@@ -40,12 +42,12 @@ class Params(CheckParams):
 def run(subject: Subject, params: Params, context: CheckContext) -> Answer:
     """Inspect the bytes and look at the numbers of a model, whichever kind it is."""
     if subject.kind in FOLDER_KINDS:
-        return _run_folder(subject, context)
+        return _run_folder(subject, params, context)
     return _run_file(subject, params, context)
 
 
-def _run_folder(subject: Subject, context: CheckContext) -> Answer:
-    """A folder is checked and its numbers are read; no library loads it."""
+def _run_folder(subject: Subject, params: Params, context: CheckContext) -> Answer:
+    """A folder is checked and its numbers are read; only what is small in it is loaded."""
     facts = {"format": subject.kind}
     try:
         folder = read_kind(subject.path, subject.kind, subject.digest)
@@ -53,9 +55,13 @@ def _run_folder(subject: Subject, context: CheckContext) -> Answer:
         return _refused(refusal, facts)
     facts |= {"model_type": folder.model_type, "files": ", ".join(folder.files)}
     parameters, nonfinite = 0, tuple[NonFinite, ...]()
+    limits = _trial_limits(params, context)
+    context.progress(0.1, "first load of what is small in a child process")
+    trials = [trial_folder(folder, **limits)]
     if isinstance(folder, OnnxFolder):
         parameters, nonfinite = folder.graph.parameter_count, folder.graph.nonfinite
         facts["format"] = "transformers, with an ONNX graph"
+        trials.append(trial_load(folder.graph, **limits))
     elif isinstance(folder, TransformersFolder):
         parameters = folder.parameter_count
         facts["types"] = ", ".join(f"{dtype} x{count}" for dtype, count in folder.dtypes.items())
@@ -63,14 +69,8 @@ def _run_folder(subject: Subject, context: CheckContext) -> Answer:
             folder, lambda share: context.progress(0.3 + 0.7 * share, "reading the weights")
         )
     facts["parameters"] = str(parameters)
-    findings = tuple(_nonfinite_finding(entry) for entry in nonfinite)
-    return Answer(
-        verdict=Verdict.VIOLATED if findings else Verdict.HOLDS,
-        summary="; ".join(finding.title for finding in findings[:3]) or _CLEAN_FOLDER,
-        metrics=_metrics(parameters, nonfinite),
-        findings=findings,
-        facts=facts,
-    )
+    clean = _CLEAN_FOLDER + _told(trials)
+    return _answer(parameters, nonfinite, trials, clean, facts)
 
 
 def _run_file(subject: Subject, params: Params, context: CheckContext) -> Answer:
@@ -86,35 +86,66 @@ def _run_file(subject: Subject, params: Params, context: CheckContext) -> Answer
         return _refused(refusal, facts)
     facts |= _facts(model)
     context.progress(0.5, "first load in a child process")
+    trial = trial_load(model, **_trial_limits(params, context))
+    return _answer(model.parameter_count, model.nonfinite, [trial], _CLEAN, facts)
+
+
+class _TrialLimits(TypedDict):
+    seconds: float
+    memory_mb: int
+
+
+def _trial_limits(params: Params, context: CheckContext) -> _TrialLimits:
     seconds = min(params.trial_seconds, context.time_limit_s)
-    trial = trial_load(model, seconds=seconds, memory_mb=params.trial_memory_mb)
-    facts["first_load"] = f"{trial.status} ({', '.join(trial.stages) or 'no stage'})"
-    return _answer(model, trial, facts)
+    return {"seconds": seconds, "memory_mb": params.trial_memory_mb}
 
 
-def _answer(model: OnnxModel, trial: TrialOutcome, facts: dict[str, str]) -> Answer:
-    findings = tuple(_nonfinite_finding(entry) for entry in model.nonfinite)
-    if trial.status in (TrialStatus.REJECTED, TrialStatus.CRASHED):
-        findings += (_trial_finding(trial),)
-    metrics = _metrics(model.parameter_count, model.nonfinite)
-    limits: tuple[str, ...] = ()
-    if trial.status in _INCONCLUSIVE:
-        limits = (f"first load: {trial.status} at '{trial.stage}' {trial.problem}".strip(),)
+def _told(trials: Sequence[TrialOutcome]) -> str:
+    """The steps that were passed, and those that could not be taken."""
+    passed = "; ".join(", ".join(trial.stages) or "no stage" for trial in trials)
+    skipped = ", ".join(step for trial in trials for step, _ in trial.skipped)
+    return f"{passed}; not tried: {skipped}" if skipped else passed
+
+
+def _answer(
+    parameters: int,
+    nonfinite: Sequence[NonFinite],
+    trials: Sequence[TrialOutcome],
+    clean: str,
+    facts: dict[str, str],
+) -> Answer:
+    findings = tuple(_nonfinite_finding(entry) for entry in nonfinite)
+    findings += tuple(_trial_finding(trial) for trial in trials if trial.status in _BROKEN)
+    open_ended = [t for t in trials if t.status not in (*_BROKEN, TrialStatus.LOADED)]
+    limits = tuple(
+        f"first load: {trial.status} at '{trial.stage or 'start'}': {trial.problem}"
+        for trial in open_ended
+    )
     if findings:
         verdict, summary = Verdict.VIOLATED, "; ".join(finding.title for finding in findings[:3])
     elif limits:
-        verdict, summary = Verdict.UNKNOWN, "The file passed the inspection, the load did not end"
+        verdict, summary = Verdict.UNKNOWN, "The model passed the inspection, the load did not end"
     else:
-        verdict, summary = Verdict.HOLDS, _CLEAN
+        verdict, summary = Verdict.HOLDS, clean
     return Answer(
         verdict=verdict,
         summary=summary,
-        reason=limits[0] if verdict is Verdict.UNKNOWN else "",
-        metrics=metrics,
+        reason="; ".join(limits) if verdict is Verdict.UNKNOWN else "",
+        metrics=_metrics(parameters, nonfinite),
         findings=findings,
         limits_hit=limits,
-        facts=facts,
+        facts=facts | _trial_facts(trials),
     )
+
+
+def _trial_facts(trials: Sequence[TrialOutcome]) -> dict[str, str]:
+    told = (f"{trial.status} ({', '.join(trial.stages) or 'no stage'})" for trial in trials)
+    facts = {"first_load": "; ".join(told)}
+    skipped = [f"{step}: {why}" for trial in trials for step, why in trial.skipped]
+    if skipped:
+        facts["first_load_not_tried"] = "; ".join(skipped)
+    held = dict.fromkeys(str(trial.protections or "not reached") for trial in trials)
+    return {**facts, "first_load_protections": " / ".join(held)}
 
 
 def _metrics(parameters: int, nonfinite: Sequence[NonFinite]) -> tuple[Metric, ...]:
@@ -177,7 +208,10 @@ def _trial_finding(trial: TrialOutcome) -> Finding:
         title=f"Loading the model {'crashes' if crashed else 'fails'}: {trial.stage}",
         severity=Severity.CRITICAL if crashed else Severity.HIGH,
         description=f"A first load in a child process ended in '{trial.stage}': {trial.problem}.",
-        remedy="Export the model again; check it with onnx.checker and with shape inference.",
+        remedy=(
+            "Export or save the model again; try an ONNX file with onnx.checker and shape "
+            "inference, a folder with transformers, in a container without network."
+        ),
         location=Location(layer=trial.stage),
     )
 
@@ -185,14 +219,16 @@ def _trial_finding(trial: TrialOutcome) -> Finding:
 CHECK = Check(
     code="AUD101",
     title="The model is safe to open",
-    version=1,
+    version=2,
     question="Can the model be opened without running anything, and are all its weights numbers?",
     method=(
         "A walk over the file's bytes before any library opens them (allow-list of formats, "
         "fields and operator domains; limits in unbounded integers; external data by "
         "descriptor), then the ONNX checker, a scan for NaN and infinity, and a first load in "
         "a child process. For a folder: an allow-list of files, links, configuration keys and "
-        "weight headers, and the scan; no library loads it."
+        "weight headers, the scan, and a first load of configuration, tokenizer and chat "
+        "templates in such a child; no weights are loaded. The child has no network, starts no "
+        "process and writes no file where the system can see to that; the facts say what did."
     ),
     pass_does_not_mean=(
         "That the model is harmless or honest: a network may have been trained to misbehave, "

@@ -26,14 +26,14 @@ def open_reader(
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        FileMissing, RefusedModel: See `OnnxModel.open`.
+        FileMissing, RefusedModel: See `open_tried`.
         ConfigurationError: A label is no number of an output.
         UnsupportedModel: Its input or output is another.
     """
-    from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
+    from auditor.models.first_load import open_tried  # onnx is slow to import
     from auditor.models.session import Session
 
-    model = OnnxModel.open(path)
+    model = open_tried(path)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UnsupportedModel(
             f"{len(model.inputs)} inputs and {len(model.outputs)} outputs", place=str(path),

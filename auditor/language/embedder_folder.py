@@ -7,11 +7,12 @@ parts. Only parts that hold no code of their own are known here; weights are saf
 from __future__ import annotations
 
 import contextlib
-import json
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from auditor.bounded_json import UnreadableJson, parse_json
 from auditor.errors import (
     ConfigurationError,
     FileMissing,
@@ -26,6 +27,7 @@ DEFAULT_DIGEST: Final = "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca689589511437
 WEIGHTS: Final = "model.safetensors"
 MAX_JSON_BYTES: Final = 16 * 2**20
 PARTS: Final = ("Transformer", "Pooling", "Normalize")
+_PART_FOLDER: Final = re.compile(r"[A-Za-z0-9_-]{0,64}", re.ASCII)
 _DOWNLOADED: Final = ["*.json", "*/config.json", "*.txt", "*.model", WEIGHTS]
 
 
@@ -114,6 +116,14 @@ def _refuse_parts(folder: Path) -> None:
                 place=str(folder / "modules.json"),
                 way_out="give a folder of a plain sentence transformer",
             )
+        # The library reads a part's settings there, outside of the folder too.
+        if not _PART_FOLDER.fullmatch(str(part.get("path", ""))):
+            raise RefusedModel(
+                folder / "modules.json",
+                "path-escape",
+                f"a part lies at {part.get('path')!r:.60}, no folder inside",
+                way_out="save the model again",
+            )
         # Weights in another place would not be those whose digest was checked.
         if kind == "Transformer" and part.get("path") != "":
             raise RefusedModel(
@@ -128,9 +138,9 @@ def _read_json(path: Path, kind: type) -> Any:
     if not path.is_file():
         raise FileMissing(path, "part of a sentence transformer")
     content = None
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(UnreadableJson):
         if path.stat().st_size <= MAX_JSON_BYTES:
-            content = json.loads(path.read_text("utf-8"))
+            content = parse_json(path.read_bytes())
     if not isinstance(content, kind):
         raise RefusedModel(
             path, "unreadable", "not the JSON expected here", way_out="save the model again"

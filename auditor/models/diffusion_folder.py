@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from auditor.errors import FileMissing, RefusedModel, UnsupportedModel
-from auditor.folders import FolderFile, combine_hashes, open_listed
+from auditor.folders import FolderFile, combine_hashes
 from auditor.models.folder_roles import Role, role_of
 from auditor.models.limits import FolderLimits
 from auditor.models.transformers_folder import (
@@ -100,7 +100,11 @@ class DiffusionFolder(TransformersFolder):
 
 
 def read_diffusion_folder(
-    path: Path, expected_digest: str | None = None, limits: FolderLimits | None = None
+    path: Path,
+    expected_digest: str | None = None,
+    limits: FolderLimits | None = None,
+    *,
+    hashed: bool = True,
 ) -> DiffusionFolder:
     """Check a folder and say what it holds; nothing of it is executed.
 
@@ -108,6 +112,7 @@ def read_diffusion_folder(
         path: The folder.
         expected_digest: What its digest was earlier; None for no expectation.
         limits: How much it may ask for.
+        hashed: Whether to digest it, which reads all of the weights.
 
     Raises:
         FileMissing: There is no such folder, no denoiser in it, or a component without weights.
@@ -117,7 +122,7 @@ def read_diffusion_folder(
     path, limits = Path(path), limits or FolderLimits()
     with listed_model(path, limits) as files:
         _require_denoiser(path, {file.name for file in files})
-        folder = _read_files(path, files, limits)
+        folder = _read_files(path, files, limits, hashed)
     require_digest(path, folder.digest, expected_digest)
     return folder
 
@@ -136,13 +141,13 @@ def _require_denoiser(path: Path, names: set[str]) -> None:
         )  # fmt: skip
 
 
-def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits) -> DiffusionFolder:
+def _read_files(
+    path: Path, files: tuple[FolderFile, ...], limits: FolderLimits, hashed: bool
+) -> DiffusionFolder:
     roles = {file.name: _role_of(path, file.name) for file in files}
     check_sizes(path, files, roles, limits)
-    reader = FolderReader(path, limits)
-    for file in files:
-        with open_listed(path, file) as stream:
-            reader.read(file, roles[file.name], stream)
+    reader = FolderReader(path, limits, hashed=hashed)
+    reader.read_all(files, roles)
     pipeline = reader.configs.get(PIPELINE, {})
     _check_pipeline(path, pipeline)
     parts = sorted({name.partition("/")[0] for name in reader.hashes if "/" in name})
@@ -150,11 +155,11 @@ def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits)
     found = next(part for part in DENOISERS if part in components)
     return DiffusionFolder(
         path=path,
-        digest=combine_hashes(reader.hashes),
+        digest=combine_hashes(reader.hashes) if hashed else "",
         size=sum(file.size for file in files if file.name in reader.hashes),
         model_type=components[found].class_name or found,
         weights=tuple(reader.weights),
-        files=tuple(sorted(reader.hashes)),
+        hashes=reader.hashes,
         components=components,
         pipeline=pipeline,
     )

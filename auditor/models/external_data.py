@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from auditor.errors import RefusedModel
+from auditor.folders import open_without_links
 from auditor.models.limits import Limits
 from auditor.models.onnx_schema import EXTERNAL_KEYS
 
@@ -162,12 +163,25 @@ class ExternalFiles:
 
     def digests(self) -> Mapping[str, str]:
         """SHA-256 of each whole file in hex, ordered by location."""
+        return {location: self._digest(location, "sha256") for location in sorted(self.descriptors)}
+
+    def require_checksums(self, tensors: Sequence[ExternalTensor]) -> None:
+        """Compare each file with the SHA-1 that its tensors say it has.
+
+        Raises:
+            RefusedModel: It has another.
+        """
         found: dict[str, str] = {}
-        for location in sorted(self.descriptors):
-            with open(os.dup(self.descriptors[location]), "rb") as file:  # noqa: PTH123
-                file.seek(0)
-                found[location] = hashlib.file_digest(file, "sha256").hexdigest()
-        return found
+        for tensor in tensors:
+            if tensor.checksum:
+                if tensor.location not in found:
+                    found[tensor.location] = self._digest(tensor.location, "sha1")
+                _check_checksum(self.path, tensor, found[tensor.location])
+
+    def _digest(self, location: str, kind: str) -> str:
+        with open(os.dup(self.descriptors[location]), "rb") as file:  # noqa: PTH123
+            file.seek(0)
+            return hashlib.file_digest(file, kind).hexdigest()
 
     def read_all(self) -> Mapping[str, bytes]:
         """The bytes of each file, read once; sizes were limited on opening."""
@@ -194,18 +208,21 @@ def slice_tensor(path: Path, tensor: ExternalTensor, content: bytes) -> bytes:
             place=tensor.place,
             way_out="run again when nothing writes to the model's folder",
         )
-    # The ONNX specification defines the checksum over the whole data file.
     if tensor.checksum:
-        actual = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        if actual != tensor.checksum.lower():
-            raise RefusedModel(
-                path,
-                "external-data-checksum",
-                f"SHA-1 of the data file is {actual}, the model says {tensor.checksum[:40]!r}",
-                place=tensor.place,
-                way_out="fetch model and data files again",
-            )
+        _check_checksum(path, tensor, hashlib.sha1(content, usedforsecurity=False).hexdigest())
     return data
+
+
+def _check_checksum(path: Path, tensor: ExternalTensor, actual: str) -> None:
+    """The ONNX specification defines the checksum over the whole data file."""
+    if actual != tensor.checksum.lower():
+        raise RefusedModel(
+            path,
+            "external-data-checksum",
+            f"SHA-1 of the data file is {actual}, the model says {tensor.checksum[:40]!r}",
+            place=tensor.place,
+            way_out="fetch model and data files again",
+        )
 
 
 def _check_total(path: Path, tensor: ExternalTensor, total: int, limit: int) -> None:
@@ -235,7 +252,7 @@ def _open_one(path: Path, tensor: ExternalTensor) -> int:
         return RefusedModel(path, rule, problem, place=tensor.place, way_out=_WAY_OUT)
 
     try:
-        descriptor = _open_without_links(path.parent, tensor.location.split("/"))
+        descriptor = open_without_links(path.parent, tensor.location.split("/"))
     except FileNotFoundError:
         raise refuse("external-data-missing", f"no file {tensor.location!r}") from None
     except OSError as error:
@@ -260,32 +277,3 @@ def _open_one(path: Path, tensor: ExternalTensor) -> int:
         os.close(descriptor)
         raise refuse(*problem)
     return descriptor
-
-
-def _open_without_links(folder: Path, parts: Sequence[str]) -> int:
-    """A read descriptor of `folder/part/.../part`; OSError with ELOOP on any link."""
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    no_follow = getattr(os, "O_NOFOLLOW", 0)
-    if os.open not in os.supports_dir_fd:
-        return _open_checking_names(folder, parts, flags)
-    current = os.open(folder, flags | getattr(os, "O_DIRECTORY", 0))
-    try:
-        for part in parts[:-1]:
-            inner = os.open(part, flags | no_follow | getattr(os, "O_DIRECTORY", 0), dir_fd=current)
-            os.close(current)
-            current = inner
-        # O_NONBLOCK: a named pipe must not stop the audit before it is refused.
-        last = flags | no_follow | getattr(os, "O_NONBLOCK", 0)
-        return os.open(parts[-1], last, dir_fd=current)
-    finally:
-        os.close(current)
-
-
-def _open_checking_names(folder: Path, parts: Sequence[str], flags: int) -> int:
-    """The same for systems without `openat`: names are checked, then opened."""
-    current = folder
-    for part in parts:
-        current = current / part
-        if current.is_symlink():
-            raise OSError(errno.ELOOP, "symbolic link", str(current))
-    return os.open(current, flags)

@@ -7,17 +7,14 @@ listing opcodes, which runs none of them.
 
 from __future__ import annotations
 
-import io
-import pickletools
-import re
 import struct
 from enum import StrEnum
 from typing import Final
 
+from auditor.models.scan.pickle_walk import begins_with_pickle
+
 HEAD_BYTES: Final = 64 * 1024
 TAIL_BYTES: Final = 66 * 1024
-_IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
-_MAX_OPCODES: Final = 10_000
 
 # Tags (field number and wire type) a ModelProto may begin with, ir_version first.
 _MODEL_TAGS: Final = frozenset({0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72})
@@ -78,26 +75,7 @@ def recognise_format(head: bytes, tail: bytes, size: int) -> FileFormat:
 
 def looks_like_pickle(head: bytes) -> bool:
     """Whether the bytes begin with a pickle of any protocol, complete or cut off."""
-    if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
-        return True
-    seen = 0
-    try:
-        for opcode, argument, _ in pickletools.genops(io.BytesIO(head)):
-            seen += 1
-            if opcode.name == "STOP":
-                return seen > 1
-            if opcode.name in ("GLOBAL", "INST") and _names_a_global(argument):
-                return True
-            if seen > _MAX_OPCODES:
-                return False
-    except (ValueError, IndexError, OverflowError):  # not a pickle: genops met another byte
-        return False
-    return False
-
-
-def _names_a_global(argument: object) -> bool:
-    words = str(argument).split(" ")
-    return len(words) == 2 and all(_IDENTIFIER.fullmatch(word) for word in words)
+    return begins_with_pickle(head)
 
 
 def _recognise_zip(tail: bytes) -> FileFormat:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from auditor.errors import RefusedModel
+from auditor.models.chat_template_rules import MAX_CHARACTERS, check_template
 from auditor.models.limits import FolderLimits
-from auditor.models.strict_json import read_object, walk_keys
+from auditor.models.strict_json import read_json, read_object, walk_keys
 
 _CODE_KEYS: Final = frozenset({
     "auto_map", "trust_remote_code", "custom_pipelines", "custom_generate", "_target_",
@@ -25,16 +26,24 @@ _ELSEWHERE_KEYS: Final = frozenset({
 # Written by old versions; it is never opened, and often holds the path of who saved it.
 _HARMLESS_FILE_KEY: Final = "special_tokens_map_file"
 _MODEL_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TEMPLATE_KEYS: Final = ("chat_template", "default_chat_template")
+_MOST_TEMPLATES: Final = 4
+# onnxruntime-genai opens a library that the model's own configuration names.
+_NATIVE_LIBRARY: Final = re.compile(r"\.(so(\.\d+)*|dll|dylib|pyd)$", re.IGNORECASE)
+_MODULE: Final = re.compile(r"sentence_transformers(\.[A-Za-z0-9_]+)+")
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 # A list of training data that sentence-transformers leaves behind and no library reads.
 _UNREAD: Final = frozenset({"data_config.json"})
+# Where processors of transformers keep their template, besides config.json and its like.
+_TEMPLATE_FILE: Final = "chat_template.json"
 
 
 def is_config(name: str) -> bool:
-    """Whether a file is a configuration: its name ends in `config.json`."""
-    return name.lower().endswith("config.json") and name.lower() not in _UNREAD
+    """Whether a file is a configuration: its name ends in `config.json`, or it holds templates."""
+    last = PurePosixPath(name.lower()).name
+    return last == _TEMPLATE_FILE or (last.endswith("config.json") and last not in _UNREAD)
 
 
 def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:
@@ -47,7 +56,8 @@ def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> 
         limits: How many values and how deep.
 
     Raises:
-        RefusedModel: It is not a strict JSON object, or it names code or other files.
+        RefusedModel: It is not a strict JSON object, it names code or other files, or a chat
+            template in it asks for more than messages.
     """
     if Path(name).name.lower() == "adapter_config.json":
         raise RefusedModel(
@@ -69,12 +79,62 @@ def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> 
                 path, "config-reference", f"the key {key!r} names a file or kernel to load",
                 place=name, way_out="remove the key",
             )  # fmt: skip
+    _check_templates(path, name, config)
     return config
+
+
+def is_module_list(name: str) -> bool:
+    """Whether a file lists the parts of a sentence transformer, which imports them by name."""
+    return PurePosixPath(name).name == "modules.json"
+
+
+def check_module_list(path: Path, name: str, content: bytes, limits: FolderLimits) -> None:
+    """Refuse a list of parts that names anything but parts of sentence-transformers.
+
+    Raises:
+        RefusedModel: It is not a strict JSON list, or a part is of another package.
+    """
+    found = read_json(path, name, content, limits)
+    parts = found if isinstance(found, list) else [None]
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if not (isinstance(kind, str) and _MODULE.fullmatch(kind)):
+            raise RefusedModel(
+                path, "custom-code", f"the part {str(kind)[:60]!r} is not one of "
+                "sentence-transformers, and its name is imported", place=name,
+                way_out="use parts of sentence-transformers",
+            )  # fmt: skip
+
+
+def _check_templates(path: Path, name: str, config: dict[str, Any]) -> None:
+    left = _MOST_TEMPLATES * MAX_CHARACTERS
+    for key, template in template_texts(config):
+        place = f"{name}, key {key!r}"
+        left -= len(template)
+        if left < 0:
+            raise RefusedModel(
+                path, "text-limit", "more chat templates than are read", place=place,
+                way_out="leave only those that are used",
+            )  # fmt: skip
+        check_template(path, place, template)
+
+
+def template_texts(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The chat templates at any depth, each with its key: one text, or several by name."""
+    for _, key, found in walk_keys(config):
+        if key in _TEMPLATE_KEYS:
+            yield from ((key, text) for text in _texts(found))
 
 
 def _names_elsewhere(key: str, value: Any) -> bool:
     if key.endswith("_implementation_internal"):
         return True
+    # What lies deeper comes with a key of its own.
+    near = value if isinstance(value, list) else [value]
+    if any(isinstance(text, str) and _NATIVE_LIBRARY.search(text) for text in near):
+        return True
+    if key == "_name_or_path":
+        return any("://" in text for text in _texts(value))
     if key.endswith("_implementation"):
         return not all(_IMPLEMENTATION.fullmatch(text) for text in _texts(value))
     if key.endswith("_file") and key != _HARMLESS_FILE_KEY:
@@ -85,7 +145,7 @@ def _names_elsewhere(key: str, value: Any) -> bool:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, dict | list):
         yield from (child for _, _, child in walk_keys(value) if isinstance(child, str))
 
 

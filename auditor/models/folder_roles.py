@@ -46,6 +46,8 @@ class Role(StrEnum):
 
     CONFIG = "configuration"
     WEIGHTS = "weights"
+    GRAPH = "graph"
+    """A graph or its data; they have a reader of their own and are only hashed here."""
     DATA = "data"
     DOCUMENT = "document"
 

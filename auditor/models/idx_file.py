@@ -47,7 +47,7 @@ def read_idx(path: Path) -> NDArray[Any]:
                 return _read(path, raw)
             with gzip.GzipFile(fileobj=raw) as stream:
                 return _read(path, stream)
-    except (EOFError, OSError, struct.error, zlib.error) as error:
+    except (EOFError, OSError, ValueError, struct.error, zlib.error) as error:
         raise InvalidText(str(path), f"not a readable IDX file: {error}") from error
 
 

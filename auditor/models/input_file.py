@@ -7,6 +7,8 @@ limited before anything of that size is allocated.
 from __future__ import annotations
 
 import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MAX_BYTES: Final = 2**30
+MAX_ARRAYS: Final = 10_000
 _MAX_HEADER: Final = 10_000
 # What the standard library's zip reader raises on damaged, encrypted or odd archives.
 _UNREADABLE: Final = (
     EOFError,
     NotImplementedError,
+    OSError,
     OverflowError,
     RuntimeError,
+    TypeError,
     ValueError,
     struct.error,
     zipfile.BadZipFile,
@@ -75,14 +80,26 @@ def read_arrays(path: Path) -> dict[str, Array]:
             with path.open("rb") as stream:
                 return {"": _read_array(path, stream)}
         with zipfile.ZipFile(path) as archive:
-            found: dict[str, Array] = {}
-            for name in archive.namelist():
-                with archive.open(name) as stream:
-                    left = MAX_BYTES - sum(array.nbytes for array in found.values())
-                    found[name.removesuffix(".npy")] = _read_array(path, stream, left)
-            return found
+            return _read_members(path, archive)
     except _UNREADABLE as error:
-        raise InvalidText(str(path), f"not a readable NumPy file: {error}") from error
+        problem = " ".join(str(error).split())[:200]
+        raise InvalidText(str(path), f"not a readable NumPy file: {problem}") from error
+
+
+def _read_members(path: Path, archive: zipfile.ZipFile) -> dict[str, Array]:
+    members = archive.infolist()
+    if len(members) > MAX_ARRAYS:
+        raise InvalidText(str(path), f"{len(members)} arrays; at most {MAX_ARRAYS} are read")
+    found: dict[str, Array] = {}
+    left = MAX_BYTES
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        if name in found:
+            raise InvalidText(str(path), f"the array {name[:80]!r} stands twice; keep one")
+        with archive.open(member) as stream:
+            found[name] = _read_array(path, stream, left)
+        left -= found[name].nbytes
+    return found
 
 
 def _read_array(path: Path, stream: IO[bytes], limit: int = MAX_BYTES) -> Array:
@@ -90,7 +107,12 @@ def _read_array(path: Path, stream: IO[bytes], limit: int = MAX_BYTES) -> Array:
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
         raise InvalidText(str(path), f"NumPy format {version}; save it again with numpy.save")
-    shape, fortran, dtype = readers[version](stream, max_header_size=_MAX_HEADER)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files from Python 2, which are read all the same
+            shape, fortran, dtype = readers[version](stream, max_header_size=_MAX_HEADER)
+    except (MemoryError, RecursionError, tokenize.TokenError):  # nested, or never closed
+        raise InvalidText(str(path), "its header is no header; save it again") from None
     size = prod(shape) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "fiub":
         raise InvalidText(str(path), f"array of {dtype}; only plain numbers are read")

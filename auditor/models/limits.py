@@ -15,6 +15,8 @@ class Limits:
     Attributes:
         file_bytes: Size of the model file; protobuf itself ends at 2 GiB.
         inflated_bytes: Size of a gzip-compressed model once inflated.
+        inflation_ratio: Inflated to stored bytes, once `inflation_free_bytes` are inflated.
+        inflation_free_bytes: Inflated bytes that are let through whatever their ratio.
         external_bytes: All external data files together; they are read into memory.
         tensor_bytes: One tensor, from its dimensions and type.
         nodes: Nodes in all graphs together.
@@ -29,6 +31,8 @@ class Limits:
 
     file_bytes: int = 2**31 - 1
     inflated_bytes: int = 2**31 - 1
+    inflation_ratio: int = 200
+    inflation_free_bytes: int = 2**26
     external_bytes: int = 2**31 - 1
     tensor_bytes: int = 2**31 - 1
     nodes: int = 500_000

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from auditor.errors import FileChanged, FileMissing, RefusedModel
-from auditor.folders import FolderFile, combine_hashes, open_listed
+from auditor.folders import FolderFile, combine_hashes
 from auditor.models.digest import combine_digests
 from auditor.models.folder_config import read_model_type
 from auditor.models.folder_roles import Role, role_of
@@ -83,7 +83,7 @@ def read_onnx_folder(
         digest=digest,
         size=sum(file.size for file in files if file.name in reader.hashes),
         model_type=read_model_type(path, CONFIG, reader.configs[CONFIG]),
-        files=tuple(sorted(reader.hashes)),
+        hashes=reader.hashes,
         configs=reader.configs,
         graph=_open_graph(path, reader),
     )
@@ -95,17 +95,12 @@ def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits)
         if name not in names:
             raise FileMissing(path / name, what)
     roles = {
-        file.name: Role.WEIGHTS if file.name in (GRAPH, DATA) else _role_beside(path, file.name)
+        file.name: Role.GRAPH if file.name in (GRAPH, DATA) else _role_beside(path, file.name)
         for file in files
     }
     check_sizes(path, files, roles, limits)
     reader = FolderReader(path, limits)
-    for file in files:
-        with open_listed(path, file) as stream:
-            if file.name in (GRAPH, DATA):
-                reader.hash_rest(file, stream)
-            else:
-                reader.read(file, roles[file.name], stream)
+    reader.read_all(files, roles)
     return reader
 
 

@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -52,6 +52,10 @@ _REFUSALS: Final[dict[FileFormat, tuple[str, str, str]]] = {
     FileFormat.TEXT: ("not-a-model", "the file is text", "give the exported ONNX model"),
     FileFormat.UNKNOWN: ("not-a-model", "no known model format", "give the exported ONNX model"),
 }
+
+
+_INFLATED_AT_ONCE: Final = 2**24
+_FED_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -127,16 +131,23 @@ def vet_model(path: Path, limits: Limits | None = None) -> Vetted:
         FileMissing: There is nothing at the path.
         RefusedModel: With the rule, the place and a way out.
     """
-    limits = limits or Limits()
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        found = recognise_format(*_ends(file, size), size)
-        if found not in (FileFormat.ONNX, FileFormat.GZIP):
-            raise _refuse_format(path, found)
-        if size > limits.file_bytes:
-            raise _too_large(path, size, limits.file_bytes)
-        raw = file.read(size)
-    content = raw
+        return vet_open_model(path, file, limits or Limits())
+
+
+def vet_open_model(path: Path, file: BufferedReader, limits: Limits) -> Vetted:
+    """`vet_model` of a file that is open already, at its start; `path` names its folder.
+
+    Raises:
+        RefusedModel: With the rule, the place and a way out.
+    """
+    size = os.fstat(file.fileno()).st_size
+    found = recognise_format(*_ends(file, size), size)
+    if found not in (FileFormat.ONNX, FileFormat.GZIP):
+        raise _refuse_format(path, found)
+    if size > limits.file_bytes:
+        raise _too_large(path, size, limits.file_bytes)
+    content = raw = file.read(size)
     if found is FileFormat.GZIP:
         content = _inflate(path, raw, limits)
         inner = recognise_format(content[:HEAD_BYTES], content[-TAIL_BYTES:], len(content))
@@ -145,6 +156,7 @@ def vet_model(path: Path, limits: Limits | None = None) -> Vetted:
         found = FileFormat.ONNX_GZIP
     summary = walk_model(path, content, limits)
     with open_external(path, summary.external, limits) as files:
+        files.require_checksums(summary.external)
         locations = tuple(sorted(files.descriptors))
     inspection = Inspection(
         path, found, size, facts=_facts(summary, locations), external_files=locations
@@ -201,28 +213,52 @@ def _ends(file: BufferedReader, size: int) -> tuple[bytes, bytes]:
 
 
 def _inflate(path: Path, raw: bytes, limits: Limits) -> bytes:
-    """One gzip member, inflated up to the limit; whatever follows it is refused."""
+    """One gzip member, inflated up to the limits; whatever follows it is refused."""
     inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    parts, size, fed = list[bytes](), 0, 0
     try:
-        content = inflater.decompress(raw, limits.inflated_bytes + 1)
+        while fed < len(raw) and not inflater.eof:
+            given, fed = raw[fed : fed + _FED_AT_ONCE], fed + _FED_AT_ONCE
+            for part in _outputs(inflater, given):
+                parts.append(part)
+                size += len(part)
+                if size > limits.inflated_bytes:
+                    raise _too_large(path, size, limits.inflated_bytes)
+                _check_ratio(path, size, len(raw), limits)
     except zlib.error as error:
         raise RefusedModel(
             path, "malformed", f"broken gzip: {error}", way_out="compress the model again"
         ) from error
-    if len(content) > limits.inflated_bytes:
-        raise _too_large(path, len(content), limits.inflated_bytes)
     if not inflater.eof:
         raise RefusedModel(
             path, "truncated", "the gzip stream ends early", way_out="fetch the file again"
         )
-    if inflater.unused_data.strip(b"\0"):
+    unused = inflater.unused_data + raw[fed:]
+    if unused.strip(b"\0"):
         raise RefusedModel(
             path,
             "malformed",
-            f"{len(inflater.unused_data)} bytes after the end of the gzip stream",
+            f"{len(unused)} bytes after the end of the gzip stream",
             way_out="compress the model again",
         )
-    return content
+    return b"".join(parts)
+
+
+def _outputs(inflater: zlib._Decompress, given: bytes) -> Iterator[bytes]:
+    """What comes out for a small piece of input; what is left over of it is copied each time."""
+    full = True
+    while not inflater.eof and (given or full):
+        part = inflater.decompress(given, _INFLATED_AT_ONCE)
+        given, full = inflater.unconsumed_tail, len(part) == _INFLATED_AT_ONCE
+        yield part
+
+
+def _check_ratio(path: Path, size: int, stored: int, limits: Limits) -> None:
+    if size > max(limits.inflation_free_bytes, limits.inflation_ratio * stored):
+        raise RefusedModel(
+            path, "inflation-ratio", f"{stored} bytes inflate to {size} and more; the limit is "
+            f"{limits.inflation_ratio} to 1", way_out="give the model without compression",
+        )  # fmt: skip
 
 
 def _too_large(path: Path, size: int, limit: int) -> RefusedModel:
@@ -248,11 +284,15 @@ def _format_of(path: Path) -> tuple[FileFormat, int]:
     except RefusedModel:
         return FileFormat.UNKNOWN, 0
     found = recognise_format(head, tail, size)
-    if found is not FileFormat.GZIP:
-        return found, size
+    if found is FileFormat.GZIP and holds_onnx(head):
+        return FileFormat.ONNX_GZIP, size
+    return found, size
+
+
+def holds_onnx(head: bytes) -> bool:
+    """Whether a gzip stream with this beginning holds an ONNX file."""
     try:
         inner = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(head, HEAD_BYTES)
     except zlib.error:
-        return found, size
-    is_onnx = recognise_format(inner, b"", len(inner)) is FileFormat.ONNX
-    return (FileFormat.ONNX_GZIP if is_onnx else found), size
+        return False
+    return recognise_format(inner, b"", len(inner)) is FileFormat.ONNX

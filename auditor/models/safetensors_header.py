@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from auditor.errors import RefusedModel
 from auditor.models.limits import FolderLimits
@@ -26,6 +26,7 @@ BITS: Final[Mapping[str, int]] = MappingProxyType({
 })  # fmt: skip
 """Bits of one number by the format's name for its type."""
 _METADATA: Final = "__metadata__"
+_ENTRY_KEYS: Final = frozenset({"dtype", "shape", "data_offsets"})
 _LENGTH_BYTES: Final = 8
 _LARGEST: Final = 2**63 - 1
 _WAY_OUT: Final = "save the weights again with save_pretrained"
@@ -62,14 +63,24 @@ class SafetensorsHeader:
     Attributes:
         raw: The bytes that were read: the length and the JSON.
         tensors: In the order of their bytes, which they cover without gap to the file's end.
+        metadata: Texts by name, which no reader of the format gives a meaning.
     """
 
     raw: bytes
     tensors: tuple[StoredTensor, ...]
+    metadata: Mapping[str, str]
+
+
+class Readable(Protocol):
+    """What gives its next bytes."""
+
+    def read(self, count: int, /) -> bytes:
+        """Up to so many bytes, fewer only at the end."""
+        ...
 
 
 def read_header(
-    path: Path, name: str, stream: BinaryIO, size: int, limits: FolderLimits
+    path: Path, name: str, stream: Readable, size: int, limits: FolderLimits
 ) -> SafetensorsHeader:
     """Read and check the header; the stream stands behind it afterwards.
 
@@ -102,7 +113,7 @@ def read_header(
     if not text.startswith(b"{"):
         refuse("malformed", "the header does not begin with '{'")
     entries = read_object(path, name, text, limits)
-    _check_metadata(path, name, entries.pop(_METADATA, {}))
+    metadata = _read_metadata(path, name, entries.pop(_METADATA, {}))
     if len(entries) > limits.tensors:
         refuse("field-limit", f"{len(entries)} tensors; the limit is {limits.tensors}")
     data = _LENGTH_BYTES + length
@@ -110,16 +121,17 @@ def read_header(
                for each, entry in entries.items()]  # fmt: skip
     tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
     _check_cover(path, name, tensors, data, size)
-    return SafetensorsHeader(start + text, tuple(tensors))
+    return SafetensorsHeader(start + text, tuple(tensors), metadata)
 
 
-def _check_metadata(path: Path, name: str, metadata: Any) -> None:
+def _read_metadata(path: Path, name: str, metadata: Any) -> dict[str, str]:
     texts = metadata.values() if isinstance(metadata, dict) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise RefusedModel(
             path, "malformed", f"{_METADATA} is not a mapping of texts", place=name,
             way_out=_WAY_OUT,
         )  # fmt: skip
+    return dict(metadata)
 
 
 def _read_tensor(
@@ -136,14 +148,14 @@ def _read_tensor(
         refuse("control-character", "a control character in its name")
     if "/" in tensor or "\\" in tensor or ".." in tensor:
         refuse("path-like-name", "its name looks like a path")
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
         refuse("malformed", "not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         refuse("unknown-dtype", f"dtype {str(dtype)[:40]!r}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         refuse("dims-range", "shape and data_offsets are not whole numbers >= 0")
-    if len(shape) > limits.rank or prod(axis for axis in shape if axis) > _LARGEST:
+    if len(shape) > limits.rank or prod(filter(None, shape)) > _LARGEST:
         refuse("dims-overflow", f"{len(shape)} axes, or more numbers than can be counted")
     bits, (begin, end) = prod(shape) * BITS[dtype], offsets
     if bits % 8 or end - begin != bits // 8:
@@ -152,9 +164,13 @@ def _read_tensor(
 
 
 def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        type(value) is int and 0 <= value <= _LARGEST for value in values
-    )
+    if not isinstance(values, list):
+        return False
+    # A loop and no generator: this is most of the time that a long header takes.
+    for value in values:  # noqa: SIM110
+        if type(value) is not int or not 0 <= value <= _LARGEST:
+            return False
+    return True
 
 
 def _check_cover(

@@ -7,6 +7,7 @@ NaN and infinity, which are not JSON, and nesting that could exhaust a reader's 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,19 @@ _STRUCTURE: Final = (b"{", b"[", b",")
 
 
 def read_object(path: Path, place: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:
-    """The JSON object in a text.
+    """The JSON object in a text; arguments and errors are those of `read_json`.
+
+    Raises:
+        RefusedModel: It is not an object, besides.
+    """
+    value = read_json(path, place, content, limits)
+    if not isinstance(value, dict):
+        raise RefusedModel(path, "malformed", "not a JSON object", place=place, way_out=_WAY_OUT)
+    return value
+
+
+def read_json(path: Path, place: str, content: bytes, limits: FolderLimits) -> Any:
+    """The JSON value in a text.
 
     Args:
         path: The model, for messages.
@@ -28,19 +41,18 @@ def read_object(path: Path, place: str, content: bytes, limits: FolderLimits) ->
         limits: How many values and how deep.
 
     Raises:
-        RefusedModel: It is not UTF-8, not JSON, not an object, has a key twice, or asks for
-            more than the limits allow.
+        RefusedModel: It is not UTF-8, not JSON, has a key twice, or asks for more than the
+            limits allow.
     """
 
     def refuse(rule: str, problem: str) -> RefusedModel:
         return RefusedModel(path, rule, problem, place=place, way_out=_WAY_OUT)
 
     def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, child in pairs:
-            if key in found:
-                raise refuse("duplicate-field", f"the key {key[:80]!r} stands twice")
-            found[key] = child
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise refuse("duplicate-field", f"the key {key[:80]!r} stands twice")
         return found
 
     def no_constant(text: str) -> None:
@@ -58,14 +70,27 @@ def read_object(path: Path, place: str, content: bytes, limits: FolderLimits) ->
         raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}") from None
     except ValueError as error:
         raise refuse("malformed", f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise refuse("malformed", "not a JSON object")
-    if any(depth > limits.json_depth for depth, _, _ in walk_keys(value)):
+    if _is_deeper(value, limits.json_depth):
         raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}")
     return value
 
 
-def walk_keys(value: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether entries are nested deeper; level by level, because headers of weights are long."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth):
+        level = [
+            child
+            for inner in level
+            for child in (inner.values() if isinstance(inner, dict) else inner)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return False
+    return any(level)
+
+
+def walk_keys(value: dict[str, Any] | list[Any]) -> Iterator[tuple[int, str, Any]]:
     """Depth, key and value of every entry at any depth; entries of lists have an empty key."""
     waiting: list[tuple[int, Any]] = [(1, value)]
     while waiting:

@@ -52,7 +52,7 @@ def check_weight_files(
         return
     named = _weight_map(path, name, index, limits)
     for file in sorted(set(named.values())):
-        if "/" in file or "\\" in file or file.startswith("."):
+        if leaves_folder(file):
             refuse("index-escape", f"{file[:80]!r} is not a file of the folder itself")
         if file not in weights:
             refuse("index-missing", f"no weights file {file[:80]!r} in the folder")
@@ -64,6 +64,11 @@ def check_weight_files(
     if dict(stored) != named:
         differing = sorted(set(stored) ^ set(named.items()))[0][0]
         refuse("index-tensor", f"tensor {differing[:80]!r} is not where the index says")
+
+
+def leaves_folder(shard: str) -> bool:
+    """Whether the name of a weights file in an index is more than a name."""
+    return "/" in shard or "\\" in shard or shard.startswith(".")
 
 
 def _weight_map(path: Path, name: str, index: bytes, limits: FolderLimits) -> dict[str, str]:

@@ -22,6 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from auditor.bounded_json import parse_json
 from auditor.errors import ConfigurationError, FileMissing, PatternFileRejected
 from auditor.files import write_atomically
 from auditor.patterns.dominant import States, read_delta
@@ -180,11 +181,11 @@ def _read_head(path: Path, content: bytes) -> PatternHead:
     if not 0 < length <= min(MAX_HEADER_BYTES, len(content) - 8):
         raise PatternFileRejected(path, "no safetensors file with a header of allowed size")
     try:
-        header = json.loads(content[8 : 8 + length])
+        header = parse_json(content[8 : 8 + length])
         return PatternHead.model_validate_json(header["__metadata__"][_HEAD_KEY])
     except ValidationError as error:
         raise PatternFileRejected(path, f"head, {_first(error)}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise PatternFileRejected(path, "its header holds no head of a pattern file") from None
 
 
@@ -253,7 +254,8 @@ def _unpack(path: Path, name: str, arrays: Mapping[str, Array], neurons: int) ->
     bits = np.unpackbits(arrays[name], axis=-1, bitorder="little")
     if bits[..., neurons:].any():
         raise PatternFileRejected(path, f"array '{name}' has bits beyond its neurons")
-    return bits[..., :neurons].astype(bool)
+    # Zeros and ones as they are: a copy would be as large again.
+    return bits[..., :neurons].view(bool)
 
 
 def _heldout_from_arrays(

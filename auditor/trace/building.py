@@ -9,6 +9,7 @@ several machines need one that all of them see.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,14 @@ from auditor.trace.encoder import read_encoder
 from auditor.trace.manifest import ShardRecord
 from auditor.trace.memory import needed_memory, refuse_more_than_stated
 from auditor.trace.shard import SHARDS, TEXT
-from auditor.trace.shard_writer import ShardWriter, record_of, sort_shard, tokenise_shard
+from auditor.trace.shard_writer import (
+    ShardWriter,
+    flush_names,
+    flush_shard,
+    record_of,
+    sort_shard,
+    tokenise_shard,
+)
 
 
 class Tally(NamedTuple):
@@ -138,14 +146,14 @@ def make_shards(documents: Iterator[Document], plan: Plan) -> Iterator[Made]:
 
 
 def make_shard(job: ShardJob) -> ShardRecord | Failure:
-    """A work unit: sort the text that lies in a folder, and say what the manifest says of it."""
+    """A work unit: sort the text that lies in a folder, and say what the manifest says of it.
+
+    All of it is on the disk then.
+    """
     folder = Path(job.folder)
     try:
-        if job.tokenizer:
-            return tokenise_shard(folder, _encoder(Path(job.tokenizer)), job.name, job.stated)
-        size = (folder / TEXT).stat().st_size
-        refuse_more_than_stated(needed_memory(size), job.stated, f"a document of {size} bytes")
-        return record_of(folder, job.name, sort_shard(folder))
+        record = _sort(folder, job)
+        flush_shard(folder)
     except AuditorError as error:
         kind = next((each for each in _BRANCHES if isinstance(error, each)), OperationFailed)
         return Failure(kind, str(error))
@@ -153,6 +161,15 @@ def make_shard(job: ShardJob) -> ShardRecord | Failure:
         return Failure(OperationFailed, _cannot_write(folder, error))
     except MemoryError:
         return Failure(OperationFailed, f"no memory left for {folder}; choose smaller shards")
+    return record
+
+
+def _sort(folder: Path, job: ShardJob) -> ShardRecord:
+    if job.tokenizer:
+        return tokenise_shard(folder, _encoder(Path(job.tokenizer)), job.name, job.stated)
+    size = (folder / TEXT).stat().st_size
+    refuse_more_than_stated(needed_memory(size), job.stated, f"a document of {size} bytes")
+    return record_of(folder, job.name, sort_shard(folder))
 
 
 _BRANCHES: Final = (ConfigurationError, RefusedInput)
@@ -223,6 +240,7 @@ def _in_order(
             return
         try:
             _unfinished(plan.folder, name).rename(plan.folder / SHARDS / name)
+            flush_names(plan.folder / SHARDS)
         except OSError as error:
             raise OperationFailed(_cannot_write(plan.folder, error)) from None
         yield Made(finished.pop(name), staged.pop(name))
@@ -234,7 +252,8 @@ def _free_names(folder: Path) -> Iterator[str]:
 
 
 def _unfinished(folder: Path, name: str) -> Path:
-    return folder / SHARDS / f".{name}"
+    # A worker outlives a killed build for a moment, and must not write into the next one's shard.
+    return folder / SHARDS / f".{name}.{os.getpid()}"
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:

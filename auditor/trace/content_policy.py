@@ -57,10 +57,11 @@ class ContentPolicy(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
-        ids = [clause.id for clause in self.clauses]
-        for each in ids:
-            if ids.count(each) > 1:
-                raise ValueError(f"two clauses are called '{each}'; rename one")
+        seen: set[str] = set()
+        for clause in self.clauses:
+            if clause.id in seen:
+                raise ValueError(f"two clauses are called '{clause.id}'; rename one")
+            seen.add(clause.id)
         return self
 
     @property

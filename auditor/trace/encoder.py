@@ -29,6 +29,8 @@ UNKNOWN: Final = 2**32 - 1
 MAX_TOKENIZER_BYTES: Final = 256 * 2**20
 MAX_ID: Final = 2**24 - 2
 
+# A panic of the library, which is written in Rust, is no Exception; neither are these.
+_NO_FAULT: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _LAST_LINE_END: Final = re.compile(rb"(?s).*\n(?=\S)")
 _LAST_WORD_END: Final = re.compile(rb"(?s).*\S(?=\s)")
 _INVALID: Final = re.compile("[\udc80-\udcff]+")
@@ -69,7 +71,9 @@ class TextEncoder:
         try:
             plain = json.loads(content)
             self._tokenizer = Tokenizer.from_buffer(content)
-        except Exception as error:  # noqa: BLE001 - the library raises no narrower class
+        except BaseException as error:
+            if isinstance(error, _NO_FAULT):
+                raise
             raise ConfigurationError(
                 f"{name} is no tokenizer: {_one_line(error)}; give a tokenizer.json"
             ) from None
@@ -126,7 +130,9 @@ class TextEncoder:
             return start
         try:
             encoding = self._tokenizer.encode(part, add_special_tokens=False)
-        except Exception as error:  # noqa: BLE001 - the library raises no narrower class
+        except BaseException as error:
+            if isinstance(error, _NO_FAULT):
+                raise
             raise ConfigurationError(
                 f"{self.name} cannot tokenise {part[:40]!r}: {_one_line(error)}; use another one"
             ) from None
@@ -205,5 +211,5 @@ def _byte_ends(text: str) -> Int64:
     return np.concatenate([[0], np.cumsum(widths)])
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

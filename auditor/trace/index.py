@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from auditor.bounded_json import parse_json
 from auditor.errors import (
     ConfigurationError,
     NothingToAudit,
     OutputNotWritable,
+    RefusedInput,
 )
 from auditor.executor import Executor
 from auditor.files import write_atomically
@@ -33,7 +36,14 @@ from auditor.trace.corpus import (
     read_documents,
 )
 from auditor.trace.encoder import TextEncoder, read_encoder, tokenizer_name, tokenizer_of
-from auditor.trace.manifest import MANIFEST, Manifest, ShardRecord, read_manifest, write_manifest
+from auditor.trace.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    ShardRecord,
+    read_manifest,
+    write_manifest,
+)
 from auditor.trace.memory import needed_memory, refuse_too_little_memory
 from auditor.trace.shard import MAX_SYMBOLS, PADDING, SHARDS, Shard, open_shards
 from auditor.trace.verification import verify_shard
@@ -72,6 +82,11 @@ class _State:
     documents: int = 0
     empty: int = 0
     not_text: int = 0
+
+    def __post_init__(self) -> None:
+        counted = (self.read, self.documents, self.empty, self.not_text)
+        if not all(type(each) is int and each >= 0 for each in counted):
+            raise ValueError("counts that are none")
 
     def take(self, made: Made) -> None:
         """Count what was made."""
@@ -308,12 +323,12 @@ def _resume(folder: Path, corpus: str, progress: Progress) -> _State:
     path = folder / UNFINISHED
     fresh = _State(corpus, [])
     try:
-        plain = json.loads(path.read_bytes())
+        plain = parse_json(_notes(path))
         shards = [ShardRecord.model_validate(each) for each in plain.pop("shards")]
         state = _State(shards=shards, **plain)
     except FileNotFoundError:
         return fresh
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         progress("the notes of an interrupted build are damaged: it begins anew")
         return fresh
     if state.corpus != corpus:
@@ -325,12 +340,25 @@ def _resume(folder: Path, corpus: str, progress: Progress) -> _State:
     return state
 
 
+def _notes(path: Path) -> bytes:
+    """The notes of an interrupted build; ValueError if they are too large to be any."""
+    with path.open("rb") as stream:
+        content = stream.read(MAX_MANIFEST_BYTES + 1)
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ValueError("too large")
+    return content
+
+
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Hold the index's lock; remove shards that nothing names, left by a killed build."""
+    # What no manifest names is removed from there, so it must be the index's own.
+    if (folder / SHARDS).is_symlink():
+        raise RefusedInput(f"{folder / SHARDS} is a link; copy the index's own folder there")
     try:
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+b")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        lock = os.fdopen(os.open(folder / ".lock", flags, 0o666), "r+b")
     except OSError as error:
         raise OutputNotWritable(folder, error.strerror or str(error)) from None
     with lock:
@@ -357,8 +385,8 @@ def _remove_strays(folder: Path) -> None:
     named: set[str] = set()
     if (folder / MANIFEST).exists():
         named |= {shard.name for shard in read_manifest(folder).shards}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        plain = json.loads((folder / UNFINISHED).read_bytes())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        plain = parse_json(_notes(folder / UNFINISHED))
         named |= {shard["name"] for shard in plain["shards"]}
     for each in (folder / SHARDS).iterdir():
         if each.name not in named and not each.is_symlink():

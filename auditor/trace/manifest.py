@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from auditor.bounded_json import UnreadableJson, parse_json
 from auditor.errors import ConfigurationError, FileMissing, RefusedInput
 from auditor.files import write_atomically
 
@@ -134,15 +135,15 @@ def read_manifest(folder: Path) -> Manifest:
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise RefusedInput(f"{path} has more than {MAX_MANIFEST_BYTES} bytes; build the index anew")
     try:
-        raw: Any = json.loads(path.read_bytes())
-    except ValueError as error:
+        raw: Any = parse_json(path.read_bytes())
+    except UnreadableJson as error:
         raise RefusedInput(f"{path} is damaged: {error}; build the index anew") from None
     if isinstance(raw, dict) and raw.get("format") == "auditor-trace-index":
         version = raw.get("version")
         if version not in (1, 2):
             raise ConfigurationError(
-                f"{path} is of version {version!r}, and this auditor reads versions 1 and 2; "
-                "build the index anew"
+                f"{path} is of version {repr(version)[:40]}, and this auditor reads versions 1 "
+                "and 2; build the index anew"
             )
     try:
         manifest = Manifest.model_validate(raw)

@@ -29,7 +29,7 @@ from auditor.language.sequence_classifier import (
     read_labels,
     refuse_long,
 )
-from auditor.models.onnx_model import OnnxModel
+from auditor.models.first_load import open_tried
 from auditor.models.session import Session
 from auditor.trace.content_policy import Clause
 
@@ -139,7 +139,7 @@ def open_nli(path: Path, device: str = "cpu") -> NliScorer:
 
 
 def _open_onnx(path: Path, device: str) -> SequenceClassifier:
-    model = OnnxModel.open(path)
+    model = open_tried(path)
     config = read_configuration(path.parent)
     labels = read_labels(path.parent, config)
     session = Session.create(model, device)
@@ -185,7 +185,9 @@ def _open_tokenizer(file: Path) -> Any:
         raise ConfigurationError(f"{file} has more than {MAX_TOKENIZER_BYTES} bytes")
     try:
         found: Any = Tokenizer.from_str(file.read_text("utf-8"))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+    except BaseException as error:  # a panic of the library is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         line = " ".join(str(error).split())[:200]
         raise UnsupportedModel(
             f"no tokenizer: {line}", place=str(file), way_out="save it again"

@@ -14,7 +14,6 @@ In token mode suffixes and buckets are those of the files that `token_shard` des
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.bounded_json import parse_json
 from auditor.errors import RefusedInput
 from auditor.trace.corpus import Document
 from auditor.trace.encoder import UNKNOWN
@@ -40,6 +40,7 @@ DOCUMENTS: Final = "documents.jsonl"
 TOKENS: Final = "tokens.i64"
 FILES: Final = (TEXT, SUFFIXES, BUCKETS, STARTS, DOCUMENTS, TOKENS)
 PADDING: Final = 2
+_FIELDS: Final = ("id", "source", "place", "label", "is_text")
 MAX_SYMBOLS: Final = 2**31 - 1
 
 Bytes = NDArray[np.uint8]
@@ -84,6 +85,9 @@ class Shard:
 
     def __init__(self, folder: Path, record: ShardRecord) -> None:
         self.folder, self.record = folder, record
+        for each in (folder, folder.parent):
+            if each.is_symlink():
+                raise RefusedInput(f"{each} is a link; copy the index's own folder there")
         for name, stored in record.files.items():
             path = folder / name
             if path.is_symlink() or not path.is_file():
@@ -96,6 +100,8 @@ class Shard:
         for name, size in self._fitting_sizes().items():
             if name not in record.files or record.files[name].size != size:
                 raise RefusedInput(f"{folder / name} does not fit its shard; build the index anew")
+        if DOCUMENTS not in record.files or record.files[DOCUMENTS].size < record.documents:
+            raise RefusedInput(f"{folder / DOCUMENTS} does not fit its shard; build the index anew")
         if TOKENS not in record.files or record.files[TOKENS].size % 32:
             raise RefusedInput(f"{folder / TOKENS} does not fit its shard; build the index anew")
 
@@ -165,9 +171,17 @@ class Shard:
 
     def covered(self, position: int, length: int) -> tuple[int, int]:
         """The bytes [begin, end) of the text that some symbols from a position on cover."""
+        if not 0 <= position <= len(self.sequence) - length:
+            raise self._damaged(SUFFIXES)
         if not self.record.width:
             return position, position + length
-        return int(self.places[position, 0]), int(self.places[position + length - 1, 1])
+        begin, end = int(self.places[position, 0]), int(self.places[position + length - 1, 1])
+        if not 0 <= begin <= end <= len(self.text):
+            raise self._damaged(PLACES)
+        return begin, end
+
+    def _damaged(self, name: str) -> RefusedInput:
+        return RefusedInput(f"{self.folder / name} is damaged; build the index anew")
 
     @cached_property
     def suffixes(self) -> NDArray[np.int32]:
@@ -181,13 +195,17 @@ class Shard:
         found: Int64 = np.array(self._mapped(BUCKETS, "<i8"))
         # Compiled searches check no bounds: what they are told to look at must be there.
         if found[0] != 0 or (np.diff(found) < 0).any() or found[-1] > len(self.sequence):
-            raise RefusedInput(f"{self.folder / BUCKETS} is damaged; build the index anew")
+            raise self._damaged(BUCKETS)
         return found
 
     @cached_property
     def starts(self) -> Int64:
         """Where documents begin, [documents + 1]."""
-        return np.array(self._mapped(STARTS, "<i8"))
+        found: Int64 = np.array(self._mapped(STARTS, "<i8"))
+        end = self.record.symbols - PADDING
+        if found[0] != 0 or (np.diff(found) < 1).any() or found[-1] != end:
+            raise self._damaged(STARTS)
+        return found
 
     @cached_property
     def _lines(self) -> tuple[Any, Int64]:
@@ -225,10 +243,15 @@ class Shard:
     def document(self, number: int) -> DocumentRecord:
         """The record of one document."""
         lines, starts = self._lines
-        fields = json.loads(bytes(lines[starts[number] : starts[number + 1]]))
-        return DocumentRecord(
-            fields["id"], fields["source"], fields["place"], fields["label"], fields["is_text"]
-        )
+        try:
+            fields = parse_json(bytes(lines[starts[number] : starts[number + 1]]))
+            found = DocumentRecord(*(fields[name] for name in _FIELDS))
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged(DOCUMENTS) from None
+        kinds = (found.identifier, str), (found.source, str), (found.place, int), (found.label, str)
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise self._damaged(DOCUMENTS)
+        return found
 
     def content(self, number: int) -> bytes:
         """The bytes of one document as they are kept."""
@@ -246,6 +269,8 @@ class Shard:
     def document_at(self, position: int) -> tuple[int, int]:
         """Number of the document at a position of the text, and the offset in it."""
         number = int(np.searchsorted(self.starts, position, side="right")) - 1
+        if not 0 <= number < self.record.documents:
+            raise self._damaged(SUFFIXES)
         return number, position - int(self.starts[number])
 
     def _mapped(self, name: str, dtype: str) -> Any:

@@ -56,6 +56,16 @@ def head(buckets, query, start, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def place_of(suffixes, rank, text):  # type: ignore[no-untyped-def]
+    """The position of a rank; of one that cannot be, as a damaged file has, the text's end.
+
+    Compiled searches check no bounds, and a position before the text would be read.
+    """
+    position = np.int64(suffixes[rank])
+    return position if position >= 0 else np.int64(len(text))
+
+
+@compiled()
 def longest_match(text, suffixes, buckets, query, start, stop):  # type: ignore[no-untyped-def]
     """Length of the longest prefix of query[start:stop] in the text, and a rank that shows it."""
     if start >= stop:
@@ -67,7 +77,7 @@ def longest_match(text, suffixes, buckets, query, start, stop):  # type: ignore[
     below, above = best, best
     while low < high:
         middle = (low + high) // 2
-        position = np.int64(suffixes[middle])
+        position = place_of(suffixes, middle, text)
         length = shared_length(text, position, query, start, stop, min(below, above))
         if length > best:
             best, rank = length, middle
@@ -107,7 +117,7 @@ def _bisect(text, suffixes, query, start, stop, low, high, known, after):  # typ
     below, above = known, known
     while low < high:
         middle = (low + high) // 2
-        position = np.int64(suffixes[middle])
+        position = place_of(suffixes, middle, text)
         length = shared_length(text, position, query, start, stop, min(below, above))
         if start + length == stop:
             goes_right = after

@@ -12,7 +12,8 @@ import numpy as np
 from auditor.errors import RefusedInput
 from auditor.files import plain_digest
 from auditor.trace.encoder import TextEncoder
-from auditor.trace.shard import Shard
+from auditor.trace.manifest import SEPARATOR
+from auditor.trace.shard import PADDING, Shard
 from auditor.trace.shard_writer import sorted_tokens
 from auditor.trace.suffix_kernel import count_pairs, first_disorder, invert
 from auditor.trace.token_shard import SEPARATOR_ID, symbols_of
@@ -27,6 +28,7 @@ def verify_shard(shard: Shard, encoder: TextEncoder | None) -> None:
     for name, stored in shard.record.files.items():
         if plain_digest(shard.folder / name) != stored.digest:
             raise RefusedInput(f"{shard.folder / name} is damaged; build the index anew")
+    _verify_starts(shard)
     if encoder:
         _verify_symbols(shard, encoder)
     _verify_order(shard)
@@ -38,6 +40,15 @@ def verify_shard(shard: Shard, encoder: TextEncoder | None) -> None:
         raise RefusedInput(f"{shard.folder}: its buckets are not those of its text")
     if not np.array_equal(sorted_tokens(shard.text), shard.tokens):
         raise RefusedInput(f"{shard.folder}: its words are not those of its text")
+
+
+def _verify_starts(shard: Shard) -> None:
+    """Documents begin at the text's start and behind its separators, of which two more end it."""
+    ends = np.flatnonzero(shard.text == SEPARATOR)
+    inner, padding = ends[: shard.record.documents], ends[shard.record.documents :]
+    last = np.arange(len(shard.text) - PADDING, len(shard.text))
+    if not np.array_equal(inner + 1, shard.starts[1:]) or not np.array_equal(padding, last):
+        raise RefusedInput(f"{shard.folder}: its documents do not begin where its text says")
 
 
 def _verify_order(shard: Shard) -> None:

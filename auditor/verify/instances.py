@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from auditor.errors import AuditorError, FileMissing, InvalidText, Place, Unsupported
+from auditor.files import read_text_file
 from auditor.findings import Record, Verdict
 from auditor.models.digest import file_digest
 from auditor.verify.onnx_subject import verify_file
@@ -25,6 +27,7 @@ from auditor.verify.proof import Proof
 from auditor.verify.property import Property
 
 MAX_INSTANCES = 100_000
+MAX_BYTES = 64_000_000
 # Raised whenever the same instance may get another answer; kept answers then run again.
 ENGINE_VERSION = 5
 _COLUMNS = ("onnx", "property", "timeout_s")
@@ -98,10 +101,12 @@ def read_instances(
         FileMissing: The file, or a model or property it names, does not exist.
         InvalidText: A line does not have the expected form.
     """
-    if not path.is_file():
-        raise FileMissing(path, "instances file")
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if row]
+    text = read_text_file(path, "instances file", MAX_BYTES)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""))
+        lines = [(number, row) for number, row in enumerate(rows, start=1) if row]
+    except csv.Error as error:
+        raise InvalidText(str(path), f"not CSV: {error}; mend the line") from None
     if len(lines) > MAX_INSTANCES:
         raise InvalidText(str(path), f"more than {MAX_INSTANCES} instances; split the file")
     columns: Sequence[str] = _COLUMNS

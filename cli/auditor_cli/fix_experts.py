@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -103,6 +102,7 @@ class Steering:
     def _judge(self) -> RefusalJudge:
         from auditor.files import read_text_file
         from auditor.language.embedding_judge import load_judge
+        from auditor.language.marker_limits import compile_marker
         from auditor.language.refusal import MarkerJudge
         from auditor.language.sentence_embedding import SentenceEmbedder
 
@@ -118,11 +118,9 @@ class Steering:
             raise NothingToAudit(f"{self.markers} holds no marker; give one on each line")
         for number, line in kept.items():
             try:
-                re.compile(line)
-            except re.error as error:
-                raise InvalidText(
-                    f"{self.markers}:{number}", f"no regular expression: {error}"
-                ) from None
+                compile_marker(line)
+            except ValueError as error:
+                raise InvalidText(f"{self.markers}:{number}", str(error)) from None
         return MarkerJudge(tuple(kept.values()))
 
     def _read(self, path: Path) -> list[Prompt]:

@@ -24,6 +24,7 @@ from click.exceptions import Exit
 
 from auditor.errors import AuditorError, did_you_mean
 from auditor_cli.exit_codes import MEANINGS, ExitCode, code_for
+from auditor_reports.sanitise import one_line
 
 # name: (module, one line for --help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -101,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command_line(arguments: list[str]) -> int:
     """Run a command and return its exit code; never raises."""
+    if "--online" not in arguments:
+        # Read when the libraries are imported, here and in worker processes.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     as_json = "--json" in arguments
     try:
         value: Any = cli.main(args=arguments, prog_name="auditor", standalone_mode=False)
@@ -133,7 +137,8 @@ def run_command_line(arguments: list[str]) -> int:
 
 def _fail(message: str, kind: str, code: ExitCode, as_json: bool) -> int:
     """One line on stderr, or one JSON line on stdout."""
-    line = " ".join(message.split())
+    # It may quote a file or an argument that a terminal would obey.
+    line = one_line(message)
     if as_json:
         record = {"error": {"kind": kind, "message": line, "exit_code": int(code)}}
         print(json.dumps(record, sort_keys=True))

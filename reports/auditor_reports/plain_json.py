@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quote
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from auditor.errors import FileMissing, InvalidText, Place
 from auditor.findings import Record
 
 R = TypeVar("R", bound=Record)
+MAX_VALUES: Final = 20_000_000
 
 
 def plain_json(record: Record) -> bytes:
@@ -126,7 +127,11 @@ def fit_record(record: type[R], data: Any, path: Path) -> R:
 
 def _parse(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+        content = path.read_bytes()
+        # Two bytes of JSON may become an object of a hundred.
+        if sum(content.count(sign) for sign in (b"{", b"[", b",")) > MAX_VALUES:
+            raise InvalidText(str(path), f"more than {MAX_VALUES:,} values; a report has fewer")
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InvalidText(
             Place(str(path), error.lineno, error.colno), f"not valid JSON: {error.msg}"

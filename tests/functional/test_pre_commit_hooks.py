@@ -58,7 +58,7 @@ def test_scan_accepts_a_model_and_refuses_a_pickle(tools: Path, tmp_path: Path) 
     write_repository(tmp_path)
     accepted = try_hook(tools, tmp_path, "auditor-scan")
     assert accepted.code == 0, accepted.out + accepted.err
-    assert "model.onnx: onnx, nothing in it matched a known danger" in accepted.out
+    assert "model.onnx: onnx; nothing in these parts matched a known danger" in accepted.out
     marker = tmp_path / "executed"
     (tmp_path / "b ad.safetensors").write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
     commit_all(tmp_path)
@@ -106,7 +106,20 @@ def test_only_the_quick_hooks_are_offered() -> None:
         ("auditor-scan", "models/a.onnx", True),
         ("auditor-scan", "a.onnx.gz", True),
         ("auditor-scan", "a.pkl", True),
+        ("auditor-scan", "weights/llm.Q4_K_M.gguf", True),
+        ("auditor-scan", "a.npy", True),
+        ("auditor-scan", "a.npz", True),
+        ("auditor-scan", "asr.nemo", True),
+        ("auditor-scan", "served.mar", True),
+        ("auditor-scan", "pipeline.skops", True),
+        ("auditor-scan", "best.pth.tar", True),
+        ("auditor-scan", "pytorch_model-00001-of-00002.bin", True),
+        ("auditor-scan", "run/training_args.bin", True),
+        ("auditor-scan", "export/saved_model.pb", True),
         ("auditor-scan", "a.onnx.md", False),
+        ("auditor-scan", "data.tar", False),
+        ("auditor-scan", "model/firmware.bin", False),
+        ("auditor-scan", "messages.pb", False),
         ("auditor-scan", "a.bin", False),
         ("auditor-validate", "auditor-plan.yaml", True),
         ("auditor-validate", "ci/auditor-waivers-2027.yml", True),

@@ -13,6 +13,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 CONFIG: dict[str, Any] = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 2}
+TOKENIZER: dict[str, Any] = {
+    "version": "1.0", "added_tokens": [],
+    "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+}  # fmt: skip
 WEIGHTS: dict[str, NDArray[Any]] = {
     "h.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "h.0.bias": np.ones(3, dtype=np.float16),
@@ -24,7 +28,7 @@ def write_folder(folder: Path, config: Mapping[str, Any] | None = None) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG if config is None else config))
     (folder / "model.safetensors").write_bytes(safetensors.numpy.save(WEIGHTS))
-    (folder / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}}')
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
     (folder / "README.md").write_text("# A model\n")
     (folder / "LICENSE").write_text("Copyright of nobody.\n")
     (folder / ".gitattributes").write_text("*.safetensors filter=lfs\n")

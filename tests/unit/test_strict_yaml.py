@@ -85,3 +85,45 @@ def test_numbers_can_stay_text_so_that_decimals_are_exact() -> None:
 
 def test_empty_document_is_an_error_not_a_crash() -> None:
     assert problem("") == "plan.yaml:1:1: expected keys and values, found empty"
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("1" * 5_000, "a number of 5000 characters"),
+        ("0x" + "f" * 5_000, "a number of 5002 characters"),
+        ("1" + ":59" * 200_000, "a number of 600001 characters"),
+        ("!!int abc", "'abc' is no int"),
+        ("!!int ''", "'' is no int"),
+        ("!!float abc", "'abc' is no float"),
+        ("!!bool abc", "'abc' is no bool"),
+        ("!!map abc", "is not allowed; remove it"),
+        ("!!int [1]", "is not allowed; remove it"),
+        ("!!str {a: 1}", "is not allowed; remove it"),
+        ('"\\U00110000"', "a character or number that does not exist"),
+        ('"\\UFFFFFFFF"', "a character or number that does not exist"),
+    ],
+)
+def test_a_value_that_breaks_the_library_is_named_with_its_place(value: str, part: str) -> None:
+    """Numbers beyond limits, and explicit tags that do not fit, are no crashes."""
+    with pytest.raises(InvalidText) as caught:
+        parse(f"a: {value}\n", "plan.yaml")
+    assert str(caught.value).startswith("plan.yaml:1:")
+    assert part in str(caught.value)
+
+
+def test_a_version_directive_of_many_digits_is_no_crash() -> None:
+    """The scanner turns its digits into a number before anybody can look at them."""
+    with pytest.raises(InvalidText, match="a character or number that does not exist"):
+        parse("%YAML 1." + "9" * 5_000 + "\n---\na: 1\n", "plan.yaml")
+
+
+@pytest.mark.parametrize("text", [f"a: !{'x' * 9_000} x\n", f"? {'x' * 9_000}\n: 1\n"])
+def test_messages_quote_the_file_only_briefly(text: str) -> None:
+    """A tag or key of any length is shortened before it is shown."""
+    assert len(problem(text)) < 300
+
+
+def test_a_terminal_escape_in_a_key_is_spelt_out() -> None:
+    """Nothing of a file reaches a terminal as a command."""
+    assert problem('"\\e[31mx": 1\n"\\e[31mx": 2\n').isprintable()

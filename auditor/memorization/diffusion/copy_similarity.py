@@ -75,14 +75,14 @@ class OnnxVectors:
             device: `auto`, `cpu` or `cuda`.
 
         Raises:
-            FileMissing, RefusedModel: See `OnnxModel.open`.
+            FileMissing, RefusedModel: See `open_tried`.
             UnsupportedModel: Its input or output is another.
             DeviceUnavailable: No such device here.
         """
-        from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
+        from auditor.models.first_load import open_tried  # onnx is slow to import
         from auditor.models.session import Session
 
-        model = OnnxModel.open(path)
+        model = open_tried(path)
         if len(model.inputs) != 1 or len(model.outputs) != 1 or not _takes(
             model.inputs[0].shape, image_shape
         ):  # fmt: skip

@@ -216,7 +216,8 @@ class Walk:
         _demand(kind == 1, "an unknown kind of multipliers")
         chosen = []
         for relaxation in known:
-            unknown = relaxation.sign[nodes] == 0
+            # Of one byte each: there may be as many rows as a record has room for.
+            unknown = (relaxation.sign == 0)[nodes]
             slopes = np.zeros(unknown.shape)
             slopes[unknown] = data.array("u1", int(unknown.sum())) / 255.0
             number = data.number()

@@ -6,9 +6,7 @@ checker will know them, since they say which slopes have to be written.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from auditor.errors import OutputNotWritable
+from auditor.files import new_file
 from auditor.verify.certificate.checker import MAX_NODES, header_of, root_of
 from auditor.verify.certificate.forms import Arithmetic
 from auditor.verify.certificate.records import BATCH, END, GROUP, HEADER, MAGIC, frame
@@ -62,33 +60,22 @@ def write_certificate(
 
     Raises:
         Unsupported: The checker cannot read such a model.
-        OutputNotWritable: The place cannot be written.
+        OutputNotWritable, OperationFailed: The place cannot be written, or the disk failed.
     """
     started = time.perf_counter()
     tensors, digest = read_tensors(model)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            sink = _Sink(stream)
-            header = header_of(digest, property_digest(property_file), str(semantics))
-            sink.record(HEADER, header)
-            scales = _scales(prop)
-            for number, region in enumerate(regions(tensors, prop)):
-                sink.record(GROUP, _packed("u4", [number]))
-                arithmetic = Arithmetic(region, semantics is Semantics.FLOAT32)
-                writer = _TreeWriter(arithmetic, proofs[number], scales[number])
-                for payload in writer.batches():
-                    sink.record(BATCH, payload)
-            sink.end()
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputNotWritable(target, error.strerror or str(error)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with new_file(target) as stream:
+        sink = _Sink(stream)
+        header = header_of(digest, property_digest(property_file), str(semantics))
+        sink.record(HEADER, header)
+        scales = _scales(prop)
+        for number, region in enumerate(regions(tensors, prop)):
+            sink.record(GROUP, _packed("u4", [number]))
+            arithmetic = Arithmetic(region, semantics is Semantics.FLOAT32)
+            writer = _TreeWriter(arithmetic, proofs[number], scales[number])
+            for payload in writer.batches():
+                sink.record(BATCH, payload)
+        sink.end()
     nodes = sum(len(proof.nodes) for proof in proofs)
     seconds = time.perf_counter() - started
     return WrittenCertificate(target, target.stat().st_size, nodes, seconds)

@@ -2,8 +2,8 @@
 
 A file asserts the *violation* as a conjunction of blocks, each block a disjunction of
 conjunctions of linear atoms. Their product gives the unsafe cases; sizes are limited
-before anything grows. An atom over one input is an end of the box; every other atom, over
-outputs, several inputs or both, is a half-space.
+before anything grows, and so is the length of every number. An atom over one input is an
+end of the box; every other atom, over outputs, several inputs or both, is a half-space.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from auditor.verify.property.cases import (
 
 MAX_CASES = 20_000
 MAX_CELLS = 8_000_000
+MAX_NUMBER_BITS = 8192
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,15 @@ class Linear:
 
     def plus(self, other: Linear) -> Linear:
         """The sum of two forms, without zero coefficients."""
-        terms = dict(self.coefficients)
-        for name, value in other.coefficients.items():
-            terms[name] = terms.get(name, Fraction(0)) + value
-        return Linear({n: v for n, v in terms.items() if v}, self.constant + other.constant)
+        return total_of((self, other))
+
+    @property
+    def is_lengthy(self) -> bool:
+        """Whether a number is longer than anyone writes: the end of a product of products."""
+        return any(
+            max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_NUMBER_BITS
+            for value in (self.constant, *self.coefficients.values())
+        )
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,17 @@ Alternatives = list[Conjunction]
 
 
 def total_of(parts: Sequence[Linear]) -> Linear:
-    """The sum of linear forms."""
-    total = Linear({}, Fraction(0))
+    """The sum of linear forms, without zero coefficients."""
+    terms: dict[str, Fraction] = {}
+    # Decimals share few denominators; adding what has the same one needs no reduction.
+    constants: dict[int, int] = {}
     for part in parts:
-        total = total.plus(part)
-    return total
+        below = part.constant.denominator
+        constants[below] = constants.get(below, 0) + part.constant.numerator
+        for name, value in part.coefficients.items():
+            terms[name] = terms[name] + value if name in terms else value
+    constant = sum((Fraction(above, below) for below, above in constants.items()), Fraction(0))
+    return Linear({name: value for name, value in terms.items() if value}, constant)
 
 
 def compare(sign: str, left: Linear, right: Linear, offset: int) -> Conjunction:
@@ -89,9 +101,20 @@ def all_of(blocks: Sequence[Alternatives], error: Callable[[str], InvalidText]) 
         count *= max(len(block), 1)
         if count > MAX_CASES:
             raise error(f"more than {MAX_CASES} cases; split the property")
+    if count * len(single) + _copied(several, count) > MAX_CELLS:
+        raise error(f"more than {MAX_CELLS} conditions in all cases; split the property")
     return [
         single + tuple(atom for part in choice for atom in part) for choice in product(*several)
     ]
+
+
+def _copied(blocks: Sequence[Alternatives], count: int) -> int:
+    """How many atoms all `count` choices of one conjunction from each block hold together."""
+    return sum(
+        count // len(block) * sum(len(conjunction) for conjunction in block)
+        for block in blocks
+        if block
+    )
 
 
 def any_of(blocks: Sequence[Alternatives], error: Callable[[str], InvalidText]) -> Alternatives:
@@ -112,6 +135,7 @@ class CaseBuilder:
         sizes: Number of X and of Y variables.
         place: Where an atom's offset stands in the file.
         rows: Rows made so far, by the identity of their atoms.
+        equal: The first of all rows that are equal.
     """
 
     name: str
@@ -119,6 +143,7 @@ class CaseBuilder:
     sizes: Mapping[str, int]
     place: Callable[[int], Place]
     rows: dict[int, UnsafeRow] = field(default_factory=dict)
+    equal: dict[UnsafeRow, UnsafeRow] = field(default_factory=dict)
 
     def property_of(self, blocks: Sequence[Alternatives]) -> Property:
         """The property whose violation is the conjunction of the blocks."""
@@ -142,19 +167,7 @@ class CaseBuilder:
         count = 1
         for block in several:
             count *= len(block)
-        cells = count * (2 * self.sizes["X"] + self.sizes["Y"])
-        atoms = (atom for block in blocks for conjunction in block for atom in conjunction)
-        wide = sum(_is_wide(atom) for atom in atoms) * self.sizes["X"]
-        if wide > MAX_CELLS:
-            raise InvalidText(
-                self.source,
-                f"conditions over several inputs have {wide} coefficients (limit {MAX_CELLS}); "
-                "split the property",
-            )
-        if count > MAX_CASES or cells > MAX_CELLS:
-            raise InvalidText(
-                self.source, f"{count} cases are too many (limit {MAX_CASES}); split the property"
-            )
+        self._limit(blocks, several, count)
         boxes: dict[tuple[tuple[Fraction, ...], tuple[Fraction, ...]], tuple[Fraction, ...]] = {}
         base = self._apply(common, _Box({}, {}, []))
         cases = []
@@ -168,8 +181,37 @@ class CaseBuilder:
             lower, upper = self._ends(box.lower), self._ends(box.upper)
             # Equal boxes share their tuples, so a thousand cases cost one box.
             lower, upper = (boxes.setdefault((end, ()), end) for end in (lower, upper))
-            cases.append(UnsafeCase(lower, upper, tuple(dict.fromkeys(box.rows))))
+            # Equal rows are one object, and comparing those is quick.
+            rows = {id(row): row for row in box.rows}
+            cases.append(UnsafeCase(lower, upper, tuple(rows.values())))
         return tuple(cases)
+
+    def _limit(
+        self, blocks: Sequence[Alternatives], several: Sequence[Alternatives], count: int
+    ) -> None:
+        """Refuse what would grow beyond the limits, before any of it is made."""
+        atoms = [atom for block in blocks for conjunction in block for atom in conjunction]
+        wide = sum(_is_wide(atom) for atom in atoms) * self.sizes["X"]
+        if wide > MAX_CELLS:
+            raise InvalidText(
+                self.source,
+                f"conditions over several inputs have {wide} coefficients (limit {MAX_CELLS}); "
+                "split the property",
+            )
+        over_outputs = sum(_reads_outputs(atom) for atom in atoms) * self.sizes["Y"]
+        if over_outputs > MAX_CELLS:
+            raise InvalidText(
+                self.source,
+                f"conditions over outputs have {over_outputs} coefficients (limit {MAX_CELLS}); "
+                "split the property",
+            )
+        cells = count * (2 * self.sizes["X"] + self.sizes["Y"]) + _copied(several, count)
+        if count > MAX_CASES or cells > MAX_CELLS:
+            raise InvalidText(
+                self.source,
+                f"{count} cases with {cells} numbers are too many (limits {MAX_CASES} and "
+                f"{MAX_CELLS}); split the property",
+            )
 
     def _ends(self, bounds: Mapping[int, Fraction]) -> tuple[Fraction, ...]:
         for index in range(self.sizes["X"]):
@@ -194,11 +236,14 @@ class CaseBuilder:
     def _row(self, atom: Atom) -> UnsafeRow:
         # Cases that share an atom share its row.
         if id(atom) not in self.rows:
-            self.rows[id(atom)] = self._new_row(atom)
+            row = self._new_row(atom)
+            self.rows[id(atom)] = self.equal.setdefault(row, row)
         return self.rows[id(atom)]
 
     def _new_row(self, atom: Atom) -> UnsafeRow:
-        found = {"X": [Fraction(0)] * self.sizes["X"], "Y": [Fraction(0)] * self.sizes["Y"]}
+        letters = {name[0] for name in atom.form.coefficients}
+        width = self.sizes["X"] if "X" in letters else 0
+        found = {"X": [Fraction(0)] * width, "Y": [Fraction(0)] * self.sizes["Y"]}
         for name, value in atom.form.coefficients.items():
             letter, index = name[0], int(name[2:])
             if index >= self.sizes[letter]:
@@ -225,6 +270,11 @@ def _is_wide(atom: Atom) -> bool:
     """Whether the atom's row needs a coefficient for every input."""
     names = atom.form.coefficients
     return len(names) > 1 and any(name[0] == "X" for name in names)
+
+
+def _reads_outputs(atom: Atom) -> bool:
+    """Whether the atom becomes a row over outputs."""
+    return any(name[0] == "Y" for name in atom.form.coefficients)
 
 
 @dataclass

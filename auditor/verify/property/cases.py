@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from fractions import Fraction
+from itertools import islice
 
 from auditor.errors import ConfigurationError
 from auditor.verify.property.pattern import Pattern
 
 MAX_SHOWN = 8
+_FLOAT_BITS = 1000
+_TWELVE_DIGITS = Context(prec=12)
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,8 @@ class Property:
 def describe_set(cases: Sequence[UnsafeCase], names: Sequence[str]) -> str:
     """The conditions on inputs that all cases share: " with x0 <= x1", or nothing."""
     rows = _shared_precondition(cases)
-    texts = [row.describe(names, negated=False) for row in rows]
-    return f" with {' and '.join(_shorten(texts))}" if texts else ""
+    texts = [row.describe(names, negated=False) for row in rows[:MAX_SHOWN]]
+    return f" with {' and '.join(_with_rest(texts, len(rows)))}" if texts else ""
 
 
 def _shared_precondition(cases: Sequence[UnsafeCase]) -> tuple[UnsafeRow, ...]:
@@ -189,15 +193,25 @@ def describe_cases(cases: Sequence[UnsafeCase], names: Sequence[str], *, negated
     What all cases demand of the inputs alone is left to `describe_set`.
     """
     inner, outer = (" or ", " and ") if negated else (" and ", " or ")
-    parts: list[str] = []
+    described: dict[int, str] = {}
+
+    def text_of(row: UnsafeRow) -> str:
+        # Cases share rows, and a row may be over a thousand outputs.
+        if id(row) not in described:
+            described[id(row)] = row.describe(names, negated=negated)
+        return described[id(row)]
+
+    parts: dict[str, None] = {}
     known = set(_shared_precondition(cases))
     for case in cases:
-        atoms = [row.describe(names, negated=negated) for row in case.rows if row not in known]
-        text = inner.join(_shorten(atoms)) or ("never" if negated else "always")
-        if text not in parts:
-            parts.append(text)
-    grouped = [f"({part})" if len(parts) > 1 and inner in part else part for part in parts]
-    return outer.join(_shorten(grouped)) or ("always" if negated else "never")
+        rows = [row for row in case.rows if not known or row not in known]
+        atoms = _with_rest([text_of(row) for row in rows[:MAX_SHOWN]], len(rows))
+        parts[inner.join(atoms) or ("never" if negated else "always")] = None
+    shown = [
+        f"({part})" if len(parts) > 1 and inner in part else part
+        for part in islice(parts, MAX_SHOWN)
+    ]
+    return outer.join(_with_rest(shown, len(parts))) or ("always" if negated else "never")
 
 
 def output_names(count: int) -> tuple[str, ...]:
@@ -205,10 +219,9 @@ def output_names(count: int) -> tuple[str, ...]:
     return tuple(f"y{index}" for index in range(count))
 
 
-def _shorten(parts: list[str]) -> list[str]:
-    if len(parts) <= MAX_SHOWN:
-        return parts
-    return [*parts[:MAX_SHOWN], f"... ({len(parts) - MAX_SHOWN} more)"]
+def _with_rest(shown: list[str], count: int) -> list[str]:
+    """The first texts of `count`, and how many are left out."""
+    return shown if count <= MAX_SHOWN else [*shown, f"... ({count - MAX_SHOWN} more)"]
 
 
 def _sum(terms: Sequence[tuple[Fraction, str]], constant: Fraction) -> str:
@@ -224,7 +237,11 @@ def number_text(value: Fraction) -> str:
     """A fraction as a short decimal when that is exact, else as a ratio."""
     if value.denominator == 1 and abs(value.numerator) < 10**15:
         return str(value.numerator)
-    # A rational converts to float only within range; a huge one stays a ratio.
-    if abs(value) < 10**300 and Fraction(repr(float(value))) == value:
+    longest = max(value.numerator.bit_length(), value.denominator.bit_length())
+    # A rational converts to float only within range.
+    if longest <= _FLOAT_BITS and Fraction(repr(float(value))) == value:
         return repr(float(value))
-    return str(value) if len(str(value)) <= 40 else f"{float(value):.12g}"
+    if longest <= _FLOAT_BITS and len(str(value)) <= 40:
+        return str(value)
+    decimal = _TWELVE_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
+    return f"{decimal.normalize(_TWELVE_DIGITS):.12g}"

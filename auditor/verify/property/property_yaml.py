@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from auditor.errors import InvalidText, PropertyMismatch
 from auditor.strict_yaml import Document, Keys, parse, validate
+from auditor.verify.property.alternatives import MAX_CELLS
 from auditor.verify.property.cases import (
     Property,
     UnsafeCase,
@@ -45,6 +46,7 @@ def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs:
             raise PropertyMismatch(content.id, "outputs", num_outputs, len(names))
     lower, upper = _box(content, num_inputs)
     negation = _Negation(content.id, document, names, num_inputs)
+    _limit_size(content, num_inputs, num_outputs, source)
     demanded = negation.demanded(content.inputs.where)
     pattern = _pattern(content, num_inputs)
     where = _where(content.inputs, [row.describe(names, negated=False) for row in demanded])
@@ -68,6 +70,26 @@ def parse_property_yaml(text: str, *, source: str, num_inputs: int, num_outputs:
         output_names=names,
         pattern=pattern,
     )
+
+
+def _limit_size(content: PropertyFile, num_inputs: int, num_outputs: int, source: str) -> None:
+    """Refuse conditions whose rows would be too large, before any is made."""
+    cells = sum(num_inputs * bool(each.inputs) for each in content.inputs.where)
+    cells += len(content.inputs.where) * num_outputs
+    for each in content.then:
+        # Every case of a condition repeats what the set of inputs demands.
+        cases = num_outputs if each.required_class is not None else 1
+        cells += cases * len(content.inputs.where)
+        # One row for each other class and each wanted one.
+        wanted = each.required_class
+        names = len(wanted.any_of) if isinstance(wanted, AnyClass) else 1
+        cells += num_outputs * (num_outputs * names if wanted is not None else 1)
+        cells += num_inputs * bool(each.linear and each.linear.inputs)
+    if cells > MAX_CELLS:
+        raise InvalidText(
+            source,
+            f"its conditions have {cells} coefficients (limit {MAX_CELLS}); split the property",
+        )
 
 
 def _pattern(content: PropertyFile, num_inputs: int) -> Pattern | None:

@@ -10,12 +10,13 @@ and CoCoNet" (2023). Version 2 is read by `vnnlib2`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from auditor.errors import InvalidText, Place, PropertyMismatch
 from auditor.verify.property.alternatives import (
+    MAX_NUMBER_BITS,
     Alternatives,
     CaseBuilder,
     Conjunction,
@@ -30,19 +31,20 @@ from auditor.verify.property.numbers import exact_decimal
 
 MAX_CHARACTERS = 32_000_000
 MAX_DEPTH = 64
+MAX_WORDS = 2_000_000
 
-_TOKEN = re.compile(r"\s+|;[^\n]*|[()]|[^\s();]+")
+_TOKEN = re.compile(r"(?:\s++|;[^\n]*+)++|[()]|[^\s();]+")
 _VARIABLE = re.compile(r"([XY])_(\d{1,9})", re.ASCII)
 _COMPARISONS = ("<=", ">=", "<", ">")
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """An S-expression: a word, or a list of nodes, with where it starts."""
 
     offset: int
     word: str = ""
-    items: list[Node] = field(default_factory=list)
+    items: Sequence[Node] = ()
 
     @property
     def head(self) -> str:
@@ -83,6 +85,8 @@ class _Reader:
     def read(self) -> Property:
         if len(self.text) > MAX_CHARACTERS:
             raise InvalidText(self.source, f"longer than {MAX_CHARACTERS} characters")
+        if self.text.count(")") > MAX_WORDS:  # seen at once, where words have to be counted
+            raise InvalidText(self.source, f"more than {MAX_WORDS} words; split the property")
         blocks: list[Alternatives] = []
         for statement in self._statements():
             if statement.head == "declare-const":
@@ -99,29 +103,37 @@ class _Reader:
     # Text to S-expressions
 
     def _statements(self) -> Iterator[Node]:
-        stack: list[Node] = []
-        position = 0
+        stack: list[tuple[int, list[Node]]] = []
+        position = words = 0
         for match in _TOKEN.finditer(self.text):
             position = match.end()
             token, offset = match.group(), match.start()
             if token == "(":
                 if len(stack) >= MAX_DEPTH:
                     raise InvalidText(self._place(offset), f"nested deeper than {MAX_DEPTH}")
-                stack.append(Node(offset))
+                stack.append((offset, []))
             elif token == ")":
                 if not stack:
                     raise InvalidText(self._place(offset), "')' without '('; remove it")
-                node = stack.pop()
+                start, items = stack.pop()
+                node = Node(start, items=items)
                 if stack:
-                    stack[-1].items.append(node)
+                    stack[-1][1].append(node)
                 else:
                     yield node
             elif not token[0].isspace() and token[0] != ";":
                 if not stack:
                     raise InvalidText(self._place(offset), f"'{token[:40]}' outside of '(...)'")
-                stack[-1].items.append(Node(offset, token))
+                stack[-1][1].append(Node(offset, token))
+            else:
+                continue
+            words += 1
+            if words > MAX_WORDS:
+                raise InvalidText(
+                    self._place(offset), f"more than {MAX_WORDS} words; split the property"
+                )
         if stack:
-            raise InvalidText(self._place(stack[-1].offset), "'(' is never closed")
+            raise InvalidText(self._place(stack[-1][0]), "'(' is never closed")
         if position != len(self.text):
             raise InvalidText(self._place(position), "a character that cannot be read")
 
@@ -177,6 +189,14 @@ class _Reader:
     def _linear(self, node: Node) -> Linear:
         if node.word:
             return self._word(node)
+        form = self._combined(node)
+        if form.is_lengthy:
+            raise self._error(
+                node, f"a number of more than {MAX_NUMBER_BITS} bits; write it out, or scale it"
+            )
+        return form
+
+    def _combined(self, node: Node) -> Linear:
         parts = [self._linear(item) for item in node.items[1:]]
         if node.head == "+" and parts:
             return total_of(parts)

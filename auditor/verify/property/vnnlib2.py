@@ -9,6 +9,7 @@ Numbers are read from the text of their literals, never through floats.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ import vnnlib
 
 from auditor.errors import InvalidText, Place, PropertyMismatch, UnsupportedProperty
 from auditor.verify.property.alternatives import (
+    MAX_NUMBER_BITS,
     Alternatives,
     CaseBuilder,
     Linear,
@@ -29,6 +31,10 @@ from auditor.verify.property.numbers import exact_decimal
 
 MAX_CHARACTERS = 32_000_000
 MAX_DEPTH = 64
+# The library notes every literal of a wrong type, in kilobytes each.
+MAX_WORDS = 1_000_000
+_PART = re.compile(r";[^\n]*|([()])|[^\s();]+")
+_LENGTHY = f"a number of more than {MAX_NUMBER_BITS} bits; write it out, or scale it"
 _SIGNS = {
     vnnlib.LessEqual: "<=",
     vnnlib.GreaterEqual: ">=",
@@ -60,6 +66,9 @@ def parse_vnnlib2(
         query = vnnlib.parse_query_string(text)
     except vnnlib.VNNLibException as error:
         raise InvalidText(source, " ".join(str(error).split())[:300]) from None
+    except (IndexError, ValueError, OverflowError) as error:
+        problem = f"a number beyond all ranges ({str(error)[:60]})"
+        raise InvalidText(source, f"{problem}; write a smaller one") from None
     shapes = _shapes(query, source)
     for letter, what, size in (("X", "inputs", num_inputs), ("Y", "outputs", num_outputs)):
         if math.prod(shapes[letter]) != size:
@@ -73,10 +82,13 @@ def parse_vnnlib2(
 def _limit(text: str, source: str) -> None:
     if len(text) > MAX_CHARACTERS:
         raise InvalidText(source, f"longer than {MAX_CHARACTERS} characters")
-    depth = 0
-    for line in text.splitlines():
-        for character in line.partition(";")[0]:
-            depth += (character == "(") - (character == ")")
+    depth = words = 0
+    for part in _PART.finditer(text):
+        words += part[0][0] != ";"
+        if words > MAX_WORDS:
+            raise InvalidText(source, f"more than {MAX_WORDS} words; split the property")
+        if part[1]:
+            depth += 1 if part[1] == "(" else -1
             if depth > MAX_DEPTH:
                 raise InvalidText(source, f"nested deeper than {MAX_DEPTH}")
 
@@ -117,11 +129,20 @@ class _Reader:
         return self._linear(expression.lhs), self._linear(expression.rhs), line
 
     def _linear(self, term: vnnlib.ArithExpr) -> Linear:
+        form = self._combined(term)
+        if form.is_lengthy:
+            raise InvalidText(self.source, _LENGTHY)
+        return form
+
+    def _combined(self, term: vnnlib.ArithExpr) -> Linear:
         if isinstance(term, vnnlib.Var):
             return Linear({self._flat_name(term): Fraction(1)}, Fraction(0))
         if isinstance(term, vnnlib.Float | vnnlib.Int):
             # The package's stubs leave the literal's text out.
-            return Linear({}, exact_decimal(str(term.lexeme)))  # type: ignore[union-attr]
+            try:
+                return Linear({}, exact_decimal(str(term.lexeme)))  # type: ignore[union-attr]
+            except ValueError as error:
+                raise InvalidText(self.source, str(error)) from None
         if isinstance(term, vnnlib.Negate):
             return self._linear(term.expr).scaled(Fraction(-1))
         if isinstance(term, vnnlib.Plus):
@@ -137,8 +158,13 @@ class _Reader:
         forms = [part for part in parts if part.coefficients]
         if len(forms) > 1:
             raise UnsupportedProperty(f"{self.source}: a product of variables is not linear")
-        factor = math.prod((p.constant for p in parts if not p.coefficients), start=Fraction(1))
-        return forms[0].scaled(factor) if forms else Linear({}, factor)
+        product = forms[0] if forms else Linear({}, Fraction(1))
+        for part in parts:
+            if not part.coefficients:
+                product = product.scaled(part.constant)
+                if product.is_lengthy:
+                    raise InvalidText(self.source, _LENGTHY)
+        return product
 
     def _flat_name(self, variable: vnnlib.Var) -> str:
         letter = "X" if variable.kind == vnnlib.SymbolKind.Input else "Y"

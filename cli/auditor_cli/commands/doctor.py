@@ -57,7 +57,7 @@ class Observation:
 def command(as_json: bool) -> int:
     """Say what works here, what is missing and what is too old. Exits 1 on a problem."""
     output = Output(as_json)
-    observations = [*_floors(), *_runtimes(), _paper(), *_machine()]
+    observations = [*_floors(), *_runtimes(), _paper(), _guard(), *_machine()]
     for line in observations:
         output.styled(f"{line.status:8}{line.subject}: {line.text}", STYLES[line.status])
         output.record(asdict(line))
@@ -109,6 +109,17 @@ def _paper() -> Observation:
     pango = ".".join(map(str, pango_version()))
     text = f"WeasyPrint {weasyprint.__version__} with Pango {pango}"
     return Observation("ok", "report as PDF", text)
+
+
+def _guard() -> Observation:
+    """What holds the child process in which untrusted models are loaded first."""
+    from auditor.guarded.process import protections_here
+
+    found = protections_here()
+    if found is None:
+        return Observation("problem", "guarded child", "cannot be started; models are not tried")
+    is_open = "open" in (found.network, found.processes, found.writing, found.reading)
+    return Observation("note" if is_open else "ok", "guarded child", str(found))
 
 
 def _machine() -> Iterator[Observation]:

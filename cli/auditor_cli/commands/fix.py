@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 from rich.markup import escape
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, OutputNotWritable
 from auditor.json_lines import read_json_lines
 from auditor_cli.fix_experts import Steering, steering_options
 from auditor_cli.fix_memorization import Pruning, pruning_options
@@ -203,6 +203,7 @@ def deconfliction(
     from auditor.trace.deconfliction_training import Charge, TrainingOptions
 
     record = record or out.with_name(f"{out.name}.fix.json")
+    _refuse_stopped(out, record)
     _refuse_place(out, "a repaired model")
     _refuse_place(record, "a record")
     output = Output(as_json, quiet)
@@ -255,6 +256,7 @@ def experts(
     from auditor.fixes.experts import fix_by_experts
 
     record = record or out.with_name(f"{out.name}.fix.json")
+    _refuse_stopped(out, record)
     _refuse_place(out, "a repaired model")
     _refuse_place(record, "a record")
     _refuse_inside(record, out)
@@ -290,6 +292,7 @@ def memorization(
     from auditor.fixes.pruning import fix_by_pruning, masks_beside
 
     record = record or out.with_name(f"{out.name}.fix.json")
+    _refuse_stopped(out, record)
     _refuse_place(out, "a repaired model")
     _refuse_place(masks_beside(out), "masks")
     _refuse_place(record, "a record")
@@ -311,6 +314,22 @@ def _refuse_place(out: Path, what: str) -> None:
     refuse_existing(out, what)
     refuse_unwritable(out)
     keep_apart(out)
+
+
+def _refuse_stopped(out: Path, record: Path) -> None:
+    """Refuse a model that is there with what a repair that was stopped leaves to be done by hand.
+
+    A model gets its name first, then what lies beside it, the record, and the page last.
+    """
+    if not out.is_dir():
+        return
+    told = (
+        f"its record is {record}, of which auditor report fix writes the page"
+        if record.exists()
+        else f"there is no record at {record}, so a repair that was stopped may have left it: then "
+        "remove it, and the masks and the graph beside it"
+    )
+    raise OutputNotWritable(out, f"it exists, and a repaired model is a new file; {told}")
 
 
 def _refuse_inside(record: Path, out: Path) -> None:

@@ -61,8 +61,8 @@ def patterns(
     """
     from auditor.activations.capture import CaptureOptions, Granularity
     from auditor.activations.onnx_capture import OnnxCapture
+    from auditor.models.first_load import open_tried
     from auditor.models.labelled_data import divided, read_labelled
-    from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.dominant import read_delta
     from auditor.patterns.evaluate import evaluate_patterns
     from auditor.patterns.mine import mine_patterns
@@ -81,7 +81,7 @@ def patterns(
     options = CaptureOptions(
         granularity=Granularity(granularity), batch_size=batch_size, device=device
     )
-    capture = OnnxCapture(OnnxModel.open(model), layers, options)
+    capture = OnnxCapture(open_tried(model), layers, options)
     samples = divided(data.inputs, divide_by)
     found = mine_patterns(
         capture, samples[:mined], data.labels[:mined], wanted, members=Members(members)

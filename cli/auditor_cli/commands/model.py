@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from auditor.errors import RefusedModel, UnsupportedModel
-from auditor_cli.exit_codes import ExitCode
+from auditor.errors import UnsupportedModel
 from auditor_cli.model_export import export
+from auditor_cli.model_scan import scan
 from auditor_cli.options import MODEL, json_option
 from auditor_cli.output import Output
 
@@ -94,9 +94,9 @@ def digest(path: Path, functional: bool, as_json: bool) -> int:
     require_openable(path)
     values = {"file": file_digest(path)}
     if functional:
-        from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
+        from auditor.models.first_load import open_tried  # onnx is slow to import
 
-        values["functional"] = str(functional_digest(OnnxModel.open(path)))
+        values["functional"] = str(functional_digest(open_tried(path)))
     for name, value in values.items():
         output.data(f"{value}  {name}  {path}")
     output.record(values)
@@ -118,40 +118,5 @@ def _folder_digest(path: Path, functional: bool, output: Output) -> int:
     return 0
 
 
-@command.command(name="scan")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=MODEL)
-@json_option
-def scan(paths: tuple[Path, ...], as_json: bool) -> int:
-    """Say whether files and folders may be opened at all; exits 6 when one is refused."""
-    output = Output(as_json)
-    code = ExitCode.PASSED
-    for path in paths:
-        try:
-            found = _accepted_format(path)
-        except RefusedModel as error:
-            output.styled(str(error), "bold red")
-            output.record({"path": str(path), "verdict": "refused", "rule": error.rule,
-                           "place": error.place, "reason": error.problem,
-                           "way_out": error.way_out})  # fmt: skip
-            code = ExitCode.REFUSED
-        else:
-            text = f"{path}: {found}, nothing in it matched a known danger"
-            output.data(text)
-            output.record({"path": str(path), "verdict": "accepted",
-                           "format": found})  # fmt: skip
-    return code
-
-
-def _accepted_format(path: Path) -> str:
-    from auditor.models.onnx_folder import holds_graph
-    from auditor.models.preflight import require_openable
-    from auditor.models.subject_files import folder_kind, read_kind
-
-    if path.is_dir():
-        kind = folder_kind(path)
-        shown = "onnx" if kind == "transformers" and holds_graph(path) else kind
-        return f"{shown} folder ({read_kind(path, kind).model_type})"
-    return str(require_openable(path).format)
-
-
+command.add_command(scan)
 command.add_command(export)

@@ -86,14 +86,14 @@ def test(
     Exits 2 when the patterns were mined from another model.
     """
     from auditor.activations.capture import CaptureOptions
+    from auditor.models.first_load import open_tried
     from auditor.models.labelled_data import divided, read_labelled
-    from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.evaluate import evaluate_patterns
     from auditor.patterns.pattern_file import read_patterns
     from auditor_cli.pattern_output import show_evaluations
 
     output = Output(as_json, quiet)
-    opened = OnnxModel.open(model)
+    opened = open_tried(model)
     patterns = read_patterns(file, model_digest=opened.digest).patterns
     data = read_labelled(inputs, labels)
     options = CaptureOptions(batch_size=batch_size, device=device)
@@ -140,8 +140,8 @@ def monitor(
     `monitor_distance` counts contradicted neurons class by class. MODEL is left as it is.
     """
     from auditor.activations.capture import CaptureOptions
+    from auditor.models.first_load import open_tried
     from auditor.models.labelled_data import divided, read_labelled
-    from auditor.models.onnx_model import OnnxModel
     from auditor.patterns.monitor import fit_thresholds, make_monitor, read_quantile
     from auditor.patterns.monitor_graph import write_monitored
     from auditor.patterns.pattern_file import read_patterns
@@ -152,7 +152,7 @@ def monitor(
         raise ConfigurationError("--labels without --inputs; give the samples they are of")
     refuse_existing(out, "a monitored model")
     share = read_quantile(quantile)
-    opened = OnnxModel.open(model)
+    opened = open_tried(model)
     made = make_monitor(read_patterns(file, model_digest=opened.digest).patterns, delta)
     if inputs:
         data = read_labelled(inputs, labels)

@@ -123,10 +123,12 @@ def _verify_one(
     target: Path | None,
     output: Output,
 ) -> int:
+    from auditor.models.first_load import open_tried
     from auditor.verify.onnx_subject import verify_file
     from auditor.verify.proof import Proof
     from auditor.verify.semantics import Semantics
 
+    open_tried(model)
     proofs: list[Proof] | None = None if target is None else []
     arithmetic = Semantics(semantics)
     prop, outcome = verify_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_a_sound_model_holds_and_its_facts_are_told(tmp_path: Path) -> None:
     assert answer.facts["operators"] == "Gemm x2, Relu x1"
     assert answer.facts["parameters"] == "26"
     assert answer.facts["first_load"].startswith("loaded")
+    assert "network: " in answer.facts["first_load_protections"]
 
 
 def test_a_refused_file_is_violated_and_critical_with_its_rule(tmp_path: Path) -> None:
@@ -90,39 +92,98 @@ def test_a_first_load_without_an_end_is_unknown(tmp_path: Path) -> None:
     assert answer.limits_hit == (answer.reason,)
 
 
-@pytest.mark.parametrize(
-    ("status", "verdict", "severity"),
-    [
-        (TrialStatus.CRASHED, Verdict.VIOLATED, Severity.CRITICAL),
-        (TrialStatus.REJECTED, Verdict.VIOLATED, Severity.HIGH),
-        (TrialStatus.NOT_RUN, Verdict.UNKNOWN, None),
-    ],
-)
+ENDINGS = [
+    (TrialStatus.CRASHED, Verdict.VIOLATED, Severity.CRITICAL),
+    (TrialStatus.REJECTED, Verdict.VIOLATED, Severity.HIGH),
+    (TrialStatus.OUT_OF_TIME, Verdict.UNKNOWN, None),
+    (TrialStatus.OUT_OF_MEMORY, Verdict.UNKNOWN, None),
+    (TrialStatus.FLOODED, Verdict.UNKNOWN, None),
+    (TrialStatus.NOT_RUN, Verdict.UNKNOWN, None),
+]
+
+
+def test_every_ending_but_a_load_is_listed() -> None:
+    """A new one must be given its verdict."""
+    assert {status for status, _, _ in ENDINGS} == set(TrialStatus) - {TrialStatus.LOADED}
+
+
+@pytest.mark.parametrize(("status", "verdict", "severity"), ENDINGS)
+@pytest.mark.parametrize("kind", ["file", "folder"])
 def test_only_a_load_that_worked_is_a_pass(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    kind: str,
     status: TrialStatus,
     verdict: Verdict,
     severity: Severity | None,
 ) -> None:
-    # A model that crashes onnxruntime cannot be kept here; its outcome can.
-    outcome = TrialOutcome(status, "onnxruntime, optimised", "as planted")
-    monkeypatch.setattr(file_safety, "trial_load", lambda model, **limits: outcome)
-    path = write_model(tmp_path, dense_network([3, 2]))
+    """Whatever was loaded; a model that crashes a library need not be kept here for that."""
+    outcome = TrialOutcome(status, "a stage", "as planted")
+    for name in ("trial_load", "trial_folder"):
+        monkeypatch.setattr(file_safety, name, lambda model, **limits: outcome)
+    if kind == "file":
+        path = write_model(tmp_path, dense_network([3, 2]))
+    else:
+        path = write_folder(tmp_path / "m")
     answer = CHECK.run(make_subject(path), Params(), make_context())
     assert answer.verdict is verdict
     assert [finding.severity for finding in answer.findings] == ([severity] if severity else [])
+    assert answer.reason == ("" if severity else f"first load: {status} at 'a stage': as planted")
 
 
 def test_a_sound_folder_holds_and_its_facts_are_told(tmp_path: Path) -> None:
-    """The summary says that the model was not loaded."""
+    """The summary says what was loaded, and that the weights were not."""
     answer = CHECK.run(make_subject(write_folder(tmp_path / "m")), Params(), make_context())
     assert answer.verdict is Verdict.HOLDS
-    assert "the model was not loaded" in answer.summary
+    stages = "importing transformers, configuration, tokenizer, encoding"
+    assert "no weights were loaded" in answer.summary
+    assert answer.summary.endswith(f": {stages}")
+    protections = answer.facts["first_load_protections"]
     assert answer.facts == {
         "format": "transformers", "model_type": "gpt2", "parameters": "9",
         "types": "F16 x3, F32 x6", "files": "config.json, model.safetensors, tokenizer.json",
+        "first_load": f"loaded ({stages})", "first_load_protections": protections,
     }  # fmt: skip
+
+
+def test_what_was_not_tried_is_told_and_no_finding(tmp_path: Path) -> None:
+    """A model type that this release of transformers does not know."""
+    folder = write_folder(tmp_path / "m", {"model_type": "of-tomorrow"})
+    answer = CHECK.run(make_subject(folder), Params(), make_context())
+    assert answer.verdict is Verdict.HOLDS
+    assert "; not tried: configuration" in answer.summary
+    assert "of-tomorrow" in answer.facts["first_load_not_tried"]
+
+
+def test_a_tokenizer_that_is_broken_is_a_high_finding(tmp_path: Path) -> None:
+    """With the stage in its place."""
+    folder = write_folder(tmp_path / "m")
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": 3}}))
+    answer = CHECK.run(make_subject(folder), Params(), make_context())
+    (finding,) = answer.findings
+    assert (answer.verdict, finding.severity) == (Verdict.VIOLATED, Severity.HIGH)
+    assert finding.location.layer == "tokenizer"
+
+
+def test_a_template_without_an_end_is_unknown(tmp_path: Path) -> None:
+    """Loops inside of loops, which the sandbox lets run."""
+    folder = write_folder(tmp_path / "m")
+    loops = "".join(f"{{% for a{depth} in range(99999) %}}" for depth in range(4))
+    (folder / "chat_template.jinja").write_text(loops + "{% endfor %}" * 4)
+    answer = CHECK.run(make_subject(folder), Params(trial_seconds=4), make_context())
+    assert answer.verdict is Verdict.UNKNOWN
+    assert "out-of-time" in answer.reason
+
+
+def test_the_graph_of_a_folder_is_loaded_too(tmp_path: Path) -> None:
+    """Its stages stand beside those of the tokenizer."""
+    folder = write_folder(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.onnx").write_bytes(dense_network([3, 2]).SerializeToString())
+    answer = CHECK.run(make_subject(folder), Params(), make_context())
+    assert answer.verdict is Verdict.HOLDS
+    assert "tokenizer" in answer.facts["first_load"]
+    assert "onnxruntime, optimised" in answer.facts["first_load"]
 
 
 def test_a_refused_folder_is_violated_and_critical_with_its_file(tmp_path: Path) -> None:

@@ -164,6 +164,16 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     "a transformer in another place": (
         lambda folder: _change_part(folder, 0, path="other"), None, RefusedModel, "'other'",
     ),
+    "a part whose settings lie outside": (
+        lambda folder: _change_part(folder, 1, path="../other"),
+        None, RefusedModel, "no folder inside",
+    ),
+    "a part whose settings lie anywhere": (
+        lambda folder: _change_part(folder, 2, path="/etc"), None, RefusedModel, "no folder inside",
+    ),
+    "parts that are nested without end": (
+        _write("modules.json", "[" * 100_000), None, RefusedModel, "nest|unreadable",
+    ),
     "a part that is not known": (
         lambda folder: _replace_part(folder, "sentence_transformers.models.Dense"),
         None, UnsupportedModel, "known are Transformer",

@@ -33,7 +33,7 @@ def described(**parts: dict[str, Any] | None) -> DiffusionFolder:
     """A folder with these configurations besides `REST`; None leaves a component out."""
     whole = {name: config for name, config in {**REST, **parts}.items() if config is not None}
     components = {name: Component(name, config, ()) for name, config in whole.items()}
-    return DiffusionFolder(Path("m"), "sha256:0", 0, "x", (), (), MappingProxyType(components), {})
+    return DiffusionFolder(Path("m"), "sha256:0", 0, "x", {}, (), MappingProxyType(components), {})
 
 
 SDXL = UNET | {"addition_embed_type": "text_time"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,13 @@ import pytest
 from auditor.errors import FileMissing, RefusedModel
 from auditor.models.file_format import FileFormat
 from auditor.models.limits import Limits
-from auditor.models.preflight import inspect_file, require_openable
+from auditor.models.preflight import (
+    holds_onnx,
+    inspect_file,
+    require_openable,
+    vet_model,
+    vet_open_model,
+)
 from tests.models.onnx_networks import dense_network, write_model
 from tests.unit.models.test_file_format import SAMPLES
 
@@ -173,3 +181,81 @@ def test_a_sparse_file_of_eight_gigabytes_is_not_read(tmp_path: Path) -> None:
         file.write(MODEL.SerializeToString())
         file.truncate(8 * 2**30)
     assert _rule(path) == "size-limit"
+
+
+def _compressed(folder: Path, size: int) -> Path:
+    path = folder / "model.onnx.gz"
+    path.write_bytes(gzip.compress(bytes(size)))
+    return path
+
+
+def test_what_inflates_to_far_more_than_is_stored_is_refused(tmp_path: Path) -> None:
+    """A megabyte of zeros is stored in a thousandth of it."""
+    path = _compressed(tmp_path, 1_000_000)
+    limits = Limits(inflation_ratio=200, inflation_free_bytes=100_000)
+    assert _rule(path, limits) == "inflation-ratio"
+
+
+def test_little_may_inflate_to_any_ratio(tmp_path: Path) -> None:
+    """A small model of zeros is compressed as well as a bomb; then its content decides."""
+    path = _compressed(tmp_path, 1_000_000)
+    assert _rule(path, Limits(inflation_free_bytes=1_000_000)) == "container"
+
+
+def test_a_ratio_is_refused_before_the_size(tmp_path: Path) -> None:
+    """No more is inflated than says so."""
+    path = _compressed(tmp_path, 50_000_000)
+    assert _rule(path, Limits(inflation_free_bytes=0)) == "inflation-ratio"
+
+
+def test_a_compressed_model_of_many_pieces_is_the_model(tmp_path: Path) -> None:
+    """Larger than what is inflated at once."""
+    model = dense_network([2_000, 2_300, 3])
+    content = model.SerializeToString()
+    assert len(content) > 2**24
+    path = tmp_path / "model.onnx.gz"
+    path.write_bytes(gzip.compress(content, compresslevel=1))
+    assert vet_model(path).content == content
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [(0, "zeros"), (2**24 - 6, "zeros"), (2**24 - 5, "zeros"), (2**20, "random")],
+)
+def test_any_length_inflates_to_itself(size: int, kind: str, tmp_path: Path) -> None:
+    """Whether the output or the input of a step is full first; nothing is lost at the end."""
+    content = bytes(size) if kind == "zeros" else random.Random(size).randbytes(size)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"words " + content, compresslevel=1))
+    # A text is refused as what it is, and only after the whole stream was inflated and checked.
+    assert _rule(path, Limits(inflation_free_bytes=2**26)) == "container"
+    path.write_bytes(path.read_bytes() + bytes(512) + b"x")
+    assert _rule(path, Limits(inflation_free_bytes=2**26)) == "malformed"
+
+
+def test_an_open_file_is_vetted_by_its_descriptor(tmp_path: Path) -> None:
+    """What lies at the path by now does not matter."""
+    path = write_model(tmp_path, MODEL)
+    with path.open("rb") as file:
+        path.unlink()
+        path.write_text("another file")
+        vetted = vet_open_model(path, file, Limits())
+    assert vetted.content == MODEL.SerializeToString()
+    assert vetted.sha256 == hashlib.sha256(vetted.content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (gzip.compress(MODEL.SerializeToString()), True),
+        (gzip.compress(MODEL.SerializeToString())[:60], True),
+        (gzip.compress(pickle.dumps([1])), False),
+        (gzip.compress(b""), False),
+        (b"\x1f\x8b\x08\xff", False),
+        (b"not gzip", False),
+        (b"", False),
+    ],
+)
+def test_a_gzip_stream_holds_a_model_or_not(head: bytes, expected: bool) -> None:
+    """As far as its beginning says; a broken one is no error."""
+    assert holds_onnx(head) is expected

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -397,3 +398,104 @@ def test_a_damaged_folder_is_refused_or_read(
         assert refusal(folder).place
     else:
         assert (found.digest == whole) == (damaged == content)
+
+
+def many_files(folder: Path) -> Path:
+    """A model whose parts are read at the same time."""
+    write_sharded(folder)
+    for number in range(12):
+        (folder / f"part{number:02}.txt").write_text(f"text {number}" * 5_000)
+    return folder
+
+
+def test_files_that_are_read_at_once_have_the_digest_of_sha256sum(tmp_path: Path) -> None:
+    """Names, hashes and weights stand in order, whichever was read first."""
+    folder = many_files(tmp_path / "model")
+    found = read_folder(folder)
+    names = sorted(p.name for p in folder.iterdir()
+                   if p.name not in ("README.md", "LICENSE", ".gitattributes"))  # fmt: skip
+    made = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True)
+    assert found.digest == f"sha256:{hashlib.sha256(made.stdout).hexdigest()}"
+    assert list(found.hashes) == list(found.files) == names
+    assert [file.name for file in found.weights] == sorted(file.name for file in found.weights)
+
+
+def test_the_first_file_in_order_gives_the_error(tmp_path: Path) -> None:
+    """Whichever was read first."""
+    folder = many_files(tmp_path / "model")
+    for name in ("part03.txt", "part07.txt", "model-00002-of-00002.safetensors"):
+        (folder / name).write_bytes(pickle.dumps([1], protocol=4))
+    for _ in range(5):
+        assert refusal(folder).place == "model-00002-of-00002.safetensors"
+    (folder / "config.json").write_text("{")
+    assert refusal(folder).place == "config.json"
+
+
+def test_an_error_ends_the_reading_of_the_others(tmp_path: Path) -> None:
+    """Terabytes of zeros behind a sound header are not read to their end first."""
+    folder = write_sharded(tmp_path / "model")
+    size = 2**40
+    for number in (1, 2):
+        with (folder / f"model-0000{number}-of-00002.safetensors").open("wb") as file:
+            file.write(safetensors_bytes({"w": {"dtype": "U8", "shape": [size],
+                                                "data_offsets": [0, size]}}))  # fmt: skip
+            file.truncate(file.tell() + size)
+    (folder / "config.json").write_text("{")
+    assert refusal(folder).place == "config.json"
+
+
+def test_a_folder_need_not_be_hashed(tmp_path: Path) -> None:
+    """Its weights are described all the same, and their bytes not read."""
+    folder = write_sharded(tmp_path / "model")
+    found, whole = read_folder(folder, hashed=False), read_folder(folder)
+    assert found.digest == ""
+    assert {found.hashes[file.name] for file in found.weights} == {""}
+    assert (found.files, found.size, found.parameter_count, found.dtypes) == (
+        whole.files, whole.size, whole.parameter_count, whole.dtypes,
+    )  # fmt: skip
+
+
+HOSTILE_TEMPLATE = "{{ ''.__class__ }}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("chat_template.jinja", HOSTILE_TEMPLATE),
+        ("additional_chat_templates/tool_use.jinja", HOSTILE_TEMPLATE),
+        ("chat_template.json", json.dumps({"chat_template": HOSTILE_TEMPLATE})),
+        ("tokenizer_config.json", json.dumps({"chat_template": HOSTILE_TEMPLATE})),
+        ("tokenizer_config.json", json.dumps({"chat_template": {"a": HOSTILE_TEMPLATE}})),
+        ("processor_config.json", json.dumps({"a": {"chat_template": HOSTILE_TEMPLATE}})),
+    ],
+)
+def test_a_chat_template_that_reaches_further_is_refused(
+    folder: Path, name: str, text: str
+) -> None:
+    """Wherever transformers looks for one; an ordinary one is let through."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    found = refusal(folder)
+    assert found.rule == "chat-template"
+    assert found.place.startswith(name)
+    (folder / name).write_text(text.replace(".__class__", ""))
+    read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"custom_op": "ops.so"}, {"a": [{"b": ["x/ops.dll"]}]}, {"library": "libops.so.1.2"},
+     {"_name_or_path": "hf://org/name"}, {"attn_implementation": ["org/kernel"]}],
+)  # fmt: skip
+def test_a_configuration_that_names_a_library_or_a_host_is_refused(
+    folder: Path, config: dict[str, Any]
+) -> None:
+    """In every configuration of the folder."""
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    assert refusal(folder).rule == "config-reference"
+
+
+@pytest.mark.parametrize("name", ["org/model", "/home/someone/model", "C:\\models\\m", ""])
+def test_where_a_model_came_from_is_let_through(tmp_path: Path, name: str) -> None:
+    """`save_pretrained` writes it into every model, and nothing is fetched for it."""
+    read_folder(write_folder(tmp_path / "model", CONFIG | {"_name_or_path": name}))

@@ -1,0 +1,90 @@
+"""The bytes of one member of a zip archive, inflated as they are asked for, then checked."""
+
+from __future__ import annotations
+
+import zlib
+from typing import BinaryIO, Final
+
+from auditor.models.scan.decision import Problem
+from auditor.models.scan.zip_listing import ZipMember
+from auditor.models.scan.zip_records import WAY_OUT
+
+STORED: Final = 0
+DEFLATED: Final = 8
+_CHUNK: Final = 2**18
+
+
+class MemberStream:
+    """Reads a member from its beginning, never more than it says it has.
+
+    Args:
+        stream: The archive, seekable; others may move it between reads.
+        member: A stored or deflated member.
+        place: Of the member, for messages.
+
+    Attributes:
+        problem: What was wrong with its bytes, once they were read so far.
+    """
+
+    def __init__(self, stream: BinaryIO, member: ZipMember, place: str) -> None:
+        self._stream, self._member, self._place = stream, member, place
+        self._at, self._end = member.data, member.data + member.stored
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
+        self._waiting = b""
+        self._crc, self._given = 0, 0
+        self.problem: Problem | None = None
+
+    def read(self, count: int) -> bytes:
+        """Up to so many bytes; none at the member's end or where its bytes are broken."""
+        count = min(count, self._member.size - self._given, _CHUNK)
+        if count <= 0 or self.problem is not None:
+            return b""
+        found = self._next(count)
+        self._crc = zlib.crc32(found, self._crc)
+        self._given += len(found)
+        return found
+
+    def finish(self) -> Problem | None:
+        """Read what is left; returns what was wrong with size, checksum or compression."""
+        while self.read(_CHUNK):
+            pass
+        if self.problem is None and self._given != self._member.size:
+            self._stop("data-length", f"{self._given} bytes, not {self._member.size} as it says")
+        if self.problem is None and (self._next(1) or not self._is_at_end()):
+            self._stop("data-length", f"more than the {self._member.size} bytes that it says")
+        if self.problem is None and self._crc != self._member.crc:
+            self._stop("bad-checksum", f"checksum {self._crc:08x}, not {self._member.crc:08x}")
+        return self.problem
+
+    def _next(self, count: int) -> bytes:
+        if self._inflater is None:
+            return self._raw(count)
+        while self.problem is None and not self._inflater.eof:
+            self._waiting = self._waiting or self._raw(_CHUNK)
+            try:
+                found = self._inflater.decompress(self._waiting, count)
+            except zlib.error as error:
+                self._stop("malformed", f"broken compression: {error}")
+                break
+            is_out, self._waiting = not self._waiting, self._inflater.unconsumed_tail
+            if found:
+                return found
+            if is_out:
+                break
+        return b""
+
+    def _raw(self, count: int) -> bytes:
+        self._stream.seek(self._at)
+        found = self._stream.read(min(count, self._end - self._at))
+        self._at += len(found)
+        return found
+
+    def _is_at_end(self) -> bool:
+        """Whether the compressed bytes end where the member ends."""
+        if self._inflater is None:
+            return self._at == self._end
+        is_used = not self._inflater.unused_data and not self._waiting
+        return self._inflater.eof and is_used and self._at == self._end
+
+    def _stop(self, rule: str, problem: str) -> None:
+        self.problem = Problem(rule, problem, self._place, WAY_OUT)
