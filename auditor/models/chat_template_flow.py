@@ -65,18 +65,27 @@ class ComposedText:
     def __init__(self, tree: nodes.Template) -> None:
         self.names: set[str] = set()
         self.attributes: set[str] = set()
-        self._macros: dict[str, list[nodes.Macro]] = {}
-        self._rebound: set[str] = set()
+        self._macros: dict[str, list[nodes.Macro | nodes.CallBlock]] = {}
+        self._recursive: list[nodes.For] = []
         sources: list[nodes.Node] = []
         for node in every_node(tree):
-            if isinstance(node, nodes.Macro):
-                self._macros.setdefault(node.name, []).append(node)
-            if isinstance(node, nodes.Name) and node.ctx != "load":
-                self._rebound.add(node.name)
+            if isinstance(node, nodes.Macro | nodes.CallBlock):
+                name = node.name if isinstance(node, nodes.Macro) else "caller"
+                self._macros.setdefault(name, []).append(node)
+            if isinstance(node, nodes.For) and node.recursive:
+                self._recursive.append(node)
             if isinstance(node, _FLOWS):
                 sources.append(node)
+        self._passed_on = self._find_passed_on(tree)
         self.everything = False
         self.everything = not self._follow(sources)
+
+    def _find_passed_on(self, tree: nodes.Template) -> set[str]:
+        """Macros that are used as values, so that another name may call them, or they another."""
+        called = {id(node.node) for node in every_node(tree) if isinstance(node, nodes.Call)}
+        used = {node.name for node in every_node(tree)
+                if isinstance(node, nodes.Name) and id(node) not in called}  # fmt: skip
+        return used & self._macros.keys()
 
     def _follow(self, sources: list[nodes.Node]) -> bool:
         """Whether nothing more was found in the last round."""
@@ -155,21 +164,22 @@ class ComposedText:
         held = [each for each in given if each is not None and self.holds(each)]
         if not held:
             return
-        if isinstance(call.node, nodes.Getattr):
-            if call.node.attr in _FILLING_METHODS:
-                self._mark(call.node.node)
-            return
+        if isinstance(call.node, nodes.Getattr) and call.node.attr in _FILLING_METHODS:
+            self._mark(call.node.node)
         name = call.node.name if isinstance(call.node, nodes.Name) else ""
         if name == "namespace":
             self.attributes |= {each.key for each in call.kwargs if self.holds(each)}
-        if name in self._macros and name not in self._rebound:
-            for macro in self._macros[name]:
-                self._spread_arguments(call, macro)
-            return
-        for macro in (each for named in self._macros.values() for each in named):
-            self.names |= {each.name for each in macro.args} | {"varargs", "kwargs"}
+        for macro in self._macros.get(name, ()):
+            self._spread_arguments(call, macro)
+        if name not in self._macros:
+            # `loop`, by any name, begins a recursive loop anew.
+            for loop in self._recursive:
+                self._mark(loop.target)
+        if name not in self._macros or name in self._passed_on:
+            for macro in (each for name in self._passed_on for each in self._macros[name]):
+                self.names |= {each.name for each in macro.args} | {"varargs", "kwargs"}
 
-    def _spread_arguments(self, call: nodes.Call, macro: nodes.Macro) -> None:
+    def _spread_arguments(self, call: nodes.Call, macro: nodes.Macro | nodes.CallBlock) -> None:
         taken = [each.name for each in macro.args]
         if self.holds(call.dyn_args) or self.holds(call.dyn_kwargs):
             self.names |= {*taken, "varargs", "kwargs"}

@@ -8,7 +8,7 @@ one). Which keys a model type uses is left to transformers; the ones here are re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -74,13 +74,26 @@ def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> 
                 path, "custom-code", f"the key {key!r} asks for code of its own", place=name,
                 way_out="use a model type that transformers knows, and remove the key",
             )  # fmt: skip
+        if key == "activation_function" and not _is_activation(value):
+            raise RefusedModel(
+                path, "custom-code", f"the activation {str(value)[:60]!r} is imported by its name",
+                place=name, way_out="use an activation of torch.nn",
+            )  # fmt: skip
         if key in _ELSEWHERE_KEYS or _names_elsewhere(key, value):
             raise RefusedModel(
                 path, "config-reference", f"the key {key!r} names a file or kernel to load",
                 place=name, way_out="remove the key",
             )  # fmt: skip
+    if PurePosixPath(name).name == "router_config.json":
+        kinds = config.get("types")
+        _check_parts(path, name, list(kinds.values()) if isinstance(kinds, dict) else [None])
     _check_templates(path, name, config)
     return config
+
+
+def _is_activation(value: Any) -> bool:
+    """A plain word is looked up in a table; a path is imported by sentence-transformers."""
+    return not isinstance(value, str) or "." not in value or value.startswith("torch.nn.")
 
 
 def is_module_list(name: str) -> bool:
@@ -96,8 +109,12 @@ def check_module_list(path: Path, name: str, content: bytes, limits: FolderLimit
     """
     found = read_json(path, name, content, limits)
     parts = found if isinstance(found, list) else [None]
-    for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
+    _check_parts(path, name, kinds)
+
+
+def _check_parts(path: Path, name: str, kinds: Sequence[Any]) -> None:
+    for kind in kinds:
         if not (isinstance(kind, str) and _MODULE.fullmatch(kind)):
             raise RefusedModel(
                 path, "custom-code", f"the part {str(kind)[:60]!r} is not one of "

@@ -6,7 +6,7 @@ the rules of `auditor.models.transformers_folder`. The graph has to pass the ONN
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from auditor.models.digest import combine_digests
 from auditor.models.folder_config import read_model_type
 from auditor.models.folder_roles import Role, role_of
 from auditor.models.limits import FolderLimits
+from auditor.models.preflight import vet_model
 from auditor.models.transformers_folder import (
     CONFIG,
     FolderReader,
@@ -89,6 +90,28 @@ def read_onnx_folder(
     )
 
 
+def check_onnx_folder(path: Path, limits: FolderLimits | None = None) -> ModelFolder:
+    """What `read_onnx_folder` checks and says, without a library that opens the graph.
+
+    Raises:
+        FileMissing, RefusedModel, FileChanged: As `read_onnx_folder`.
+    """
+    path, limits = Path(path), limits or FolderLimits()
+    with listed_model(path, limits) as files:
+        reader = _read_files(path, files, limits)
+    vetted = vet_model(path / GRAPH)
+    _check_data_files(path, vetted.inspection.external_files)
+    if vetted.sha256 != reader.hashes[GRAPH]:
+        raise FileChanged(path / GRAPH, reader.hashes[GRAPH], vetted.sha256)
+    return ModelFolder(
+        path=path,
+        digest=combine_hashes(reader.hashes),
+        size=sum(file.size for file in files if file.name in reader.hashes),
+        model_type=read_model_type(path, CONFIG, reader.configs[CONFIG]),
+        hashes=reader.hashes,
+    )
+
+
 def _read_files(path: Path, files: tuple[FolderFile, ...], limits: FolderLimits) -> FolderReader:
     names = {file.name for file in files}
     for name, what in ((GRAPH, "graph of a language model"), (CONFIG, "its configuration")):
@@ -120,15 +143,19 @@ def _open_graph(path: Path, reader: FolderReader) -> OnnxModel:
     from auditor.models.onnx_model import OnnxModel  # onnx is slow to import
 
     graph = OnnxModel.open(path / GRAPH)
-    foreign = [name for name in graph.external_files if name != DATA]
-    if foreign:
-        raise RefusedModel(
-            path, "external-data-name", f"tensors in {foreign[0]!r}", place=GRAPH,
-            way_out=f"keep them in {DATA}",
-        )  # fmt: skip
+    _check_data_files(path, graph.external_files)
     hashed = combine_digests(
         reader.hashes[GRAPH], {name: reader.hashes[name] for name in graph.external_files}
     )
     if graph.digest != hashed:
         raise FileChanged(path / GRAPH, hashed, graph.digest)
     return graph
+
+
+def _check_data_files(path: Path, names: Iterable[str]) -> None:
+    foreign = [name for name in names if name != DATA]
+    if foreign:
+        raise RefusedModel(
+            path, "external-data-name", f"tensors in {foreign[0]!r}", place=GRAPH,
+            way_out=f"keep them in {DATA}",
+        )  # fmt: skip

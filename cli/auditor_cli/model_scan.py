@@ -34,7 +34,7 @@ _STYLES = {"refused": "bold red", "inconclusive": "yellow"}
 @click.option("-o", "--output", "targets", multiple=True, metavar="FORMAT=FILE",
               help="Write the result as sarif too; repeatable.")  # fmt: skip
 @option("--hash/--no-hash", "hashed", default=True, envvar="AUDITOR_SCAN_HASH",
-        help="Digest every file (default), or read only what has to be looked at.")  # fmt: skip
+        help="Digest every file (default), or read only what is judged.")  # fmt: skip
 @json_option
 def scan(paths: tuple[Path, ...], targets: tuple[str, ...], hashed: bool, as_json: bool) -> int:
     """Say whether files and folders may be opened at all; nothing of them is executed.

@@ -27,7 +27,7 @@ slow = pytest.mark.slow
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit, Path, Whole]:
     """An audit, the folder in which it ran undisturbed, and how it did."""
-    work, folder = Audit("few", checks=3), tmp_path_factory.mktemp("audited")
+    work, folder = Audit("few", checks=3, of_file=False), tmp_path_factory.mktemp("audited")
     return work, folder, undisturbed(work, folder)
 
 

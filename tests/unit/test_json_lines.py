@@ -42,8 +42,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_object(tmp_path: Path) -> Non
     [
         ('{"a": 1, "a": 2}', "not a JSON object on one line (the key 'a' stands twice"),
         ('{"a": ' + "[" * 100_000 + "}", "not a JSON object on one line (nested too deeply)"),
-        ('{"a": [' + "1," * 1_000_001 + "1]}", "not a JSON object on one line (more than 1000000 values"),
-        ('{"a": ' + "1" * 5_000 + "}", "not a JSON object on one line (a number has more digits than anyone needs"),
+        (
+            '{"a": [' + "1," * 1_000_001 + "1]}",
+            "not a JSON object on one line (more than 1000000 values",
+        ),
+        (
+            '{"a": ' + "1" * 5_000 + "}",
+            "not a JSON object on one line (a number has more digits than anyone needs",
+        ),
         ("[]", "not a JSON object on one line"), ("{", "not a JSON object on one line"),
         ("[" * 100_000, "not a JSON object on one line"),
         (r'{"a": "\ud800"}', "a lone surrogate in 'a'"), (r'{"\ud800": 1}', "a lone surrogate"),

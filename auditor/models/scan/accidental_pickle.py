@@ -17,11 +17,12 @@ from auditor.models.scan.pickle_trace import PickleTrace
 from auditor.models.scan.pickle_walker import PickleWalker
 
 _HEAD_BYTES: Final = 64 * 1024
+_OF_TEXTS: Final = bytes([*b"\t\n\r\f", *range(32, 256)])
 
 
 def is_plain(start: bytes) -> bool:
     """Whether bytes hold no control characters but those of texts; any encoding above ASCII."""
-    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in start)
+    return not start.translate(None, _OF_TEXTS)
 
 
 def only_words(head: bytes, *, whole: bool) -> bool:

@@ -18,7 +18,7 @@ from auditor.models.file_format import HEAD_BYTES, FileFormat, recognise_format
 from auditor.models.limits import FolderLimits, Limits
 from auditor.models.onnx_walk import walk_model
 from auditor.models.safetensors_header import read_header
-from auditor.models.scan.accidental_pickle import only_words, runs_as_pickle, runs_past
+from auditor.models.scan.accidental_pickle import is_plain, only_words, runs_as_pickle, runs_past
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.compressed import compression_of, read_compressed
 from auditor.models.scan.decision import Content, Decision, Problem
@@ -64,7 +64,9 @@ def inspect_source(source: ByteSource, name: str, depth: int, limits: ScanLimits
         depth: In how many archives it lies.
         limits: How much is looked at.
     """
-    return keep_promise(_inspect(source, name, depth, limits), name)
+    head = source.peek(HEAD_BYTES)
+    content = keep_promise(_inspect(source, name, depth, limits), name)
+    return with_second_pickle(content, ByteSource(io.BytesIO(head).read), limits)
 
 
 def keep_promise(content: Content, name: str) -> Content:
@@ -194,19 +196,22 @@ def read_weights(source: ByteSource | BinaryIO, size: int, limits: ScanLimits) -
     facts = {"tensors": str(len(header.tensors))}
     templates = {key: text for key, text in header.metadata.items() if "template" in key.lower()}
     content = _with_templates(Content("safetensors", (), ("header",), facts), templates)
-    return _with_second_pickle(content, header.raw, source, limits)
-
-
-def _with_second_pickle(
-    content: Content, raw: bytes, source: ByteSource | BinaryIO, limits: ScanLimits
-) -> Content:
-    """Weights whose bytes, from the first on, are a pickle as well; `raw` has been read."""
-    begun = io.BytesIO(raw)
+    # A header may be longer than the beginning that is looked at of everything.
+    begun = io.BytesIO(header.raw)
     whole = ByteSource(lambda count: begun.read(count) or source.read(count))
-    if not runs_as_pickle(whole, limits):
+    return with_second_pickle(content, whole, limits)
+
+
+def with_second_pickle(content: Content, source: ByteSource, limits: ScanLimits) -> Content:
+    """The content, refused if its bytes, from the first on, are a pickle as well.
+
+    Texts are told apart from pickles when they are recognised.
+    """
+    plain = is_plain(source.peek(HEAD_BYTES))
+    if content.decision is Decision.REFUSED or plain or not runs_as_pickle(source, limits):
         return content
     problem = Problem("polyglot", "the same bytes are a pickle, too", "byte 0",
-                      "save the weights again; it is two files in one")  # fmt: skip
+                      "save it again; it is two files in one")  # fmt: skip
     return replace(content, problems=(*content.problems, problem))
 
 

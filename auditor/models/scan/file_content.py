@@ -14,7 +14,13 @@ from auditor.models.limits import Limits
 from auditor.models.preflight import holds_onnx, vet_open_model
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.compressed import compression_of
-from auditor.models.scan.contents import inspect_source, keep_promise, not_onnx, read_weights
+from auditor.models.scan.contents import (
+    inspect_source,
+    keep_promise,
+    not_onnx,
+    read_weights,
+    with_second_pickle,
+)
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.signatures import is_tflite, may_be_protobuf
@@ -42,6 +48,8 @@ def inspect_file(
         limits: How much is looked at.
     """
     content = keep_promise(_inspect(path, name, stream, size, limits), name)
+    stream.seek(0)
+    content = with_second_pickle(content, _source(stream, size), limits)
     if content.decision is Decision.REFUSED or content.format in _HOLDS_MEMBERS:
         return content
     at = _zip_inside(stream, size)

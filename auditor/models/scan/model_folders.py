@@ -10,7 +10,7 @@ from typing import Final
 
 from auditor.errors import AuditorError, FileMissing, RefusedModel
 from auditor.models.diffusion_folder import DENOISERS, PIPELINE, read_diffusion_folder
-from auditor.models.onnx_folder import holds_graph, read_onnx_folder
+from auditor.models.onnx_folder import check_onnx_folder, holds_graph
 from auditor.models.scan.decision import Decision, Problem
 from auditor.models.subject_files import folder_kind
 from auditor.models.transformers_folder import CONFIG, ModelFolder, read_folder
@@ -90,7 +90,7 @@ def judge_model_folder(folder: Path) -> JudgedFolder:
 def _read(folder: Path, kind: str) -> ModelFolder:
     if kind == "diffusers":
         return read_diffusion_folder(folder, hashed=False)
-    return read_onnx_folder(folder) if kind == "onnx" else read_folder(folder, hashed=False)
+    return check_onnx_folder(folder) if kind == "onnx" else read_folder(folder, hashed=False)
 
 
 def _open(rule: str, error: AuditorError, way_out: str) -> Problem:

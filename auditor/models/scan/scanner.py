@@ -26,6 +26,7 @@ from auditor.models.scan.model_folders import find_model_folders, judge_model_fo
 from auditor.models.scan.tree import list_tree
 
 _WEIGHTS: Final = frozenset({"onnx", "onnx.gz", "safetensors", "gguf", "pickle", "torch archive"})
+_HASHED_TWICE: Final = 2**26
 _THREADS: Final = min(8, os.cpu_count() or 1)
 # What a reader says of bytes that are not of its format.
 _GAVE_UP: Final = frozenset({"unknown-format", "malformed", "truncated", "size-limit"})
@@ -75,8 +76,16 @@ class PathScan:
                       *(file.content.decision for file in self.files)])  # fmt: skip
 
     def all_problems(self) -> Iterator[tuple[str, Problem]]:
-        """Each problem with the name of its file; the name is empty for the folder itself."""
-        yield from (("", problem) for problem in self.problems)
+        """Each problem with the name of its file; the name is empty for the folder itself.
+
+        What the rules of a model folder and those of the file both say is said once.
+        """
+        rules = {file.name: {each.rule for each in file.content.problems} for file in self.files}
+        for problem in self.problems:
+            name = problem.place if problem.place in rules else problem.place.partition(", ")[0]
+            if problem.rule not in rules.get(name, ()):
+                place = problem.place.removeprefix(name).removeprefix(", ")
+                yield name, replace(problem, place=place)
         for file in self.files:
             yield from ((file.name, problem) for problem in file.content.problems)
 
@@ -115,8 +124,13 @@ def _scan_folder(path: Path, limits: ScanLimits, hashed: bool) -> PathScan:
         problems += [replace(each, place=f"{prefix}{each.place}") for each in judged.problems]
 
     def scan(file: FolderFile) -> FileScan:
-        found = _scan_listed(path, file, limits, hashed and file.name not in known)
-        return replace(found, sha256=known.get(file.name, found.sha256))
+        # What is large and was hashed are weights, whose header was judged together with that.
+        again = file.name not in known or file.size <= _HASHED_TWICE
+        found = _scan_listed(path, file, limits, hashed and again)
+        before = known.get(file.name)
+        if before and found.sha256 not in ("", before):
+            return replace(found, content=_with_change(found.content))
+        return replace(found, sha256=found.sha256 or before or "")
 
     with ThreadPoolExecutor(_THREADS) as pool:
         files = list(pool.map(scan, tree.files))
@@ -157,10 +171,14 @@ def _scan_open(
         return _unread(name, before.st_size, "crashed", problem, "report it, see SECURITY.md")
     after = os.fstat(stream.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        changed = Problem("changed", "it changed while it was read", "",
-                          "run again when nothing writes to it", Decision.INCONCLUSIVE)  # fmt: skip
-        content = replace(content, problems=(*content.problems, changed))
+        content = _with_change(content)
     return FileScan(name, before.st_size, digest, content)
+
+
+def _with_change(content: Content) -> Content:
+    changed = Problem("changed", "it changed while it was read", "",
+                      "run again when nothing writes to it", Decision.INCONCLUSIVE)  # fmt: skip
+    return replace(content, problems=(*content.problems, changed))
 
 
 def _unread(name: str, size: int, rule: str, problem: str, way_out: str) -> FileScan:

@@ -33,6 +33,7 @@ _PE_OFFSET: Final = 0x3C
 # The fields of sentencepiece's ModelProto: pieces, two specifications, self-test, denormaliser;
 # and those of a piece: its text, its score, its kind. Graphs of TensorFlow have texts there.
 _PIECES_FIELDS: Final = frozenset({1, 2, 3, 4, 5})
+_MOST_PIECES: Final = 1_000_000
 _PIECE: Final = {1: WireType.LENGTH, 2: WireType.FIXED32, 3: WireType.VARINT}
 
 
@@ -83,10 +84,11 @@ def is_sentencepiece(content: bytes) -> bool:
         return False
     try:
         return all(
-            field.number in _PIECES_FIELDS
+            number < _MOST_PIECES
+            and field.number in _PIECES_FIELDS
             and field.wire_type is WireType.LENGTH
             and (field.number != 1 or _is_piece(content, field))
-            for field in iterate_fields(content, 0, len(content))
+            for number, field in enumerate(iterate_fields(content, 0, len(content)))
         )
     except MalformedWire:
         return False

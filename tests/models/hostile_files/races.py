@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.models.onnx_networks import dense_network, write_model
 _SHARD: Final = "model-00001-of-00002.safetensors"
 _LARGE: Final = 4 * 2**20
 SECRET: Final = b"not to be read" * 8
+_PICKLE: Final = pickle.dumps(["text"], 0)
 Exchange = Callable[[Path, Path], object]
 """What is done to a file; the second path is the file outside."""
 
@@ -34,6 +36,7 @@ class Race:
         exchange: What is done.
         opener: `scan`, `onnx` or `folder`: what opens the path.
         expected: One of these has to be the rule, the decision or the error that comes of it.
+        unseen: Bytes that are judged nowhere, so that no digest of them may be told.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Race:
     exchange: Exchange
     opener: str
     expected: frozenset[str]
+    unseen: bytes = SECRET
 
 
 def _replace_by_link(victim: Path, secret: Path) -> None:
@@ -104,6 +108,18 @@ def _shards(folder: Path, marker: Path) -> Path:
     return write_sharded(given(folder) / "model")
 
 
+def _text_in_a_model(folder: Path, marker: Path) -> Path:
+    root = write_sharded(given(folder) / "model")
+    (root / "notes.txt").write_bytes(_PICKLE)
+    return root
+
+
+def _replace_by_words(victim: Path, secret: Path) -> None:
+    beside = victim.with_name("beside")
+    beside.write_bytes(b"# " + b"x" * (len(_PICKLE) - 2))
+    beside.replace(victim)
+
+
 def _sub_folder(folder: Path, marker: Path) -> Path:
     root = given(folder) / "model"
     (root / "sub").mkdir(parents=True)
@@ -113,10 +129,10 @@ def _sub_folder(folder: Path, marker: Path) -> Path:
 
 def _race(
     race_id: str, build: Callable[[Path, Path], Path], victim: str, at: int, exchange: Exchange,
-    opener: str, expected: str,
+    opener: str, expected: str, unseen: bytes = SECRET,
 ) -> Race:  # fmt: skip
     return Race(race_id, build, f"given/{victim}", at, exchange, opener,
-                frozenset(expected.split()))  # fmt: skip
+                frozenset(expected.split()), unseen)  # fmt: skip
 
 
 _LOST = "changed unreadable link-escape not-a-file inconclusive"
@@ -134,6 +150,8 @@ RACES: tuple[Race, ...] = (
     _race("folder-swapped-by-a-link-while-it-is-open", _sub_folder, "model/sub/secret.bin", 1,
           lambda victim, secret: _link_folder(victim.parent, secret), "scan",
           f"{_LOST} accepted"),
+    _race("text-swapped-between-two-readings", _text_in_a_model, "model/notes.txt", 2,
+          _replace_by_words, "scan", f"{_LOST} accepted", _PICKLE),
     _race("weights-cut-after-opening", _weights, "model.safetensors", 2, _truncate, "scan",
           "truncated changed tensor-gap"),
     _race("weights-cut-while-they-are-read", _weights, "model.safetensors", -4, _truncate, "scan",

@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
         None, RefusedModel, "custom-code",
     ),
     "code of another library": (
-        lambda folder: _replace_part(folder, "os.system"), None, UnsupportedModel, "'os.system'",
+        lambda folder: _replace_part(folder, "os.system"), None, RefusedModel, "'os.system'",
     ),
     "a transformer in another place": (
         lambda folder: _change_part(folder, 0, path="other"), None, RefusedModel, "'other'",
@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str | None, type[AuditorError
     "a folder without parts": (
         lambda folder: (folder / "modules.json").unlink(), None, FileMissing, "modules.json",
     ),
-    "parts that are no JSON": (_write("modules.json", "{"), None, RefusedModel, "unreadable"),
+    "parts that are no JSON": (_write("modules.json", "{"), None, RefusedModel, "malformed"),
     "kernels of a hub": (
         _write("sentence_bert_config.json", '{"model_args": {"attn_implementation": "x/y"}}'),
         None, RefusedModel, "config-reference",

@@ -44,7 +44,8 @@ ORDINARY = {
     "{% for name in ns.seen %}{{ descriptions[name] }}{% endfor %}",
     "state": "{% macro take(text, state) %}{{ images[state.at] }}"
     "{% set state.at = state.at + 1 %}{% endmacro %}{% set ns = namespace(at=0) %}"
-    "{{ take('<|' ~ messages[0].role ~ '|>', ns) }}",
+    "{{ take('<|' ~ messages[0].role ~ '|>', ns) }}"
+    "{{ raise_exception('no ' ~ messages[0].role) }}",
     "generation": "{% generation %}{{ messages[0].content }}{% endgeneration %}",
     "loop controls": "{% for m in messages %}{% if m.role == 'x' %}{% break %}{% endif %}"
     "{% do seen.append(m.role) %}{% endfor %}",
@@ -147,6 +148,18 @@ PUT_TOGETHER = {
     "{% macro m(b, a) %}{{ x[a] }}{% endmacro %}{{ m(1, '_' ~ '_x') }}",
     "a macro that is another by then": "{% macro m(a) %}{% endmacro %}"
     "{% macro n(c) %}{{ x[c] }}{% endmacro %}{% set m = n %}{{ m('_' ~ '_x') }}",
+    "a macro in a namespace": "{% macro m(a) %}{{ x[a] }}{% endmacro %}"
+    "{% set ns = namespace(join=m) %}{{ ns.join('_' ~ '_x') }}",
+    "a macro in a mapping": "{% macro m(a) %}{{ x[a] }}{% endmacro %}"
+    "{% set d = {'append': m} %}{{ d.append('_' ~ '_x') }}{{ d['append']('_' ~ '_x') }}",
+    "a macro that is handed on": "{% macro m(a) %}{{ x[a] }}{% endmacro %}"
+    "{% macro n(f) %}{{ f('_' ~ '_x') }}{% endmacro %}{{ n(m) }}",
+    "argument of a caller": "{% macro m() %}{{ caller('_' ~ '_x') }}{% endmacro %}"
+    "{% call(a) m() %}{{ x[a] }}{% endcall %}",
+    "argument of a caller by another name": "{% macro m() %}{% set c = caller %}"
+    "{{ c('_' ~ '_x') }}{% endmacro %}{% call(a) m() %}{{ x[a] }}{% endcall %}",
+    "recursive loop": "{% for a in ['b'] recursive %}{{ x[a] }}"
+    "{% if loop.depth < 2 %}{{ loop(['_' ~ '_x']) }}{% endif %}{% endfor %}",
     "added to a list": "{% set l = [] + ['_' ~ '_x'] %}{{ x[l[0]] }}",
     "added to a list twice": "{% set l = [] %}{% set l = l + ['_' ~ '_x'] %}{{ x[l[0]] }}",
     "default": "{% macro m(a='_' ~ '_x') %}{{ x[a] }}{% endmacro %}{{ m() }}",

@@ -499,3 +499,31 @@ def test_a_configuration_that_names_a_library_or_a_host_is_refused(
 def test_where_a_model_came_from_is_let_through(tmp_path: Path, name: str) -> None:
     """`save_pretrained` writes it into every model, and nothing is fetched for it."""
     read_folder(write_folder(tmp_path / "model", CONFIG | {"_name_or_path": name}))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("modules.json", '[{"type": "os.system", "path": ""}]'),
+        ("modules.json", '{"type": "sentence_transformers.models.Pooling"}'),
+        ("router_config.json", '{"types": {"a": "somebody.Layer"}}'),
+        ("2_Dense/config.json", '{"activation_function": "somebody.run"}'),
+    ],
+)
+def test_parts_that_are_imported_by_name_are_of_the_library(
+    folder: Path, name: str, text: str
+) -> None:
+    """sentence-transformers imports what these files name."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    assert (refusal(folder).rule, refusal(folder).place) == ("custom-code", name)
+
+
+def test_parts_of_sentence_transformers_are_let_through(folder: Path) -> None:
+    """As its own models have them."""
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Pooling"}]')
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "config.json").write_text(
+        '{"activation_function": "torch.nn.modules.activation.Tanh"}'
+    )
+    assert "modules.json" in read_folder(folder).files

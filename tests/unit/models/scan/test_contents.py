@@ -227,6 +227,17 @@ def test_weights_that_are_a_pickle_too_are_refused(padding: int, tmp_path: Path)
     assert not marker.exists()
 
 
+def test_a_picture_that_is_a_pickle_too_is_refused(tmp_path: Path) -> None:
+    """`GIF89a...` is a number of eight bytes, and viewers ignore what follows; in archives too."""
+    marker = tmp_path / "marker"
+    content = b"GIF89a\x01\0\x01" + f"0cos\nmkdir\n(S'{marker}'\ntR.".encode()
+    for name in ("a.dat", "a.gif", "pytorch_model.bin"):
+        found = judged(content, name)
+        assert (rules(found), found.decision) == (["polyglot"], Decision.REFUSED)
+    assert "polyglot" in rules(judged(zipped("m.gif", content)))
+    assert not marker.exists()
+
+
 WORDS = ["cat\ndog\n", "cat\ndog\nbird\nfish\n", "iris\nrose\n", "car\nboat\nplane\n",
          "Copyright (c) 2026 Nobody.\nAll rights reserved.\n" * 9, "Notes.\n", "I am\na text.\n",
          "copy\nthat\n", "0\n1\n2\n", "(a) one\n(b) two\n"]  # fmt: skip

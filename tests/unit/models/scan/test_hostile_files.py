@@ -18,7 +18,7 @@ from auditor.models.scan.scanner import scan_path
 from auditor.models.transformers_folder import read_folder
 from auditor.models.trial import TrialStatus, trial_load
 from tests.models.hostile_files.case import HostileCase
-from tests.models.hostile_files.races import RACES, SECRET, Race
+from tests.models.hostile_files.races import RACES, Race
 from tests.models.hostile_files.racing import run_race
 from tests.models.hostile_files.table import CASES
 from tests.models.hostile_files.templates import ORDINARY, changed_template
@@ -264,7 +264,7 @@ def test_a_file_that_is_exchanged_is_noticed(race: Race, tmp_path: Path) -> None
     assert race.expected & set(found["words"]), found
     # Where it is accepted, it is the file that was listed and not the one that was put there.
     assert (Decision.ACCEPTED in found["words"]) <= (Decision.ACCEPTED in race.expected)
-    assert hashlib.sha256(SECRET).hexdigest() not in found["digests"]
+    assert hashlib.sha256(race.unseen).hexdigest() not in found["digests"]
     assert not list(tmp_path.rglob("marker"))
 
 

@@ -64,6 +64,36 @@ def test_a_folder_around_a_graph_is_described(tmp_path: Path) -> None:
     assert "model.onnx" in judged.hashes
 
 
+def test_no_library_opens_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that would crash one is judged all the same."""
+    folder = write_folder(tmp_path / "a")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.onnx").write_bytes(dense_network([3, 2]).SerializeToString())
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("a library was asked")
+
+    monkeypatch.setattr("auditor.models.onnx_model.OnnxModel.open", fail)
+    monkeypatch.setattr("onnx.ModelProto.ParseFromString", fail, raising=False)
+    assert judge_model_folder(folder).problems == ()
+
+
+def test_data_of_a_graph_under_another_name_are_refused(tmp_path: Path) -> None:
+    """As when the folder is opened."""
+    folder = write_folder(tmp_path / "a")
+    (folder / "model.safetensors").unlink()
+    model = dense_network([2, 2])
+    first = model.graph.initializer[0]
+    first.ClearField("raw_data")
+    first.ClearField("float_data")
+    first.data_location = 1
+    first.external_data.add(key="location", value="other.txt")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "other.txt").write_bytes(b"1" * 16)
+    (problem,) = judge_model_folder(folder).problems
+    assert problem.rule == "external-data-name"
+
+
 def test_the_first_broken_rule_is_named_with_its_file(tmp_path: Path) -> None:
     """As AUD101 names it."""
     folder = write_sharded(tmp_path / "a")
