@@ -131,7 +131,9 @@ def verify_run(run: Path, public_key: Path, signature: Path) -> Verification:
             config.verify(run, signature)
     except InvalidSignature:
         return Verification("it was made with another key, or altered", count)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError,
+    ) as error:  # fmt: skip
         return Verification(_problem(error), count)
     return Verification("", count)
 

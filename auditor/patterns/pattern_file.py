@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -169,7 +170,8 @@ def _read_limited(path: Path) -> bytes:
     if not path.is_file():
         raise FileMissing(path, "pattern file")
     with path.open("rb") as stream:
-        content = stream.read(MAX_FILE_BYTES + 1)
+        # Memory for all that is asked for is taken before a byte is read.
+        content = stream.read(min(os.fstat(stream.fileno()).st_size, MAX_FILE_BYTES) + 1)
     if len(content) > MAX_FILE_BYTES:
         raise PatternFileRejected(path, f"larger than {MAX_FILE_BYTES} bytes")
     return content

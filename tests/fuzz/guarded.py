@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tests.fuzz.target import Check
 SECONDS: Final = 5
 MEGABYTES: Final = 512
 _MEGABYTE: Final = 2**20
+_STATUS: Final = Path("/proc/self/status")
+_PEAK: Final = re.compile(rb"VmHWM:\s+(\d+) kB")
+_NOW: Final = re.compile(rb"VmRSS:\s+(\d+) kB")
 
 
 class TooSlow(Exception):
@@ -67,17 +71,26 @@ def limited_in_time(seconds: int = SECONDS) -> Iterator[None]:
 
 def _largest_size() -> int:
     """Bytes of memory that the process had at most, 0 where the system does not say."""
+    if found := _told(_PEAK):
+        return found
     try:
         import resource  # not on Windows
     except ImportError:
         return 0
+    # On Linux this may be the peak of the process that this one was started from.
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 1024
 
 
 def _size() -> int:
     """Bytes of memory that the process has now, or had at most where only that is known."""
-    with contextlib.suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * 4096
-    return _largest_size()
+    return _told(_NOW) or _largest_size()
+
+
+def _told(line: re.Pattern[bytes]) -> int:
+    """Bytes in a line of what Linux says of a process, 0 on other systems."""
+    try:
+        found = line.search(_STATUS.read_bytes())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0

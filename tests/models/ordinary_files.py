@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -19,12 +20,16 @@ from typing import Any, Final
 import numpy as np
 import safetensors.torch
 import torch
-from backports import zstd
 from onnx import helper, numpy_helper
 
 from tests.models.hostile_files.onnx_data_files import model_of
 from tests.models.hostile_files.weights import gguf, gguf_string, gguf_tensor
 from tests.models.onnx_networks import conv_network, dense_network, make_model
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _ALIGNMENT: Final = 32
 

@@ -174,6 +174,9 @@ CASES: tuple[HostileCase, ...] = (
         ("modules.json", lambda marker: json.dumps([
             {"idx": 0, "name": "0", "path": "", "type": "someone_else.Layer"}]).encode())]),
         "custom-code config-reference", "modules.json"),
+    steer("router-of-a-foreign-package", "code by configuration", "router_config.json", {
+        "types": {"query": "someone_else.Layer"}}, "custom-code config-reference",
+        "router_config.json"),
     steer("native-library-named-by-the-folder", "onnxruntime-genai#2267", "genai_config.json", {
         "model": {"decoder": {"filename": "model.onnx", "session_options": _OPTIONS}}},
         "custom-code config-reference native-code", "genai_config.json"),

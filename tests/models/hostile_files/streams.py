@@ -6,15 +6,19 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from backports import zstd
-
 from tests.models.hostile_files.case import Builder, HostileCase, file, refused, stopped
 from tests.models.hostile_files.containers import BOMB, LARGE, NAME, PICKLE
 from tests.models.hostile_files.payload import touching
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _LONG = f"../../evil{'-long' * 60}.txt"
 

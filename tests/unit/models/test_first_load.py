@@ -85,7 +85,8 @@ def test_a_crash_refuses_the_model_and_is_not_remembered(
         open_tried(model)
     assert (caught.value.rule, memory_folder().exists()) == ("first-load", False)
     found = crash_of(model)
-    assert found is not None and found.rule == "first-load"
+    assert found is not None
+    assert found.rule == "first-load"
 
 
 def test_a_graph_that_the_checker_rejects_is_left_to_the_checks(tmp_path: Path) -> None:
