@@ -17,7 +17,7 @@ from functools import partial
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_walk import walk_pickle
+from auditor.models.scan.pickles.walk import walk_pickle
 
 TURNS = 3
 

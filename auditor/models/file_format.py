@@ -11,7 +11,7 @@ import struct
 from enum import StrEnum
 from typing import Final
 
-from auditor.models.scan.pickle_walk import begins_with_pickle
+from auditor.models.scan.pickles.walk import begins_with_pickle
 
 HEAD_BYTES: Final = 64 * 1024
 TAIL_BYTES: Final = 66 * 1024

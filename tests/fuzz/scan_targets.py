@@ -69,7 +69,7 @@ class _Members:
 def open_pickle_walk(folder: Path) -> Check:
     """Pickles: always refused, and whatever an unpickler asks to import was found."""
     from auditor.models.scan.decision import Decision
-    from auditor.models.scan.pickle_walk import trace_pickles, walk_pickle
+    from auditor.models.scan.pickles.walk import trace_pickles, walk_pickle
 
     limits = small_limits()
 
@@ -89,7 +89,7 @@ def open_pickle_walk(folder: Path) -> Check:
 def open_numpy_header(folder: Path) -> Check:
     """A `.npy` file; one that is accepted has the shape and type that numpy reads."""
     from auditor.models.scan.decision import Decision
-    from auditor.models.scan.numpy_header import read_numpy
+    from auditor.models.scan.formats.numpy_header import read_numpy
 
     limits = small_limits()
 
@@ -106,8 +106,8 @@ def open_numpy_header(folder: Path) -> Check:
 
 def open_zip_archive(folder: Path) -> Check:
     """A zip archive; out of an accepted one `zipfile` reads the same members."""
+    from auditor.models.scan.archives.zip_archive import read_zip
     from auditor.models.scan.decision import Decision
-    from auditor.models.scan.zip_archive import read_zip
 
     limits = small_limits()
 
@@ -128,8 +128,8 @@ def open_zip_archive(folder: Path) -> Check:
 
 def open_tar_archive(folder: Path) -> Check:
     """A tar archive; out of an accepted one `tarfile` reads the same members."""
+    from auditor.models.scan.archives.tar_archive import read_tar
     from auditor.models.scan.decision import Decision
-    from auditor.models.scan.tar_archive import read_tar
 
     limits = small_limits()
 
@@ -151,7 +151,7 @@ def open_tar_archive(folder: Path) -> Check:
 
 def open_compressed(folder: Path) -> Check:
     """A compressed stream; `gzip` inflates an accepted one to the same bytes."""
-    from auditor.models.scan.compressed import read_compressed
+    from auditor.models.scan.archives.compressed import read_compressed
     from auditor.models.scan.decision import Decision
 
     limits = small_limits()
@@ -169,7 +169,7 @@ def open_compressed(folder: Path) -> Check:
 
 def open_gguf_header(folder: Path) -> Check:
     """A GGUF file."""
-    from auditor.models.scan.gguf_header import read_gguf
+    from auditor.models.scan.formats.gguf_header import read_gguf
 
     limits = small_limits()
 
@@ -184,7 +184,7 @@ def open_gguf_header(folder: Path) -> Check:
 def open_hdf5_file(folder: Path) -> Check:
     """An HDF5 file: always refused."""
     from auditor.models.scan.decision import Decision
-    from auditor.models.scan.hdf5_file import read_hdf5
+    from auditor.models.scan.formats.hdf5_file import read_hdf5
 
     limits = small_limits()
 
@@ -199,7 +199,7 @@ def open_hdf5_file(folder: Path) -> Check:
 def open_keras_config(folder: Path) -> Check:
     """The configuration inside a Keras archive."""
     from auditor.models.limits import FolderLimits
-    from auditor.models.scan.keras_config import keras_problems
+    from auditor.models.scan.archives.keras_config import keras_problems
 
     limits = FolderLimits()
 

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.models.scan.archives.tar_archive import read_tar
+from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision
-from auditor.models.scan.gguf_header import read_gguf
-from auditor.models.scan.hdf5_file import read_hdf5
+from auditor.models.scan.formats.gguf_header import read_gguf
+from auditor.models.scan.formats.hdf5_file import read_hdf5
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.tar_archive import read_tar
-from auditor.models.scan.zip_archive import read_zip
 from tests.models.gguf_bytes import Described, GgufBytes, Value
 from tests.models.recorder import Recorder
 from tests.models.zip_bytes import Packed, pack_zip
-from tests.unit.models.scan.test_tar_archive import extended, header, padded, record
+from tests.unit.models.scan.archives.test_tar_archive import extended, header, padded, record
 
 LIMITS: Final = ScanLimits(
     members=50, inflated_bytes=2**20, text_bytes=2**16, key_values=50, tensors=50, gguf_values=500

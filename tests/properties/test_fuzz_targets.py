@@ -21,12 +21,12 @@ from auditor.errors import RefusedModel
 from auditor.models.limits import FolderLimits, Limits
 from auditor.models.onnx_walk import walk_model
 from auditor.models.safetensors_header import read_header
+from auditor.models.scan.archives.tar_archive import read_tar
+from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision
+from auditor.models.scan.formats.numpy_header import read_numpy
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.numpy_header import read_numpy
-from auditor.models.scan.tar_archive import read_tar
-from auditor.models.scan.zip_archive import read_zip
 from tests.fuzz import container_grammars as containers
 from tests.fuzz import grammars
 from tests.fuzz.child import CORPUS, REGRESSIONS, seeds_of

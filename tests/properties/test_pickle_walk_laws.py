@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Decision
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_opcodes import CODES
-from auditor.models.scan.pickle_stack import Import
-from auditor.models.scan.pickle_walk import (
+from auditor.models.scan.pickles.opcodes import CODES
+from auditor.models.scan.pickles.stack import Import
+from auditor.models.scan.pickles.walk import (
     PickleWalk,
     begins_with_pickle,
     trace_pickles,

@@ -18,16 +18,18 @@ from auditor.models.file_format import HEAD_BYTES, FileFormat, recognise_format
 from auditor.models.limits import FolderLimits, Limits
 from auditor.models.onnx_walk import walk_model
 from auditor.models.safetensors_header import read_header
-from auditor.models.scan.accidental_pickle import is_plain, only_words, runs_as_pickle, runs_past
+from auditor.models.scan.archives.compressed import compression_of, read_compressed
+from auditor.models.scan.archives.tar_archive import read_tar
+from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.byte_source import ByteSource
-from auditor.models.scan.compressed import compression_of, read_compressed
 from auditor.models.scan.decision import Content, Decision, Problem
-from auditor.models.scan.gguf_header import read_gguf
-from auditor.models.scan.hdf5_file import read_hdf5
-from auditor.models.scan.idx_header import begins_with_idx, read_idx
+from auditor.models.scan.formats.gguf_header import read_gguf
+from auditor.models.scan.formats.hdf5_file import read_hdf5
+from auditor.models.scan.formats.idx_header import begins_with_idx, read_idx
+from auditor.models.scan.formats.numpy_header import read_numpy
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.numpy_header import read_numpy
-from auditor.models.scan.pickle_walk import walk_pickle
+from auditor.models.scan.pickles.accidental import is_plain, only_words, runs_as_pickle, runs_past
+from auditor.models.scan.pickles.walk import walk_pickle
 from auditor.models.scan.signatures import (
     is_sentencepiece,
     is_tflite,
@@ -36,9 +38,7 @@ from auditor.models.scan.signatures import (
     picture_of,
     program_of,
 )
-from auditor.models.scan.tar_archive import read_tar
 from auditor.models.scan.texts import has_rules, read_text
-from auditor.models.scan.zip_archive import read_zip
 
 # What a name promises, by its ending: the formats that keep the promise.
 _PROMISED: Final = {

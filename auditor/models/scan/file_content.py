@@ -12,8 +12,9 @@ from auditor.errors import RefusedModel
 from auditor.models.file_format import HEAD_BYTES, FileFormat, recognise_format
 from auditor.models.limits import Limits
 from auditor.models.preflight import holds_onnx, vet_open_model
+from auditor.models.scan.archives.compressed import compression_of
+from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.byte_source import ByteSource
-from auditor.models.scan.compressed import compression_of
 from auditor.models.scan.contents import (
     inspect_source,
     keep_promise,
@@ -24,7 +25,6 @@ from auditor.models.scan.contents import (
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.signatures import is_tflite, may_be_protobuf
-from auditor.models.scan.zip_archive import read_zip
 
 _ZIP_END: Final = b"PK\x05\x06"
 _ZIP_ENTRY: Final = b"PK\x01\x02"

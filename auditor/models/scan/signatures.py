@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from auditor.models.protobuf_wire import MalformedWire, WireField, WireType, iterate_fields
-from auditor.models.scan.accidental_pickle import is_plain
+from auditor.models.scan.pickles.accidental import is_plain
 
 _PROGRAMS: Final = (
     (b"\x7fELF", "ELF program or library"),

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from auditor.models.limits import Limits
-from auditor.models.scan.accidental_pickle import only_words, runs_as_pickle, runs_past
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.contents import inspect_source, keep_promise, read_weights
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
+from auditor.models.scan.pickles.accidental import only_words, runs_as_pickle, runs_past
 from tests.models.model_folders import entry, safetensors_bytes
 from tests.models.onnx_networks import dense_network
 

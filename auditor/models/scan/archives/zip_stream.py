@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import BinaryIO, Final
 
+from auditor.models.scan.archives.zip_listing import ZipMember
+from auditor.models.scan.archives.zip_records import WAY_OUT
 from auditor.models.scan.decision import Problem
-from auditor.models.scan.zip_listing import ZipMember
-from auditor.models.scan.zip_records import WAY_OUT
 
 STORED: Final = 0
 DEFLATED: Final = 8

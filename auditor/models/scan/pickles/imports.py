@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from auditor.models.scan.pickle_stack import Import
+from auditor.models.scan.pickles.stack import Import
 
 _TORCH: Final = "torch.load with weights_only=True allows it (torch/_weights_only_unpickler.py)"
 _STORAGE: Final = f"the type of a tensor's numbers; {_TORCH}"

@@ -12,12 +12,12 @@ from typing import Final
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_imports import DICT_MAKERS, TENSOR_MAKERS
-from auditor.models.scan.pickle_opcodes import CODES, LATEST_PROTOCOL, OPCODES
-from auditor.models.scan.pickle_stack import Import, Kind, Memo, SymbolicStack, Value
-from auditor.models.scan.pickle_trace import PickleTrace
-from auditor.models.scan.pickle_values import Handler, ValueOpcodes
-from auditor.models.scan.pickle_window import WalkEnded
+from auditor.models.scan.pickles.imports import DICT_MAKERS, TENSOR_MAKERS
+from auditor.models.scan.pickles.opcodes import CODES, LATEST_PROTOCOL, OPCODES
+from auditor.models.scan.pickles.stack import Import, Kind, Memo, SymbolicStack, Value
+from auditor.models.scan.pickles.trace import PickleTrace
+from auditor.models.scan.pickles.values import Handler, ValueOpcodes
+from auditor.models.scan.pickles.window import WalkEnded
 
 _PUSHED: Final = {
     "NONE": Kind.PLAIN, "NEWTRUE": Kind.PLAIN, "NEWFALSE": Kind.PLAIN, "BININT": Kind.PLAIN,

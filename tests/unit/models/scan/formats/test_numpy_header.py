@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision
+from auditor.models.scan.formats.numpy_header import read_numpy
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.numpy_header import read_numpy
 
 
 def read(content: bytes, *, known: bool = True) -> Content:

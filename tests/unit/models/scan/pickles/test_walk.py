@@ -19,10 +19,10 @@ from safetensors.numpy import save
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_imports import ALLOWED, describe_import
-from auditor.models.scan.pickle_opcodes import OPCODES, Argument
-from auditor.models.scan.pickle_stack import Import
-from auditor.models.scan.pickle_walk import begins_with_pickle, walk_pickle
+from auditor.models.scan.pickles.imports import ALLOWED, describe_import
+from auditor.models.scan.pickles.opcodes import OPCODES, Argument
+from auditor.models.scan.pickles.stack import Import
+from auditor.models.scan.pickles.walk import begins_with_pickle, walk_pickle
 from tests.models.onnx_networks import dense_network
 
 WINDOW = 2**16

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Problem
+from auditor.models.scan.formats.numpy_dtype import ArrayType, UnknownType, read_dtype
+from auditor.models.scan.formats.numpy_literal import LiteralError, read_literal
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.numpy_dtype import ArrayType, UnknownType, read_dtype
-from auditor.models.scan.numpy_literal import LiteralError, read_literal
-from auditor.models.scan.pickle_walk import walk_pickle
+from auditor.models.scan.pickles.walk import walk_pickle
 
 MAGIC: Final = b"\x93NUMPY"
 _LONGEST_HEADER: Final = 10_000

@@ -10,9 +10,9 @@ import zlib
 from types import MappingProxyType
 from typing import Final
 
+from auditor.models.scan.archives.inflating import CODECS, MEMORY, InflatingReader, Stopped
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Inspector, Problem
-from auditor.models.scan.inflating import CODECS, MEMORY, InflatingReader, Stopped
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.problem_list import nesting_problem
 

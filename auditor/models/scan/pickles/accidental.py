@@ -13,8 +13,8 @@ from typing import Final
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_trace import PickleTrace
-from auditor.models.scan.pickle_walker import PickleWalker
+from auditor.models.scan.pickles.trace import PickleTrace
+from auditor.models.scan.pickles.walker import PickleWalker
 
 _HEAD_BYTES: Final = 64 * 1024
 _OF_TEXTS: Final = bytes([*b"\t\n\r\f", *range(32, 256)])

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
+from auditor.models.scan.archives.zip_records import Directory, read_directory, read_exactly, refuse
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.problem_list import join_places, member_place
-from auditor.models.scan.zip_records import Directory, read_directory, read_exactly, refuse
 
 _CENTRAL: Final = struct.Struct("<4s6H3I5H2I")
 _LOCAL: Final = struct.Struct("<4s5H3I2H")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from auditor.models.scan.pickle_stack import Import
-from auditor.models.scan.pickle_window import WalkEnded
+from auditor.models.scan.pickles.stack import Import
+from auditor.models.scan.pickles.window import WalkEnded
 
 _MOST_NAMES: Final = 1000
 _MOST_NOTES: Final = 20

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
+from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.zip_archive import read_zip
 from tests.models.recorder import Recorder
 from tests.models.zip_bytes import Packed, deflate, pack_zip
 

@@ -11,26 +11,26 @@ from collections.abc import Collection, Iterable
 from typing import BinaryIO, Final
 
 from auditor.models.limits import FolderLimits
-from auditor.models.scan.archive_kind import (
+from auditor.models.scan.archives.keras_config import keras_problems
+from auditor.models.scan.archives.kind import (
     NOTE_BYTES,
     ArchiveKind,
     Recognised,
     recognise_zip,
 )
+from auditor.models.scan.archives.member_names import MemberNames
+from auditor.models.scan.archives.zip_listing import ZipMember, list_members
+from auditor.models.scan.archives.zip_records import WAY_OUT
+from auditor.models.scan.archives.zip_stream import DEFLATED, STORED, MemberStream
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Inspector, Problem
-from auditor.models.scan.keras_config import keras_problems
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.member_names import MemberNames
 from auditor.models.scan.problem_list import (
     ProblemList,
     ReadingStopped,
     member_place,
     nesting_problem,
 )
-from auditor.models.scan.zip_listing import ZipMember, list_members
-from auditor.models.scan.zip_records import WAY_OUT
-from auditor.models.scan.zip_stream import DEFLATED, STORED, MemberStream
 
 # Encrypted, strongly encrypted, and local headers masked by it.
 _ENCRYPTED: Final = 1 << 0 | 1 << 6 | 1 << 13

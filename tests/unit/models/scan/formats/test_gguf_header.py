@@ -13,8 +13,8 @@ import pytest
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Decision
-from auditor.models.scan.ggml_types import GGML_TYPES
-from auditor.models.scan.gguf_header import GgufHeader, read_gguf
+from auditor.models.scan.formats.ggml_types import GGML_TYPES
+from auditor.models.scan.formats.gguf_header import GgufHeader, read_gguf
 from auditor.models.scan.limits import ScanLimits
 from tests.models.gguf_bytes import Described, GgufBytes, Value
 

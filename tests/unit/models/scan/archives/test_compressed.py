@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.models.scan.archives.compressed import compression_of, read_compressed
 from auditor.models.scan.byte_source import ByteSource
-from auditor.models.scan.compressed import compression_of, read_compressed
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_walk import walk_pickle
+from auditor.models.scan.pickles.walk import walk_pickle
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Problem
-from auditor.models.scan.ggml_types import GGML_TYPES
-from auditor.models.scan.gguf_values import STRING, UINT32, GgufCursor
+from auditor.models.scan.formats.ggml_types import GGML_TYPES
+from auditor.models.scan.formats.gguf_values import STRING, UINT32, GgufCursor
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.problem_list import ProblemList, join_places, shown
 

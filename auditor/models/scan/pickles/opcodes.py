@@ -2,7 +2,7 @@
 
 Source: the comments of CPython's `Lib/pickletools.py`, PEP 307 (protocol 2), PEP 3154 (protocol 4)
 and PEP 574 (protocol 5). Only lengths stand here; what an opcode does to the stack is followed in
-`auditor.models.scan.pickle_walk`.
+`auditor.models.scan.pickles.walk`.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from typing import Final
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_imports import ALLOWED, describe_import
-from auditor.models.scan.pickle_opcodes import CODES, LATEST_PROTOCOL
-from auditor.models.scan.pickle_stack import Import
-from auditor.models.scan.pickle_trace import Note, PickleTrace
-from auditor.models.scan.pickle_walker import PickleWalker
+from auditor.models.scan.pickles.imports import ALLOWED, describe_import
+from auditor.models.scan.pickles.opcodes import CODES, LATEST_PROTOCOL
+from auditor.models.scan.pickles.stack import Import
+from auditor.models.scan.pickles.trace import Note, PickleTrace
+from auditor.models.scan.pickles.walker import PickleWalker
 
 _MOST_PROBLEMS: Final = 20
 _MOST_SHOWN: Final = 10

@@ -11,7 +11,7 @@ import pytest
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision
-from auditor.models.scan.hdf5_file import read_hdf5
+from auditor.models.scan.formats.hdf5_file import read_hdf5
 from auditor.models.scan.limits import ScanLimits
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from auditor.models.scan.archives.tar_archive import read_tar
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.tar_archive import read_tar
 from tests.models.recorder import Recorder
 
 END = bytes(1024)

@@ -9,11 +9,19 @@ from __future__ import annotations
 import posixpath
 from typing import Final, NamedTuple, NoReturn
 
-from auditor.models.scan.archive_kind import recognise_tar
+from auditor.models.scan.archives.kind import recognise_tar
+from auditor.models.scan.archives.member_names import MemberNames, leaves_root
+from auditor.models.scan.archives.tar_header import (
+    BLOCK,
+    TarHeader,
+    read_pax_records,
+    read_pax_size,
+    read_tar_header,
+    refuse,
+)
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Inspector, Problem
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.member_names import MemberNames, leaves_root
 from auditor.models.scan.problem_list import (
     ProblemList,
     ReadingStopped,
@@ -21,14 +29,6 @@ from auditor.models.scan.problem_list import (
     member_place,
     nesting_problem,
     shown,
-)
-from auditor.models.scan.tar_header import (
-    BLOCK,
-    TarHeader,
-    read_pax_records,
-    read_pax_size,
-    read_tar_header,
-    refuse,
 )
 
 _EXTENSION_BYTES: Final = 2**20

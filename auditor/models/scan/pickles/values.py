@@ -14,10 +14,10 @@ from typing import Final
 
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickle_opcodes import OPCODES, Argument
-from auditor.models.scan.pickle_stack import Import, Kind, Memo, SymbolicStack, Value
-from auditor.models.scan.pickle_trace import PickleTrace
-from auditor.models.scan.pickle_window import PickleWindow, WalkEnded
+from auditor.models.scan.pickles.opcodes import OPCODES, Argument
+from auditor.models.scan.pickles.stack import Import, Kind, Memo, SymbolicStack, Value
+from auditor.models.scan.pickles.trace import PickleTrace
+from auditor.models.scan.pickles.window import PickleWindow, WalkEnded
 
 Handler = Callable[[int], int]
 _LONGEST_NUMBER: Final = 10_000

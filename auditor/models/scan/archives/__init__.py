@@ -1,0 +1,1 @@
+"""Zip, tar and compressed streams, looked into without unpacking them to disk."""

@@ -1,0 +1,1 @@
+"""Headers of weights and arrays in GGUF, NumPy, HDF5 and IDX."""

@@ -1,0 +1,1 @@
+"""What pickles would do if they were opened, from their opcodes; none of them runs."""
