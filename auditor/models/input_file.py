@@ -111,7 +111,7 @@ def _read_array(path: Path, stream: IO[bytes], limit: int = MAX_BYTES) -> Array:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files from Python 2, which are read all the same
             shape, fortran, dtype = readers[version](stream, max_header_size=_MAX_HEADER)
-    except (MemoryError, RecursionError, tokenize.TokenError):  # nested, or never closed
+    except (MemoryError, RecursionError, SyntaxError, tokenize.TokenError):  # nested, unclosed
         raise InvalidText(str(path), "its header is no header; save it again") from None
     size = prod(shape) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "fiub":

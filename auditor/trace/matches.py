@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import ConfigurationError
+from auditor.errors import ConfigurationError, RefusedInput
 from auditor.trace.encoder import tokenizer_of
 from auditor.trace.manifest import Manifest, read_manifest
 from auditor.trace.query import Query, as_query
@@ -242,6 +242,7 @@ class TraceIndex:
 
         Raises:
             ConfigurationError: An order below 1, or a back-off outside of (0, 1].
+            RefusedInput: The index is damaged.
         """
         if order < 1 or not 0 < backoff <= 1:
             raise ConfigurationError(
@@ -252,6 +253,9 @@ class TraceIndex:
         for shard in self.shards:
             add_counts(*_arrays(shard), query.symbols_in(shard), counts)
         counts[0] = sum(shard.num_symbols for shard in self.shards)
+        # No n-gram stands more often than its end; suffixes out of order count otherwise.
+        if counts[0, 0] < 1 or (counts < 0).any() or (np.diff(counts, axis=0) > 0).any():
+            raise self._damaged()
         found = np.zeros(len(text), dtype=np.float64)
         for place in range(len(query)):
             known = int(np.flatnonzero(counts[:order, place])[-1])
@@ -263,8 +267,15 @@ class TraceIndex:
         return found
 
     def unigrams(self) -> UnigramCounts:
-        """How often each word and mark (`auditor.trace.tokens`) stands in the index."""
+        """How often each word and mark (`auditor.trace.tokens`) stands in the index.
+
+        Raises:
+            ConfigurationError: It holds none.
+            RefusedInput: The index is damaged.
+        """
         hashes = [shard.tokens[:, 0] for shard in self.shards]
+        if any((shard.tokens[:, 3] < 1).any() for shard in self.shards):
+            raise self._damaged()
         return UnigramCounts(
             count=lambda token: sum(shard.count_token(token) for shard in self.shards),
             total=sum(int(shard.tokens[:, 3].sum()) for shard in self.shards),
@@ -310,8 +321,13 @@ class TraceIndex:
         found = []
         for shard in self.shards:
             low, high = interval(*_arrays(shard), query.symbols_in(shard), start, stop)
+            if low > high:
+                raise self._damaged()
             found.append((int(low), int(high)))
         return found
+
+    def _damaged(self) -> RefusedInput:
+        return RefusedInput(f"{self.folder} is damaged; build the index anew")
 
 
 def _arrays(shard: Shard) -> tuple[Any, Any, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -126,7 +127,9 @@ def begins_with_pickle(head: bytes) -> bool:
     broken = len(head) + 1 if trace.broken_at is None else trace.broken_at
     first = next(iter(trace.imports.items()), None)
     if first is not None and first[1] < broken:
-        return all(_IDENTIFIER.fullmatch(word) for word in first[0])
+        # A module of Python's own is imported before it turns out that it has no such name.
+        is_own = first[0].module.partition(".")[0] in sys.stdlib_module_names
+        return is_own or all(_IDENTIFIER.fullmatch(word) for word in first[0])
     if trace.structure:
         return False
     if trace.ended is None:
