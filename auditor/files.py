@@ -139,6 +139,7 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(target)
         made = False
+        flush_names(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _WRONG_PLACE:
@@ -167,10 +168,48 @@ def unfinished_folder(out: Path, source: Path) -> Iterator[Path]:
         made.mkdir(parents=True)
         ours = True
         yield made
+        flush_folder(made)
         made.rename(out)
+        flush_names(out.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OperationFailed(f"cannot write {out}: {reason}; {source} is as it was") from None
     finally:
         if ours:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the files below a folder, and their names, to the disk; links are left alone.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not path.is_symlink():
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
+        flush_names(Path(parent))
+
+
+def flush_names(folder: Path) -> None:
+    """Flush the names in a folder, where the system can.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to and not be listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems know no such thing
+            raise
+    finally:
+        os.close(descriptor)

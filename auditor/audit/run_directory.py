@@ -115,6 +115,9 @@ def begin(ledger: Ledger, folder: Path, entry: PlanEntry, *, extend: bool) -> No
     if earlier is not None:
         difference = _difference(earlier, entry)
         if not difference and earlier.policy_in_force == entry.policy_in_force:
+            # It was killed between the two.
+            if not (folder / PLAN).exists():
+                write_atomically(folder / PLAN, plan_yaml(earlier.plan).encode())
             return
         if difference and not extend:
             raise PlanChanged(folder, difference)

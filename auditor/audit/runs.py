@@ -23,7 +23,8 @@ from auditor.audit.run_directory import (
 from auditor.errors import AuditorError, ConfigurationError, FileMissing, OperationFailed
 from auditor.findings import AuditReport
 
-_OWN = frozenset({LEDGER, PLAN, EVIDENCE, REPORT})
+# The last is what a report that was killed leaves behind.
+_OWN = frozenset({LEDGER, PLAN, EVIDENCE, REPORT, ".*.tmp"})
 
 
 @dataclass(frozen=True)

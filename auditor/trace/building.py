@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from auditor.errors import AuditorError, ConfigurationError, OperationFailed, RefusedInput
 from auditor.executor import Executor, InThread, LocalExecutor, WorkUnit
+from auditor.files import flush_folder, flush_names
 from auditor.trace.corpus import Document
 from auditor.trace.encoder import read_encoder
 from auditor.trace.manifest import ShardRecord
@@ -26,8 +27,6 @@ from auditor.trace.memory import needed_memory, refuse_more_than_stated
 from auditor.trace.shard import SHARDS, TEXT
 from auditor.trace.shard_writer import (
     ShardWriter,
-    flush_names,
-    flush_shard,
     record_of,
     sort_shard,
     tokenise_shard,
@@ -153,7 +152,7 @@ def make_shard(job: ShardJob) -> ShardRecord | Failure:
     folder = Path(job.folder)
     try:
         record = _sort(folder, job)
-        flush_shard(folder)
+        flush_folder(folder)
     except AuditorError as error:
         kind = next((each for each in _BRANCHES if isinstance(error, each)), OperationFailed)
         return Failure(kind, str(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -186,32 +185,3 @@ def record_of(
             "files": {each: StoredFile(size=sizes[each], digest=digests[each]) for each in sizes},
         }
     )
-
-
-def flush_shard(folder: Path) -> None:
-    """Flush the files of a shard, and their names, to the disk.
-
-    A manifest is flushed when it is written; what it names must not be lost after that.
-
-    Raises:
-        OSError: The disk failed.
-    """
-    for path in sorted(folder.iterdir()):
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
-    flush_names(folder)
-
-
-def flush_names(folder: Path) -> None:
-    """Flush the names in a folder, where the system can.
-
-    Raises:
-        OSError: The disk failed.
-    """
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -125,6 +125,19 @@ def test_the_same_plan_goes_on_and_another_one_is_shown(tmp_path: Path) -> None:
     assert "title: new" in (tmp_path / "plan.yaml").read_text()
 
 
+def test_a_plan_that_was_not_written_before_a_kill_is_written_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    """The ledger has it already."""
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        begin(ledger, tmp_path, plan_entry(unit("a")), extend=False)
+        written = (tmp_path / "plan.yaml").read_bytes()
+        (tmp_path / "plan.yaml").unlink()
+        begin(ledger, tmp_path, plan_entry(unit("a")), extend=False)
+        assert len(ledger.entries) == 1
+    assert (tmp_path / "plan.yaml").read_bytes() == written
+
+
 def test_a_changed_model_is_a_changed_plan(tmp_path: Path) -> None:
     before = plan_entry(unit("a"))
     after = plan_entry(unit("a").model_copy(update={"key": "other"}))
