@@ -1,6 +1,6 @@
 # make audit   runs the built-in demo audit and says where its report is
 # make test    runs every test
-# make fuzz SECONDS=60   feeds altered files to every reader of untrusted bytes for so long
+# make fuzz SECONDS=60   feeds altered files to every reader of untrusted bytes
 # make screenshots   draws docs/screenshots anew from the report of the demo
 # All make .venv when it is missing; Python 3.11 or newer with venv is all they need.
 

@@ -17,15 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.audit.run_directory import REPORT, open_run
+from auditor.bounded_json import UnreadableJson, parse_json
 from auditor.errors import ConfigurationError, FileMissing, MissingExtra
-from auditor.files import write_atomically
+from auditor.files import read_file, write_atomically
 
 if TYPE_CHECKING:
     from model_signing import hashing
 
 MAX_SIGNATURE_BYTES = 256_000_000
+MAX_KEY_BYTES = 65_536
+# A bundle has a dozen; what it says of a run's files is one text, read once its key has shown
+# that the run's signer wrote it.
+MAX_VALUES = 1_000
 MOST_CHARACTERS = 500
 SUFFIX = ".sig"
+_NO_SIGNATURE = "it is no signature by an elliptic-curve key, or damaged"
 _DIFFERENCES = re.compile(
     r"((?:Extra|Missing) files .*?|Hash mismatch for .*?)(?=: Expected|[\"'][,\]])"
 )
@@ -79,7 +85,7 @@ def sign_run(run: Path, private_key: Path, signature: Path) -> int:
     odd, count = _survey(run)
     if odd:
         raise ConfigurationError(f"{odd} in a run cannot be signed; remove it")
-    _require_file(private_key, "private key")
+    _require_key(private_key, "private")
     from model_signing import signing
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,13 +116,15 @@ def verify_run(run: Path, public_key: Path, signature: Path) -> Verification:
     if not run.is_dir():
         raise FileMissing(run, "run")
     _check_place(run, signature)
-    _require_file(public_key, "public key")
+    _require_key(public_key, "public")
     _require_file(signature, "signature")
     odd, count = _survey(run)
     if odd:
         return Verification(f"{odd} was not signed", count)
     if signature.stat().st_size > MAX_SIGNATURE_BYTES:
         return Verification(f"a signature has at most {MAX_SIGNATURE_BYTES:,} bytes", count)
+    if not _is_bundle(signature):
+        return Verification(_NO_SIGNATURE, count)
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
@@ -146,7 +154,17 @@ def _problem(error: Exception) -> str:
     if text.startswith("Signature mismatch"):
         found = _DIFFERENCES.findall(text)
         return "; ".join(found)[:MOST_CHARACTERS] or "the files are not those that were signed"
-    return "it is no signature by an elliptic-curve key, or damaged"
+    return _NO_SIGNATURE
+
+
+def _is_bundle(signature: Path) -> bool:
+    """Whether it is JSON with so few values that reading it takes no more than its own size."""
+    content = read_file(signature, "signature", MAX_SIGNATURE_BYTES)
+    try:
+        parse_json(content, most_values=MAX_VALUES)
+    except UnreadableJson:
+        return False
+    return True
 
 
 def _every_file() -> hashing.Config:
@@ -192,6 +210,12 @@ def _require_file(path: Path, role: str) -> None:
         raise FileMissing(path, role)
 
 
+def _require_key(path: Path, half: str) -> None:
+    _require_file(path, f"{half} key")
+    if path.stat().st_size > MAX_KEY_BYTES:
+        raise _bad_key(path, half)
+
+
 def _require_library() -> None:
     try:
         import model_signing  # noqa: F401 - only whether it and what it imports are there
@@ -199,7 +223,7 @@ def _require_library() -> None:
         raise MissingExtra("sign", error.name or "model_signing", "a signature") from None
 
 
-def _bad_key(path: Path, half: str, error: Exception) -> ConfigurationError:
+def _bad_key(path: Path, half: str, error: Exception | None = None) -> ConfigurationError:
     # What the library says may quote the key.
     problem = "is encrypted" if isinstance(error, TypeError) else f"is no {half} key for signing"
     return ConfigurationError(

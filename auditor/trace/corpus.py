@@ -30,7 +30,8 @@ from auditor.errors import (
     OperationFailed,
     Place,
 )
-from auditor.trace.parquet_rows import DamagedTable, read_rows
+from auditor.trace.parquet_pages import DamagedTable
+from auditor.trace.parquet_rows import read_rows
 
 # The usual package `zstandard` takes a file that ends within a frame for a whole one.
 if sys.version_info >= (3, 14):

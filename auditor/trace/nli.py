@@ -38,6 +38,7 @@ Float64 = NDArray[np.float64]
 ENTAILMENT: Final = "entailment"
 CONTRADICTION: Final = "contradiction"
 MAX_TOKENIZER_BYTES: Final = 2**28
+_TOKENS: Final = 2**32
 CANNED: Final = (
     ("A man is sleeping in his bed.", "A person is asleep.", ENTAILMENT),
     ("A man is sleeping in his bed.", "Nobody is asleep.", CONTRADICTION),
@@ -151,7 +152,8 @@ def _open_onnx(path: Path, device: str) -> SequenceClassifier:
     counter = _open_tokenizer(path.parent / "tokenizer.json")
     tokenizer.enable_truncation(most, strategy="only_first")
     tokenizer.enable_padding(
-        length=most if fixed else None, pad_id=pad if isinstance(pad, int) else 0
+        length=most if fixed else None,
+        pad_id=pad if isinstance(pad, int) and 0 <= pad < _TOKENS else 0,
     )
 
     def classify(texts: Sequence[str], hypotheses: Sequence[str] | None = None) -> Classified:

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from auditor.errors import InvalidText
+from auditor.trace.parquet_pages import DamagedTable, largest_page
 
 _MOST_ROWS: Final = 1024
-
-
-class DamagedTable(Exception):
-    """A Parquet file that cannot be decoded; the text says why."""
 
 
 def read_rows(
@@ -42,7 +39,7 @@ def read_rows(
         table = parquet.ParquetFile(raw, buffer_size=buffer_bytes, page_checksum_verification=True)
         columns = _choose_columns(path, table.schema_arrow, fields)
         batches = table.iter_batches(
-            batch_size=_rows_at_once(table.metadata, largest),
+            batch_size=_rows_at_once(raw, table.schema, columns, largest),
             columns=columns,
             use_threads=False,
         )
@@ -79,16 +76,14 @@ def _fits(kind: Any, *, text: bool) -> bool:
     return any(accepts(value) for accepts in accepted)
 
 
-def _rows_at_once(metadata: Any, most: int) -> int:
+def _rows_at_once(raw: IO[bytes], schema: Any, columns: Sequence[str], most: int) -> int:
     """Rows of a batch, so few that each may hold the largest value of the file.
 
-    A row group keeps a value once and repeats it for a few bits a row: without this limit
-    a small file would fill any memory. Sizes by column would be closer, but reading them
-    from a damaged file ends the process (pyarrow 26).
+    A dictionary keeps a value once and repeats it for a few bits a row: without this limit
+    a small file would fill any memory.
     """
-    groups = range(metadata.num_row_groups)
-    largest = max([1, *(int(metadata.row_group(group).total_byte_size) for group in groups)])
-    return max(1, min(_MOST_ROWS, most // largest))
+    numbers = {number for number in range(len(schema)) if schema.column(number).path in columns}
+    return max(1, min(_MOST_ROWS, most // largest_page(raw, numbers)))
 
 
 def _column_bytes(batch: Any, name: str) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     outcomes = []
     for target in targets:
         share = max(1, round(asked.seconds * target.weight / whole))
-        outcome = _run_child(target, engine, share, asked.seed, asked.work / target.name)
+        outcome = run_target(target, engine, share, asked.seed, asked.work / target.name)
         outcomes.append(outcome)
         say(_line(outcome))
         if asked.record:
@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_child(target: Target, engine: str, seconds: int, seed: int, work: Path) -> Outcome:
+def run_target(target: Target, engine: str, seconds: int, seed: int, work: Path) -> Outcome:
+    """Fuzz one target in a process of its own; one that dies is a finding, too."""
     findings = work / "findings"
     findings.mkdir(parents=True, exist_ok=True)
     (work / "corpus").mkdir(exist_ok=True)

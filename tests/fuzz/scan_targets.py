@@ -81,7 +81,9 @@ def open_pickle_walk(folder: Path) -> Check:
         if trace.over or trace.hidden_count or trace.unlisted:
             return
         missed = asked_by(data).imports - {(each.module, each.name) for each in trace.imports}
-        require_equal("imports that were not found", missed, set())
+        # What cannot be the name of a module may be raw numbers that look like an opcode.
+        real = [each for each in missed if all(map(str.isidentifier, each[0].split(".")))]
+        require_equal("imports that were not found", real, [])
 
     return check
 

@@ -35,7 +35,7 @@ from tests.fuzz.target import Check, Target
 from tests.fuzz.targets import TARGETS, target_called
 
 MOST_CORPUS_BYTES = 300_000
-EXAMPLES, EXAMPLES_OF_SLOW_ONES = 150, 40
+EXAMPLES, EXAMPLES_OF_SLOW_ONES = 200, 60
 SLOW = {"certificate", "certificate-sealed", "index-shard", "scan-folder", "scan-file", "plan",
         "strict-yaml", "property-yaml", "waivers"}  # fmt: skip
 GRAMMARS = {

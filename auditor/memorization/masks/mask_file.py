@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import safetensors
@@ -28,7 +28,10 @@ from auditor.memorization.masks.weight_masks import WeightMasks
 from auditor.memorization.masks.weight_sites import WeightSite
 
 MAX_FILE_BYTES: Final = 2**32
+MAX_HEAD_CHARACTERS: Final = 2**22
+MAX_LAYERS: Final = 2**16
 _HEAD: Final = "head"
+_BITS, _VALUES = "U8", "F32"
 
 
 class MaskFileRejected(RefusedInput):
@@ -61,7 +64,7 @@ class MaskHead(Record):
     """Digest of the model that was pruned."""
     rule: str
     """How weights were chosen, with its settings."""
-    layers: tuple[MaskLayer, ...]
+    layers: tuple[MaskLayer, ...] = Field(max_length=MAX_LAYERS)
     """In order."""
     digest: str = ""
     """SHA-256 over the head without it and all tensors."""
@@ -124,15 +127,14 @@ def read_masks(path: Path) -> MaskFile:
         raise MaskFileRejected(path, f"{size} bytes; at most {MAX_FILE_BYTES} are read")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            head = MaskHead.model_validate_json((file.metadata() or {}).get(_HEAD, ""))
-            _require_layout(
-                path,
-                head,
-                {
-                    name: tuple(file.get_slice(name).get_shape())
-                    for name in file.keys()  # noqa: SIM118
-                },
-            )
+            text = (file.metadata() or {}).get(_HEAD, "")
+            if len(text) > MAX_HEAD_CHARACTERS:
+                problem = (
+                    f"a head of {len(text)} characters; at most {MAX_HEAD_CHARACTERS} are read"
+                )
+                raise MaskFileRejected(path, problem)
+            head = MaskHead.model_validate_json(text)
+            _require_layout(path, head, {name: _kind(file.get_slice(name)) for name in file.keys()})  # noqa: SIM118
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, ValidationError, OSError) as error:
         raise MaskFileRejected(path, " ".join(str(error).split())[:200]) from None
@@ -141,7 +143,7 @@ def read_masks(path: Path) -> MaskFile:
     masks, values = {}, {}
     for number, layer in enumerate(head.layers):
         bits = np.unpackbits(arrays[f"{number}.bits"], count=layer.outputs * layer.inputs)
-        mask = torch.from_numpy(bits.astype(bool)).reshape(layer.outputs, layer.inputs)
+        mask = torch.from_numpy(bits.view(bool)).reshape(layer.outputs, layer.inputs)
         if int(mask.sum()) != layer.pruned:
             raise MaskFileRejected(path, f"{layer.name} has another number of masked weights")
         masks[layer.name] = mask
@@ -167,14 +169,19 @@ def restore(sites: Sequence[WeightSite], file: MaskFile) -> None:
             weight[mask.to(weight.device)] = file.values[name].to(weight)
 
 
-def _require_layout(path: Path, head: MaskHead, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    expected: dict[str, tuple[int, ...]] = {}
+def _kind(tensor: Any) -> tuple[str, list[int]]:
+    """Type and shape of a tensor of the file, which is not read for it."""
+    return tensor.get_dtype(), list(tensor.get_shape())
+
+
+def _require_layout(path: Path, head: MaskHead, kinds: Mapping[str, tuple[str, list[int]]]) -> None:
+    expected: dict[str, tuple[str, list[int]]] = {}
     for number, layer in enumerate(head.layers):
-        expected[f"{number}.bits"] = (-(-layer.outputs * layer.inputs // 8),)
-        expected[f"{number}.values"] = (layer.pruned,)
+        expected[f"{number}.bits"] = _BITS, [-(-layer.outputs * layer.inputs // 8)]
+        expected[f"{number}.values"] = _VALUES, [layer.pruned]
     if len({layer.name for layer in head.layers}) < len(head.layers):
         raise MaskFileRejected(path, "a layer stands in it twice")
-    if dict(shapes) != expected:
+    if kinds != expected:
         raise MaskFileRejected(path, "its tensors are not those its head names")
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import vnnlib
 
@@ -31,8 +32,12 @@ from auditor.verify.property.numbers import exact_decimal
 
 MAX_CHARACTERS = 32_000_000
 MAX_DEPTH = 64
-# The library notes every literal of a wrong type, in kilobytes each.
 MAX_WORDS = 1_000_000
+# The library notes every word of a wrong type, in 2 KB each and four times the length of a name:
+# it is given so many words at a time, and stops at the first part that is wrong.
+MAX_WORDS_AT_ONCE = 200_000
+MAX_NAME = 64
+_LONG_NAME = re.compile(rf"[A-Za-z_][^\s()\[\],]{{{MAX_NAME}}}")
 _PART = re.compile(r";[^\n]*|([()])|[^\s();]+")
 _LENGTHY = f"a number of more than {MAX_NUMBER_BITS} bits; write it out, or scale it"
 _SIGNS = {
@@ -61,36 +66,77 @@ def parse_vnnlib2(
         UnsupportedProperty: A form this reader does not express.
         PropertyMismatch: Declared for a network of another size.
     """
-    _limit(text, source)
-    try:
-        query = vnnlib.parse_query_string(text)
-    except vnnlib.VNNLibException as error:
-        raise InvalidText(source, " ".join(str(error).split())[:300]) from None
-    except (IndexError, ValueError, OverflowError) as error:
-        problem = f"a number beyond all ranges ({str(error)[:60]})"
-        raise InvalidText(source, f"{problem}; write a smaller one") from None
-    shapes = _shapes(query, source)
+    queries = [_query(part, source) for part in _parts(text, source)]
+    shapes = _shapes(queries[0], source)
     for letter, what, size in (("X", "inputs", num_inputs), ("Y", "outputs", num_outputs)):
         if math.prod(shapes[letter]) != size:
             raise PropertyMismatch(name, what, size, math.prod(shapes[letter]))
     sizes = {"X": num_inputs, "Y": num_outputs}
     builder = CaseBuilder(name, source, sizes, lambda line: Place(source, line))
     reader = _Reader(source, shapes)
-    return builder.property_of([reader.alternatives(each.expr) for each in query.assertions])
+    asserted = (each.expr for query in queries for each in query.assertions)
+    return builder.property_of([reader.alternatives(each) for each in asserted])
 
 
-def _limit(text: str, source: str) -> None:
+def _query(text: str, source: str) -> vnnlib.Query:
+    try:
+        return vnnlib.parse_query_string(text)
+    except vnnlib.VNNLibException as error:
+        raise InvalidText(source, " ".join(str(error)[:1_000].split())[:300]) from None
+    except (IndexError, ValueError, OverflowError) as error:
+        problem = f"a number beyond all ranges ({str(error)[:60]})"
+        raise InvalidText(source, f"{problem}; write a smaller one") from None
+
+
+def _parts(text: str, source: str) -> Iterator[str]:
+    """The text; a long one as its declarations with some assertions at a time.
+
+    Lines keep their numbers.
+    """
+    head, words, cuts = 0, 0, [0]
+    for begin, count, asserts in _statements(text, source):
+        if asserts and not head:
+            head, words, cuts = begin, 0, [begin]
+        words += count
+        if count > MAX_WORDS_AT_ONCE or (words > MAX_WORDS_AT_ONCE and not head):
+            problem = f"more than {MAX_WORDS_AT_ONCE} words in one statement; split the property"
+            raise InvalidText(source, problem)
+        if words > MAX_WORDS_AT_ONCE:
+            cuts.append(begin)
+            words = count
+    return (
+        text[:head] + "\n" * text.count("\n", head, begin) + text[begin:end]
+        for begin, end in pairwise([*cuts, len(text)])
+    )
+
+
+def _statements(text: str, source: str) -> Iterator[tuple[int, int, bool]]:
+    """Where each whole statement begins, its words, and whether it is an assertion."""
     if len(text) > MAX_CHARACTERS:
         raise InvalidText(source, f"longer than {MAX_CHARACTERS} characters")
-    depth = words = 0
+    depth = words = begin = before = 0
+    asserts = False
     for part in _PART.finditer(text):
-        words += part[0][0] != ";"
+        word = part[0]
+        if word[0] == ";":
+            continue
+        words += 1
         if words > MAX_WORDS:
             raise InvalidText(source, f"more than {MAX_WORDS} words; split the property")
-        if part[1]:
-            depth += 1 if part[1] == "(" else -1
+        if len(word) > MAX_NAME and _LONG_NAME.search(word):
+            raise InvalidText(source, f"a name of more than {MAX_NAME} characters; shorten it")
+        if word == "(":
+            if depth == 0:
+                begin, before, asserts = part.start(), words - 1, False
+            depth += 1
             if depth > MAX_DEPTH:
                 raise InvalidText(source, f"nested deeper than {MAX_DEPTH}")
+        elif word == ")":
+            depth -= 1
+            if depth == 0:
+                yield begin, words - before, asserts
+        elif depth == 1 and words == before + 2:
+            asserts = word == "assert"
 
 
 def _shapes(query: vnnlib.Query, source: str) -> dict[str, Sequence[int]]:

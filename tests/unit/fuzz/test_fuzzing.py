@@ -19,6 +19,7 @@ from tests.fuzz.child import fuzz_at_random, problem_of, replay
 from tests.fuzz.guarded import TooLarge, TooSlow, limited_in_memory, limited_in_time
 from tests.fuzz.inert_unpickler import asked_by
 from tests.fuzz.mutation import mutated
+from tests.fuzz.run import run_target
 from tests.fuzz.target import Check, Contradiction, Target, only, parts_of, with_parts
 
 ROOT = Path(__file__).parents[3]
@@ -147,6 +148,14 @@ def test_limits_of_memory_let_the_answer_through() -> None:
 
     with pytest.raises(ValueError, match="its own"):
         limited_in_memory(check)(b"")
+
+
+def test_a_process_that_dies_is_a_finding(tmp_path: Path) -> None:
+    """A target that cannot even be opened has not been fuzzed without a finding."""
+    outcome = run_target(Target("absent", _planted), "mutation", 1, 1, tmp_path)
+    assert outcome.executions == 0
+    assert [f"{tmp_path / 'log.txt'} (exit code 1, no new input kept)"] == list(outcome.findings)
+    assert "KeyError" in (tmp_path / "log.txt").read_text()
 
 
 def test_the_driver_runs_a_target_without_atheris_and_says_so(tmp_path: Path) -> None:

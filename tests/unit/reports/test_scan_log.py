@@ -92,7 +92,7 @@ def test_refused_problems_come_first_and_are_errors() -> None:
 def test_each_result_points_at_its_file_and_its_rule() -> None:
     """The place in the file is a logical location, because it has no lines."""
     run = run_of(SAMPLE)
-    assert uris(run) == ["models", "models/sub/b.pkl", "models/a.py"]
+    assert uris(run) == ["models/x.bin", "models/sub/b.pkl", "models/a.py"]
     rules = run["tool"]["driver"]["rules"]
     assert all(rules[r["ruleIndex"]]["id"] == r["ruleId"] for r in run["results"])
     assert all(rule["fullDescription"]["text"] == RULES[rule["id"]] for rule in rules)

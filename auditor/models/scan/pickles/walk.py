@@ -107,7 +107,7 @@ def trace_pickles(source: ByteSource, limits: ScanLimits) -> PickleWalk:
 def _imports_first(trace: PickleTrace) -> bool:
     # Unpicklers differ in what they give up on: that in Python takes a frame that is cut off, and
     # looks up the class of INST before it misses the mark.
-    if any(all(_IDENTIFIER.fullmatch(word) for word in found) for found in trace.imports):
+    if any(_IDENTIFIER.fullmatch(found.module) for found in trace.imports):
         return True
     broken = trace.broken_at
     named = [at for found, at in trace.imports.items() if "".join(found).isprintable()]

@@ -133,7 +133,7 @@ def test_a_model_inside_a_model_belongs_to_it(tmp_path: Path) -> None:
     write_folder(write_folder(tmp_path / "outer") / "inner")
     scan = scan_path(tmp_path)
     assert list(scan.kinds) == ["outer"]
-    assert ("", "unknown-file") in rules(scan)
+    assert ("outer/inner/model.safetensors", "unknown-file") in rules(scan)
     assert "outer/inner/model.safetensors" in formats(scan)
 
 
