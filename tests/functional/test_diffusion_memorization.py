@@ -93,7 +93,7 @@ def test_a_diffusion_folder_is_inspected_digested_and_scanned(tmp_path: Path) ->
     inspected = json.loads(auditor("model", "inspect", model, "--json", cwd=tmp_path).out)
     assert (inspected["digest"], inspected["model type"]) == (digest, "PixArtTransformer2DModel")
     scanned = auditor("model", "scan", model, cwd=tmp_path)
-    assert "diffusers folder (PixArtTransformer2DModel)" in scanned.out
+    assert "diffusers (PixArtTransformer2DModel)" in scanned.out
     assert auditor("init", model, "--out", "first.yaml", cwd=tmp_path).code == 0
     assert "kind: diffusers" in (tmp_path / "first.yaml").read_text("utf-8")
 

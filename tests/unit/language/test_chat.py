@@ -26,6 +26,13 @@ def _with_template(folder: Path, template: str | None) -> CausalLM:
     return CausalLM.open(save_folder(folder, random_model("llama"), tokenizer))
 
 
+def _given_template(folder: Path, template: str) -> CausalLM:
+    """A model whose tokenizer has this template, whatever the check of its folder would say."""
+    model = _with_template(folder, PLAIN)
+    model.tokenizer.chat_template = template
+    return model
+
+
 def test_a_template_is_applied_up_to_the_answer(tmp_path: Path) -> None:
     """System and user text in the model's format, and the opening of the answer."""
     model = _with_template(tmp_path, PLAIN)
@@ -56,24 +63,30 @@ def test_a_template_without_system_text_says_so(tmp_path: Path) -> None:
         model.chat("the cat", system="be small")
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages.__class__.__base__.__subclasses__() }}",
-        "{{ raise_exception.__globals__['jinja2'] }}",
-        "{{ strftime_now.__globals__ }}{{ strftime_now.__globals__.x }}",
-        "{{ cycler.__init__.__globals__.os.popen('touch TARGET').read() }}",
-        "{{ (messages | attr('__class__')).mro() }}",
-        "{{ '{0.__class__.__mro__}'.format(messages) }}",
-        "{% set ns = namespace(__class__=1) %}{{ ns }}",
-        "{{ messages.append(1) }}",
-    ],
+HOSTILE = (
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ messages.__class__.__base__.__subclasses__() }}",
+    "{{ raise_exception.__globals__['jinja2'] }}",
+    "{{ strftime_now.__globals__ }}{{ strftime_now.__globals__.x }}",
+    "{{ cycler.__init__.__globals__.os.popen('touch TARGET').read() }}",
+    "{{ (messages | attr('__class__')).mro() }}",
+    "{{ '{0.__class__.__mro__}'.format(messages) }}",
+    "{% set ns = namespace(__class__=1) %}{{ ns }}",
 )
+
+
+@pytest.mark.parametrize("template", HOSTILE)
+def test_a_folder_with_a_hostile_template_is_not_opened(tmp_path: Path, template: str) -> None:
+    """Its syntax alone says enough."""
+    with pytest.raises(RefusedModel, match="chat-template"):
+        _with_template(tmp_path / "model", template)
+
+
+@pytest.mark.parametrize("template", [*HOSTILE, "{{ messages.append(1) }}"])
 def test_a_hostile_template_reaches_no_attributes(tmp_path: Path, template: str) -> None:
-    """It is refused as unsafe and touches nothing."""
+    """Rendered all the same, it is refused by the sandbox and touches nothing."""
     target = tmp_path / "touched"
-    model = _with_template(tmp_path / "model", template.replace("TARGET", str(target)))
+    model = _given_template(tmp_path / "model", template.replace("TARGET", str(target)))
     with pytest.raises(RefusedModel, match="chat-template") as caught:
         model.chat("the cat")
     assert "\n" not in str(caught.value)
@@ -85,7 +98,7 @@ def test_a_hostile_template_reaches_no_attributes(tmp_path: Path, template: str)
 )
 def test_a_broken_template_is_one_line(tmp_path: Path, template: str) -> None:
     """Whatever a template breaks on, the folder is named."""
-    model = _with_template(tmp_path, template)
+    model = _given_template(tmp_path, template)
     with pytest.raises(ConfigurationError, match="chat template") as caught:
         model.chat("the cat")
     assert str(tmp_path) in str(caught.value)
@@ -94,6 +107,6 @@ def test_a_broken_template_is_one_line(tmp_path: Path, template: str) -> None:
 
 def test_a_template_of_a_megabyte_is_refused(tmp_path: Path) -> None:
     """Before it is compiled."""
-    model = _with_template(tmp_path, "{# " + "x" * 2**20 + " #}")
+    model = _given_template(tmp_path, "{# " + "x" * 2**20 + " #}")
     with pytest.raises(RefusedModel, match="a template of"):
         model.chat("the cat")
