@@ -15,7 +15,15 @@ _STRUCTURE: Final = (b"{", b"[", b",")
 
 
 class UnreadableJson(ValueError):
-    """A text that is not taken; the message says why, and quotes no more than a name."""
+    """A text that is not taken; the message says why, and quotes no more than a name.
+
+    Attributes:
+        rule: Which limit or rule it is, in the words of `auditor.models.scan.rules`.
+    """
+
+    def __init__(self, problem: str, rule: str = "malformed") -> None:
+        self.rule = rule
+        super().__init__(problem)
 
 
 def parse_json(
@@ -34,7 +42,7 @@ def parse_json(
         UnreadableJson: It is not JSON, or asks for more than the limits allow.
     """
     if sum(content.count(sign) for sign in _STRUCTURE) > most_values:
-        raise UnreadableJson(f"more than {most_values} values")
+        raise UnreadableJson(f"more than {most_values} values", "field-limit")
     try:
         return json.loads(
             content.decode(),
@@ -44,9 +52,9 @@ def parse_json(
     except UnreadableJson:
         raise
     except UnicodeDecodeError as error:
-        raise UnreadableJson(f"not UTF-8 at byte {error.start}") from None
+        raise UnreadableJson(f"not UTF-8 at byte {error.start}", "invalid-text") from None
     except RecursionError:
-        raise UnreadableJson("nested too deeply") from None
+        raise UnreadableJson("nested too deeply", "nesting-limit") from None
     except json.JSONDecodeError as error:
         raise UnreadableJson(f"not JSON: {error}") from None
     except ValueError:  # the only other: more digits than Python turns into a number
@@ -58,7 +66,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise UnreadableJson(f"the key {double[:40]!r} stands twice")
+        raise UnreadableJson(f"the key {double[:80]!r} stands twice", "duplicate-field")
     return found
 
 

@@ -10,10 +10,13 @@ from typing import Final
 
 from benchmarks.killed_runs import install
 from benchmarks.killed_work import DEMO, copy_demo
+from tests.models.misbehaving_checks import MISBEHAVING
 from tests.models.tiny import absolute_value, array, relu_network
 
-ODD: Final = """\
-import hashlib, os, time
+ODD: Final = (
+    MISBEHAVING
+    + """
+import hashlib
 from auditor.check import Check, CheckParams
 from auditor.evidence import BlobEvidence
 from auditor.findings import Answer, Verdict
@@ -29,17 +32,6 @@ def holds(subject, params, context):
     return Answer(verdict=Verdict.HOLDS, summary=f"stored {blob.digest}",
                   evidence=(BlobEvidence(title="noted", blob=blob),))
 
-def raises(subject, params, context):
-    raise ValueError("the layer is not there")
-
-def dies(subject, params, context):
-    os.abort()
-
-def eats(subject, params, context):
-    kept = bytearray(os.urandom(1024)) * (1024 * 900)
-    time.sleep(60)
-    return len(kept)
-
 def grabs(subject, params, context):
     return len(bytearray(params.number * 2**20))
 
@@ -51,6 +43,7 @@ def make(code, run):
 raising, dying, eating = make("AUD901", raises), make("AUD902", dies), make("AUD903", eats)
 grabbing, holding = make("AUD904", grabs), make("AUD905", holds)
 """
+)
 HEAD: Final = "version: 1\nname: {name}\nsubjects: [{{path: {path}}}]\nchecks:\n"
 PATTERNS: Final = "patterns: digits_patterns.safetensors, inputs: digits_test.npz"
 HOLDING: Final = "  - {check: AUD905}\n"

@@ -10,13 +10,14 @@ from pydantic import Field
 from auditor.check import Check, CheckContext, CheckParams, Subject
 from auditor.errors import RefusedModel
 from auditor.findings import Answer, Finding, Location, Metric, Severity, TextEvidence, Verdict
+from auditor.guarded.outcome import GuardOutcome, GuardStatus
 from auditor.models.folder_trial import trial_folder
 from auditor.models.onnx_folder import OnnxFolder
 from auditor.models.onnx_model import NonFinite, OnnxModel
 from auditor.models.preflight import inspect_file
 from auditor.models.subject_files import FOLDER_KINDS, read_kind
 from auditor.models.transformers_folder import TransformersFolder
-from auditor.models.trial import TrialOutcome, TrialStatus, trial_load
+from auditor.models.trial import trial_load
 from auditor.models.weight_numbers import find_nonfinite
 
 _CLEAN = (
@@ -27,7 +28,7 @@ _CLEAN_FOLDER = (
     "Nothing in the names, links, configuration, weight headers and numbers matched a known "
     "danger; no weights were loaded, and the libraries took these steps with the rest: "
 )
-_BROKEN = (TrialStatus.REJECTED, TrialStatus.CRASHED)
+_BROKEN = (GuardStatus.REJECTED, GuardStatus.CRASHED)
 
 
 class Params(CheckParams):
@@ -100,7 +101,7 @@ def _trial_limits(params: Params, context: CheckContext) -> _TrialLimits:
     return {"seconds": seconds, "memory_mb": params.trial_memory_mb}
 
 
-def _told(trials: Sequence[TrialOutcome]) -> str:
+def _told(trials: Sequence[GuardOutcome]) -> str:
     """The steps that were passed, and those that could not be taken."""
     passed = "; ".join(", ".join(trial.stages) or "no stage" for trial in trials)
     skipped = ", ".join(step for trial in trials for step, _ in trial.skipped)
@@ -110,13 +111,13 @@ def _told(trials: Sequence[TrialOutcome]) -> str:
 def _answer(
     parameters: int,
     nonfinite: Sequence[NonFinite],
-    trials: Sequence[TrialOutcome],
+    trials: Sequence[GuardOutcome],
     clean: str,
     facts: dict[str, str],
 ) -> Answer:
     findings = tuple(_nonfinite_finding(entry) for entry in nonfinite)
     findings += tuple(_trial_finding(trial) for trial in trials if trial.status in _BROKEN)
-    open_ended = [t for t in trials if t.status not in (*_BROKEN, TrialStatus.LOADED)]
+    open_ended = [t for t in trials if t.status not in (*_BROKEN, GuardStatus.DONE)]
     limits = tuple(
         f"first load: {trial.status} at '{trial.stage or 'start'}': {trial.problem}"
         for trial in open_ended
@@ -138,8 +139,11 @@ def _answer(
     )
 
 
-def _trial_facts(trials: Sequence[TrialOutcome]) -> dict[str, str]:
-    told = (f"{trial.status} ({', '.join(trial.stages) or 'no stage'})" for trial in trials)
+def _trial_facts(trials: Sequence[GuardOutcome]) -> dict[str, str]:
+    told = (
+        f"{'loaded' if trial.status is GuardStatus.DONE else trial.status} "
+        f"({', '.join(trial.stages) or 'no stage'})" for trial in trials
+    )  # fmt: skip
     facts = {"first_load": "; ".join(told)}
     skipped = [f"{step}: {why}" for trial in trials for step, why in trial.skipped]
     if skipped:
@@ -202,8 +206,8 @@ def _nonfinite_finding(entry: NonFinite) -> Finding:
     )
 
 
-def _trial_finding(trial: TrialOutcome) -> Finding:
-    crashed = trial.status is TrialStatus.CRASHED
+def _trial_finding(trial: GuardOutcome) -> Finding:
+    crashed = trial.status is GuardStatus.CRASHED
     return Finding(
         title=f"Loading the model {'crashes' if crashed else 'fails'}: {trial.stage}",
         severity=Severity.CRITICAL if crashed else Severity.HIGH,

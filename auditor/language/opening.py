@@ -8,23 +8,17 @@ for much memory. Warnings and progress bars of transformers are off while it loa
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from auditor.errors import AuditorError, DeviceUnavailable, RefusedModel, UnsupportedModel
-from auditor.files import read_file
-from auditor.models.limits import FolderLimits
-from auditor.models.strict_json import read_object, walk_keys
+from auditor.errors import DeviceUnavailable, RefusedModel, UnsupportedModel
+from auditor.library_faults import faults_told
 from auditor.models.transformers_folder import TransformersFolder, read_folder
 
 Precision = Literal["float32", "stored"]
-MAX_COUNT: Final = 65_536
 _SAVE_AGAIN: Final = "save the model again with transformers 5"
-# transformers makes a name for every label and every layer before there is a model.
-_COUNTS: Final = re.compile(r"num_labels|n_layers?|\w*_layers?|\w*_blocks|depth")
 
 
 class OpenedFolder(NamedTuple):
@@ -113,7 +107,7 @@ def load_whole(loader: str, folder: TransformersFolder, precision: Precision = "
     library: Any = transformers  # its loaders have no types
     opens, path, place = getattr(library, loader), folder.path, str(folder.path)
     tensors = sum(len(file.tensors) for file in folder.weights)
-    with _named_errors(path, "it", _SAVE_AGAIN):
+    with faults_told(_cannot_open(path, "it", _SAVE_AGAIN)):
         config = open_config(path)
         layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 0)
         if layers > tensors:
@@ -144,7 +138,6 @@ def open_config(path: Path) -> Any:
     """The configuration of a folder that was checked before, as transformers understands it.
 
     Raises:
-        RefusedModel: It counts labels or layers beyond what any model has.
         UnsupportedModel: transformers cannot open it.
     """
     return _opened("AutoConfig", path, "it", _SAVE_AGAIN)
@@ -172,7 +165,7 @@ def open_tokenizer(path: Path) -> Any:
     """The tokenizer of a folder.
 
     Raises:
-        RefusedModel, UnsupportedModel: As for `open_config`, which it opens too.
+        UnsupportedModel: transformers cannot open it, or the configuration beside it.
     """
     return _opened("AutoTokenizer", path, "its tokenizer", "save the tokenizer beside the model")
 
@@ -181,40 +174,14 @@ def _opened(loader: str, path: Path, what: str, way_out: str) -> Any:
     import transformers
 
     opens = getattr(transformers, loader)
-    _refuse_counts(path)
-    with _named_errors(path, what, way_out):
+    with faults_told(_cannot_open(path, what, way_out)):
         return opens.from_pretrained(path, local_files_only=True, trust_remote_code=False)
 
 
-@contextmanager
-def _named_errors(path: Path, what: str, way_out: str) -> Iterator[None]:
-    """What transformers raises at a file that it cannot use is anything, a panic included."""
-    try:
-        yield
-    except (AuditorError, MemoryError):
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise UnsupportedModel(
-            f"transformers cannot open {what}: {_first_line(error)}",
-            place=str(path), way_out=way_out,
-        ) from error  # fmt: skip
-
-
-def _refuse_counts(path: Path) -> None:
-    file = path / "config.json"
-    if not file.is_file():
-        return
-    limits = FolderLimits()
-    content = read_file(file, "configuration", limits.config_bytes)
-    for _, key, value in walk_keys(read_object(path, file.name, content, limits)):
-        if isinstance(value, int) and value > MAX_COUNT and _COUNTS.fullmatch(key):
-            kind = "labels" if key == "num_labels" else "layers"
-            raise RefusedModel(
-                path, "config-count", f"{key[:80]} asks for {str(value)[:12]} {kind}, more than "
-                f"{MAX_COUNT}", place=file.name, way_out=_SAVE_AGAIN,
-            )  # fmt: skip
+def _cannot_open(path: Path, what: str, way_out: str) -> Callable[[str], UnsupportedModel]:
+    return lambda problem: UnsupportedModel(
+        f"transformers cannot open {what}: {problem}", place=str(path), way_out=way_out
+    )
 
 
 def _asks_too_much(path: Path, asked: str, held: str) -> RefusedModel:
@@ -224,7 +191,3 @@ def _asks_too_much(path: Path, asked: str, held: str) -> RefusedModel:
         f"it asks for {asked}, and the weight files hold {held}",
         way_out="save the whole model, its head included, with its configuration",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

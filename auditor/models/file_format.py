@@ -15,6 +15,8 @@ from auditor.models.scan.pickles.walk import begins_with_pickle
 
 HEAD_BYTES: Final = 64 * 1024
 TAIL_BYTES: Final = 66 * 1024
+_OF_TEXTS: Final = bytes([*b"\t\n\r\f", *range(32, 256)])
+_ZIP_STARTS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 # Tags (field number and wire type) a ModelProto may begin with, ir_version first.
 _MODEL_TAGS: Final = frozenset({0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72})
@@ -58,7 +60,7 @@ def recognise_format(head: bytes, tail: bytes, size: int) -> FileFormat:
     ):
         if head.startswith(magic):
             return found
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if is_zip(head):
         return _recognise_zip(tail)
     if head[257:262] == b"ustar":
         return FileFormat.TAR
@@ -92,8 +94,18 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return 2 <= length <= size - 8 and head[8:9] == b"{" and head[9:10] in (b'"', b"}", b" ")
 
 
+def is_zip(head: bytes) -> bool:
+    """Whether a file begins like a zip archive, an empty one included."""
+    return head.startswith(_ZIP_STARTS)
+
+
+def is_plain(start: bytes) -> bool:
+    """Whether bytes hold no control characters but those of texts; any encoding above ASCII."""
+    return not start.translate(None, _OF_TEXTS)
+
+
 def _is_text(head: bytes) -> bool:
-    if not head or any(byte < 32 and byte not in b"\t\n\r\f" for byte in head):
+    if not head or not is_plain(head):
         return False
     try:
         # The head may end inside a character.

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from auditor.errors import RefusedModel
+from auditor.guarded.outcome import GuardStatus
 from auditor.models.onnx_model import OnnxModel
-from auditor.models.trial import TrialStatus, trial_load
+from auditor.models.trial import trial_load
 
 RULE: Final = "first-load"
 _LOADERS: Final = ("auditor", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
-_REFUSED: Final = (TrialStatus.CRASHED, TrialStatus.FLOODED)
+_REFUSED: Final = (GuardStatus.CRASHED, GuardStatus.FLOODED)
 _passed: Final[set[str]] = set()
 
 
@@ -66,7 +67,7 @@ def refuse_crashing(model: OnnxModel) -> None:
             f"'{outcome.stage}': {outcome.problem}",
             way_out="export the model again; check AUD101 tells more",
         )  # fmt: skip
-    if outcome.status is TrialStatus.LOADED:
+    if outcome.status is GuardStatus.DONE:
         _passed.add(key)
         _remember(key)
 

@@ -30,6 +30,9 @@ _TEMPLATE_KEYS: Final = ("chat_template", "default_chat_template")
 _MOST_TEMPLATES: Final = 4
 # onnxruntime-genai opens a library that the model's own configuration names.
 _NATIVE_LIBRARY: Final = re.compile(r"\.(so(\.\d+)*|dll|dylib|pyd)$", re.IGNORECASE)
+MAX_COUNT: Final = 65_536
+# transformers makes a name for every label and every layer before there is a model.
+_COUNTS: Final = re.compile(r"num_labels|n_layers?|\w*_layers?|\w*_blocks|depth")
 _MODULE: Final = re.compile(r"sentence_transformers(\.[A-Za-z0-9_]+)+")
 _IMPLEMENTATION: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 
@@ -78,6 +81,11 @@ def read_config(path: Path, name: str, content: bytes, limits: FolderLimits) -> 
             raise RefusedModel(
                 path, "custom-code", f"the activation {str(value)[:60]!r} is imported by its name",
                 place=name, way_out="use an activation of torch.nn",
+            )  # fmt: skip
+        if isinstance(value, int) and value > MAX_COUNT and _COUNTS.fullmatch(key):
+            raise RefusedModel(
+                path, "config-count", f"{key[:80]} is {str(value)[:12]}, more than {MAX_COUNT}",
+                place=name, way_out="save the model again with save_pretrained",
             )  # fmt: skip
         if key in _ELSEWHERE_KEYS or _names_elsewhere(key, value):
             raise RefusedModel(

@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from auditor.guarded.limits import GuardLimits
+from auditor.guarded.outcome import GuardOutcome
 from auditor.guarded.process import run_guarded
 from auditor.models.onnx_folder import DATA, GRAPH
 from auditor.models.transformers_folder import ModelFolder
-from auditor.models.trial import TrialOutcome
 
 _GRAPH_FILES: Final = (GRAPH, DATA)
 _WEIGHTS_ENDING: Final = ".safetensors"
@@ -22,7 +22,7 @@ _WEIGHTS_ENDING: Final = ".safetensors"
 
 def trial_folder(
     folder: ModelFolder, *, seconds: float = 60.0, memory_mb: int = 16 * 1024
-) -> TrialOutcome:
+) -> GuardOutcome:
     """Let the libraries read a folder in a child process, and say how that went.
 
     Args:
@@ -37,10 +37,9 @@ def trial_folder(
     ]
     parts = {str(PurePosixPath(name).parent) for name in small}
     readable = [folder.path / name for name in (*small, *parts)]
-    outcome = run_guarded(
+    return run_guarded(
         "auditor.models.folder_trial_child:read_folder",
         {"folder": str(folder.path.resolve()), "files": small},
         readable=[*readable, folder.path],
         limits=GuardLimits(seconds=seconds, memory_mb=memory_mb),
     )
-    return TrialOutcome.of(outcome)

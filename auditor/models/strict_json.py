@@ -6,17 +6,15 @@ NaN and infinity, which are not JSON, and nesting that could exhaust a reader's 
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from auditor.bounded_json import UnreadableJson, parse_json
 from auditor.errors import RefusedModel
 from auditor.models.limits import FolderLimits
 
 _WAY_OUT: Final = "save the model again with save_pretrained"
-_STRUCTURE: Final = (b"{", b"[", b",")
 
 
 def read_object(path: Path, place: str, content: bytes, limits: FolderLimits) -> dict[str, Any]:
@@ -48,28 +46,10 @@ def read_json(path: Path, place: str, content: bytes, limits: FolderLimits) -> A
     def refuse(rule: str, problem: str) -> RefusedModel:
         return RefusedModel(path, rule, problem, place=place, way_out=_WAY_OUT)
 
-    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-            raise refuse("duplicate-field", f"the key {key[:80]!r} stands twice")
-        return found
-
-    def no_constant(text: str) -> None:
-        raise refuse("malformed", f"{text} is not JSON")
-
-    if sum(content.count(sign) for sign in _STRUCTURE) > limits.json_values:
-        raise refuse("field-limit", f"JSON of more than {limits.json_values} values")
     try:
-        value = json.loads(
-            content.decode(), object_pairs_hook=without_doubles, parse_constant=no_constant
-        )
-    except UnicodeDecodeError as error:
-        raise refuse("invalid-text", f"not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}") from None
-    except ValueError as error:
-        raise refuse("malformed", f"not JSON: {error}") from None
+        value = parse_json(content, most_values=limits.json_values, constants=False)
+    except UnreadableJson as error:
+        raise refuse(error.rule, f"JSON that is not read: {error}") from None
     if _is_deeper(value, limits.json_depth):
         raise refuse("nesting-limit", f"JSON nested deeper than {limits.json_depth}")
     return value

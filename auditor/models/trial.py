@@ -9,62 +9,17 @@ What holds the child is told in `auditor.guarded`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from google.protobuf.message import EncodeError
 
 from auditor.guarded.limits import GuardLimits
-from auditor.guarded.outcome import GuardOutcome, GuardStatus, Protections
+from auditor.guarded.outcome import GuardOutcome, GuardStatus
 from auditor.guarded.process import run_guarded
 from auditor.models.onnx_model import OnnxModel
 
 
-class TrialStatus(StrEnum):
-    """How a trial ended."""
-
-    LOADED = "loaded"
-    REJECTED = "rejected"
-    CRASHED = "crashed"
-    OUT_OF_TIME = "out-of-time"
-    OUT_OF_MEMORY = "out-of-memory"
-    FLOODED = "flooded"
-    NOT_RUN = "not-run"
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What the child process reported.
-
-    Attributes:
-        status: How it ended.
-        stage: The step that ended it, empty when all were passed.
-        problem: What was said, one line.
-        stages: Steps that were passed, in order.
-        skipped: Steps that could not be taken here, each as (step, why).
-        protections: What held the child; None if it did not get that far.
-    """
-
-    status: TrialStatus
-    stage: str = ""
-    problem: str = ""
-    stages: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    protections: Protections | None = None
-
-    @staticmethod
-    def of(outcome: GuardOutcome) -> TrialOutcome:
-        """A guarded call that was a first load."""
-        loaded = outcome.status is GuardStatus.DONE
-        return TrialOutcome(
-            TrialStatus.LOADED if loaded else TrialStatus(outcome.status),
-            outcome.stage, outcome.problem, outcome.stages, outcome.skipped, outcome.protections,
-        )  # fmt: skip
-
-
 def trial_load(
     model: OnnxModel, *, seconds: float = 60.0, memory_mb: int = 16 * 1024
-) -> TrialOutcome:
+) -> GuardOutcome:
     """Load the model in a child process and say how that went.
 
     Args:
@@ -75,9 +30,9 @@ def trial_load(
     try:
         content = model.proto.SerializeToString()
     except (EncodeError, ValueError):
-        return TrialOutcome(
-            TrialStatus.NOT_RUN, problem="more than 2 GiB with its data, protobuf's limit"
+        return GuardOutcome(
+            GuardStatus.NOT_RUN, problem="more than 2 GiB with its data, protobuf's limit"
         )
     limits = GuardLimits(seconds=seconds, memory_mb=memory_mb)
     function = "auditor.models.trial_child:load_model"
-    return TrialOutcome.of(run_guarded(function, {}, content=content, limits=limits))
+    return run_guarded(function, {}, content=content, limits=limits)

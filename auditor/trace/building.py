@@ -25,12 +25,7 @@ from auditor.trace.encoder import read_encoder
 from auditor.trace.manifest import ShardRecord
 from auditor.trace.memory import needed_memory, refuse_more_than_stated
 from auditor.trace.shard import SHARDS, TEXT
-from auditor.trace.shard_writer import (
-    ShardWriter,
-    record_of,
-    sort_shard,
-    tokenise_shard,
-)
+from auditor.trace.shard_writer import ShardWriter, record_of, sort_shard, tokenise_shard
 
 
 class Tally(NamedTuple):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import ConfigurationError, FileMissing, RefusedInput
+from auditor.library_faults import faults_told
 from auditor.trace.manifest import Manifest
 
 PIECE_BYTES: Final = 2**16
@@ -29,8 +30,6 @@ UNKNOWN: Final = 2**32 - 1
 MAX_TOKENIZER_BYTES: Final = 256 * 2**20
 MAX_ID: Final = 2**24 - 2
 
-# A panic of the library, which is written in Rust, is no Exception; neither are these.
-_NO_FAULT: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _LAST_LINE_END: Final = re.compile(rb"(?s).*\n(?=\S)")
 _LAST_WORD_END: Final = re.compile(rb"(?s).*\S(?=\s)")
 _INVALID: Final = re.compile("[\udc80-\udcff]+")
@@ -68,15 +67,11 @@ class TextEncoder:
         from tokenizers import Tokenizer  # loaded late: indexes of bytes do without
 
         self.name, self.content = str(name), content
-        try:
+        with faults_told(lambda problem: ConfigurationError(
+            f"{name} is no tokenizer: {problem}; give a tokenizer.json"
+        )):  # fmt: skip
             plain = json.loads(content)
             self._tokenizer = Tokenizer.from_buffer(content)
-        except BaseException as error:
-            if isinstance(error, _NO_FAULT):
-                raise
-            raise ConfigurationError(
-                f"{name} is no tokenizer: {_one_line(error)}; give a tokenizer.json"
-            ) from None
         model = plain.get("model", {})
         if model.get("dropout"):
             raise ConfigurationError(
@@ -128,14 +123,10 @@ class TextEncoder:
         """Yields the tokens of valid text that begins at a byte; returns where it ends."""
         if not part:
             return start
-        try:
+        with faults_told(lambda problem: ConfigurationError(
+            f"{self.name} cannot tokenise {part[:40]!r}: {problem}; use another one"
+        )):  # fmt: skip
             encoding = self._tokenizer.encode(part, add_special_tokens=False)
-        except BaseException as error:
-            if isinstance(error, _NO_FAULT):
-                raise
-            raise ConfigurationError(
-                f"{self.name} cannot tokenise {part[:40]!r}: {_one_line(error)}; use another one"
-            ) from None
         ids = np.array(encoding.ids, dtype=np.uint32)
         ids[ids == self._unknown] = UNKNOWN
         ends_of = _byte_ends(part)
@@ -209,7 +200,3 @@ def _byte_ends(text: str) -> Int64:
     codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     widths = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)
     return np.concatenate([[0], np.cumsum(widths)])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

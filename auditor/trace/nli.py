@@ -29,6 +29,7 @@ from auditor.language.sequence_classifier import (
     read_labels,
     refuse_long,
 )
+from auditor.library_faults import faults_told
 from auditor.models.first_load import open_tried
 from auditor.models.session import Session
 from auditor.trace.content_policy import Clause
@@ -185,15 +186,10 @@ def _open_tokenizer(file: Path) -> Any:
         raise FileMissing(file, "tokenizer of the NLI model")
     if file.stat().st_size > MAX_TOKENIZER_BYTES:
         raise ConfigurationError(f"{file} has more than {MAX_TOKENIZER_BYTES} bytes")
-    try:
+    with faults_told(lambda problem: UnsupportedModel(
+        f"no tokenizer: {problem}", place=str(file), way_out="save it again"
+    )):  # fmt: skip
         found: Any = Tokenizer.from_str(file.read_text("utf-8"))
-    except BaseException as error:  # a panic of the library is no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        line = " ".join(str(error).split())[:200]
-        raise UnsupportedModel(
-            f"no tokenizer: {line}", place=str(file), way_out="save it again"
-        ) from None
     found.no_truncation()
     found.no_padding()
     return found

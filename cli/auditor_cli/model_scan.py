@@ -19,8 +19,8 @@ from auditor_cli.output import Output
 from auditor_reports.sanitise import inert_line
 
 if TYPE_CHECKING:
+    from auditor.models.scan.answer import FileScan, PathScan
     from auditor.models.scan.decision import Problem
-    from auditor.models.scan.scanner import FileScan, PathScan
 
 FORMATS = ("sarif",)
 SHOWN = 50

@@ -9,35 +9,14 @@ import numpy as np
 import pytest
 
 from tests.functional.command import Ended, auditor
-from tests.models.tiny import absolute_value, array, relu_network
-
-PROPERTY = """\
-version: 1
-id: not-negative
-inputs:
-  box: {lower: [-1], upper: [1]}
-then:
-  - at_least: {output: 0, value: 0}
-"""
-PLAN = """\
-version: 1
-name: small
-subjects:
-  - path: model.onnx
-checks:
-  - check: AUD101
-  - check: AUD201
-    params: {property: property.yaml}
-"""
+from tests.models.small_audit import PLAN, PROPERTY, write_small_audit
+from tests.models.tiny import array, relu_network
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a good model, property and plan."""
-    (tmp_path / "model.onnx").write_bytes(absolute_value().SerializeToString())
-    (tmp_path / "property.yaml").write_text(PROPERTY)
-    (tmp_path / "plan.yaml").write_text(PLAN)
-    return tmp_path
+    return write_small_audit(tmp_path)
 
 
 def one_line(ended: Ended) -> str:

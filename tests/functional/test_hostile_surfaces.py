@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.command import Ended, auditor
-from tests.models.tiny import absolute_value
+from tests.models.small_audit import PROPERTY, write_small_audit
 
 SECRETS = {
     "HF_TOKEN": "hf_" + "q7Zk" * 9,
@@ -15,33 +15,12 @@ SECRETS = {
     "HTTP_AUTHORIZATION": "Bearer " + "eyJ" + "Tm4" * 12,
     "OPENAI_API_KEY": "sk-" + "aB8" * 14,
 }
-PLAN = """\
-version: 1
-name: small
-subjects:
-  - path: model.onnx
-checks:
-  - check: AUD101
-  - check: AUD201
-    params: {property: property.yaml}
-"""
-PROPERTY = """\
-version: 1
-id: not-negative
-inputs:
-  box: {lower: [-1], upper: [1]}
-then:
-  - at_least: {output: 0, value: 0}
-"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a good model, property and plan."""
-    (tmp_path / "model.onnx").write_bytes(absolute_value().SerializeToString())
-    (tmp_path / "property.yaml").write_text(PROPERTY)
-    (tmp_path / "plan.yaml").write_text(PLAN)
-    return tmp_path
+    return write_small_audit(tmp_path)
 
 
 def assert_ends_in_one_line(ended: Ended, code: int) -> str:

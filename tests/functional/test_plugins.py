@@ -8,23 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.functional.command import auditor
+from tests.models.misbehaving_checks import MISBEHAVING
 from tests.models.tiny import absolute_value
 
-PLUGIN = """
-import os, time
+PLUGIN = (
+    MISBEHAVING
+    + """
 from auditor.check import Check, CheckParams
 from auditor.findings import Answer, Verdict
-
-def raises(subject, params, context):
-    raise ValueError("the layer is not there")
-
-def dies(subject, params, context):
-    os.abort()
-
-def eats(subject, params, context):
-    kept = bytearray(os.urandom(1024)) * (1024 * 900)
-    time.sleep(60)
-    return len(kept)
 
 def sleeps(subject, params, context):
     time.sleep(600)
@@ -43,6 +34,7 @@ eating, sleeping = make("AUD903", eats), make("AUD904", sleeps)
 working, taken = make("AUD905", works), make("AUD101", works)
 not_a_check = 7
 """
+)
 PLAN = """\
 version: 1
 name: plugins

@@ -12,7 +12,7 @@ from tests.fuzz.scan_targets import require_plain, small_limits
 from tests.fuzz.target import Check, only, parts_of, require_equal
 
 if TYPE_CHECKING:
-    from auditor.models.scan.scanner import PathScan
+    from auditor.models.scan.answer import PathScan
 
 FILE_NAMES = (
     "model.bin", "model.onnx", "model.safetensors", "model.pt", "conf.yaml", "config.json", "a.txt",

@@ -91,43 +91,42 @@ def open_property(folder: Path) -> Check:
     )  # fmt: skip
 
 
-def open_property_yaml(folder: Path) -> Check:
-    """A YAML property."""
-    from auditor.errors import InvalidText, PropertyMismatch
-    from auditor.verify.property.property_yaml import parse_property_yaml
+def _check_of_text(parse: Callable[[str], object]) -> Check:
+    """A check of a reader of properties that takes text."""
+    from auditor.errors import InvalidText, PropertyMismatch, UnsupportedProperty
 
     def check(data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        with only(InvalidText, PropertyMismatch):
-            parse_property_yaml(text, source="property.yaml", num_inputs=2, num_outputs=3)
+        with only(InvalidText, UnsupportedProperty, PropertyMismatch):
+            parse(data.decode("utf-8", "replace"))
 
     return check
+
+
+def open_property_yaml(folder: Path) -> Check:
+    """A YAML property."""
+    from auditor.verify.property.property_yaml import parse_property_yaml
+
+    return _check_of_text(
+        lambda text: parse_property_yaml(text, source="p.yaml", num_inputs=2, num_outputs=3)
+    )
 
 
 def open_vnnlib(folder: Path) -> Check:
     """VNN-LIB of version 1."""
-    from auditor.errors import InvalidText, PropertyMismatch, UnsupportedProperty
     from auditor.verify.property.vnnlib import parse_vnnlib
 
-    def check(data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        with only(InvalidText, UnsupportedProperty, PropertyMismatch):
-            parse_vnnlib(text, "p", source="p.vnnlib", num_inputs=2, num_outputs=3)
-
-    return check
+    return _check_of_text(
+        lambda text: parse_vnnlib(text, "p", source="p.vnnlib", num_inputs=2, num_outputs=3)
+    )
 
 
 def open_vnnlib2(folder: Path) -> Check:
     """VNN-LIB of version 2, whose tokens a package reads."""
-    from auditor.errors import InvalidText, PropertyMismatch, UnsupportedProperty
     from auditor.verify.property.vnnlib2 import parse_vnnlib2
 
-    def check(data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        with only(InvalidText, UnsupportedProperty, PropertyMismatch):
-            parse_vnnlib2(text, "p", source="p.vnnlib", num_inputs=2, num_outputs=3)
-
-    return check
+    return _check_of_text(
+        lambda text: parse_vnnlib2(text, "p", source="p.vnnlib", num_inputs=2, num_outputs=3)
+    )
 
 
 def open_json_lines(folder: Path) -> Check:

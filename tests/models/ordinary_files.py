@@ -9,10 +9,9 @@ import json
 import lzma
 import struct
 import sys
-import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from onnx import helper, numpy_helper
 from tests.models.hostile_files.onnx_data_files import model_of
 from tests.models.hostile_files.weights import gguf, gguf_string, gguf_tensor
 from tests.models.onnx_networks import conv_network, dense_network, make_model
+from tests.models.packed import tarred, zipped
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -92,24 +92,6 @@ def _branching() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _zip(members: Mapping[str, bytes], compression: int) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def _tar(members: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
-
-
 def _png() -> bytes:
     """One grey pixel."""
 
@@ -147,13 +129,13 @@ def ordinary_files() -> dict[str, bytes]:
         "model.gguf": _gguf(),
         "arrays.npz": _saved(lambda stream: np.savez(stream, **arrays)),
         "packed.npz": _saved(lambda stream: np.savez_compressed(stream, **arrays)),
-        "stored.zip": _zip(members, zipfile.ZIP_STORED),
-        "deflated.zip": _zip(members, zipfile.ZIP_DEFLATED),
-        "no-members.zip": _zip({}, zipfile.ZIP_STORED),
-        "files.tar": _tar(members),
-        "files.tar.gz": gzip.compress(_tar(members)),
-        "files.tar.xz": lzma.compress(_tar(members)),
-        "files.tar.bz2": bz2.compress(_tar(members)),
+        "stored.zip": zipped(members, zipfile.ZIP_STORED),
+        "deflated.zip": zipped(members, zipfile.ZIP_DEFLATED),
+        "no-members.zip": zipped({}, zipfile.ZIP_STORED),
+        "files.tar": tarred(members),
+        "files.tar.gz": gzip.compress(tarred(members)),
+        "files.tar.xz": lzma.compress(tarred(members)),
+        "files.tar.bz2": bz2.compress(tarred(members)),
         "notes.txt.zst": zstd.compress(b"Read me.\n" * 20),
         "README.md": "# A model\n\nFor testing, très simple: 100 % of it.\n".encode(),
         "LICENSE": b"Copyright of nobody. Permission is granted.\n",

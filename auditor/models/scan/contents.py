@@ -9,12 +9,19 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from auditor.errors import RefusedModel
 from auditor.models.chat_template_rules import check_template
-from auditor.models.file_format import HEAD_BYTES, FileFormat, recognise_format
+from auditor.models.file_format import (
+    HEAD_BYTES,
+    FileFormat,
+    is_plain,
+    is_zip,
+    recognise_format,
+)
 from auditor.models.limits import FolderLimits, Limits
 from auditor.models.onnx_walk import walk_model
 from auditor.models.safetensors_header import read_header
@@ -28,7 +35,7 @@ from auditor.models.scan.formats.hdf5_file import read_hdf5
 from auditor.models.scan.formats.idx_header import begins_with_idx, read_idx
 from auditor.models.scan.formats.numpy_header import read_numpy
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.pickles.accidental import is_plain, only_words, runs_as_pickle, runs_past
+from auditor.models.scan.pickles.accidental import only_words, runs_as_pickle, runs_past
 from auditor.models.scan.pickles.walk import walk_pickle
 from auditor.models.scan.signatures import (
     is_sentencepiece,
@@ -91,27 +98,25 @@ def _inspect(source: ByteSource, name: str, depth: int, limits: ScanLimits) -> C
     if program is not None:
         return refused(program, "native-code", f"{program}, whatever it is called",
                        "keep programs apart from models")  # fmt: skip
-    if picture_of(head) is not None:
-        return Content(picture_of(head) or "", (), ("signature",))
-
-    def inspect(member: ByteSource, member_name: str, member_depth: int) -> Content:
-        return inspect_source(member, member_name, member_depth, limits)
-
-    def inspect_only(member: ByteSource, _: str, member_depth: int) -> Content:
-        # What is compressed has the name of the file without its ending: config.json.gz.
-        return inspect_source(member, PurePosixPath(name).stem, member_depth, limits)
-
+    picture = picture_of(head)
+    if picture is not None:
+        return Content(picture, (), ("signature",))
     size = len(head) if source.size is None else source.size
     found = recognise_format(head, b"", size)
     if found is FileFormat.PICKLE and only_words(head, whole=len(head) < HEAD_BYTES):
         found = FileFormat.TEXT
-    if found in (FileFormat.ZIP, FileFormat.PICKLE, FileFormat.TORCHSCRIPT) and _is_zip(head):
+    inspect = partial(inspect_source, limits=limits)
+    if is_zip(head):
         stream = _in_memory(source, depth, limits)
         if stream is None:
             return _open_question("zip", "container", "an archive inside an archive")
         return read_zip(stream, len(stream.getvalue()), "", limits, inspect, depth)
     if compression_of(head) is not None:
-        return read_compressed(source, "", limits, inspect_only, depth)
+        # What is compressed has the name of the file without its ending: config.json.gz.
+        stem = PurePosixPath(name).stem
+        return read_compressed(
+            source, "", limits, lambda inner, _, deeper: inspect(inner, stem, deeper), depth
+        )
     if found is FileFormat.TAR:
         return read_tar(source, "", limits, inspect, depth)
     return _single(found, source, head, name, limits)
@@ -223,10 +228,6 @@ def _with_templates(content: Content, templates: Mapping[str, str]) -> Content:
         except RefusedModel as refusal:
             problems.append(Problem.of(refusal))
     return replace(content, problems=tuple(problems), parts=(*content.parts, "metadata"))
-
-
-def _is_zip(head: bytes) -> bool:
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
 def _in_memory(source: ByteSource, depth: int, limits: ScanLimits) -> io.BytesIO | None:

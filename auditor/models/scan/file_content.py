@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
 from auditor.errors import RefusedModel
-from auditor.models.file_format import HEAD_BYTES, FileFormat, recognise_format
+from auditor.models.file_format import HEAD_BYTES, FileFormat, is_zip, recognise_format
 from auditor.models.limits import Limits
 from auditor.models.preflight import holds_onnx, vet_open_model
 from auditor.models.scan.archives.compressed import compression_of
@@ -65,13 +66,9 @@ def _inspect(
 ) -> Content:
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
-
-    def inspect(member: ByteSource, member_name: str, depth: int) -> Content:
-        return inspect_source(member, member_name, depth, limits)
-
     found = recognise_format(head, b"", size)
-    if head.startswith((b"PK\x03\x04", _ZIP_END)):
-        return read_zip(stream, size, "", limits, inspect, 0)
+    if is_zip(head):
+        return read_zip(stream, size, "", limits, partial(inspect_source, limits=limits), 0)
     if found is FileFormat.SAFETENSORS:
         return read_weights(stream, size, limits)
     if _is_graph(found, name, head) or (found is FileFormat.GZIP and holds_onnx(head)):

@@ -8,86 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from auditor.errors import RefusedFolder, RefusedModel
 from auditor.folders import FolderFile, open_listed
 from auditor.models.preflight import open_regular
-from auditor.models.scan.decision import Content, Decision, Problem, worst
+from auditor.models.scan.answer import FileScan, PathScan
+from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.file_content import inspect_file
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.model_folders import find_model_folders, judge_model_folder
+from auditor.models.scan.neighbours import excuse_data_files, refuse_code_beside_weights
 from auditor.models.scan.tree import list_tree
 
-_WEIGHTS: Final = frozenset({"onnx", "onnx.gz", "safetensors", "gguf", "pickle", "torch archive"})
 _HASHED_TWICE: Final = 2**26
+_HOLLOW_BYTES: Final = 2**30
+_HOLLOW_RATIO: Final = 1024
+_BLOCK_BYTES: Final = 512
 _THREADS: Final = min(8, os.cpu_count() or 1)
-# What a reader says of bytes that are not of its format.
-_GAVE_UP: Final = frozenset({"unknown-format", "malformed", "truncated", "size-limit"})
-
-
-@dataclass(frozen=True)
-class FileScan:
-    """What one file is.
-
-    Attributes:
-        name: Its path below the scanned folder, or the name of the scanned file.
-        size: Bytes.
-        sha256: Hex digest of its bytes; empty where they were not read or not hashed.
-        content: What was found in it.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    content: Content
-
-
-@dataclass(frozen=True)
-class PathScan:
-    """What a scanned file or folder is.
-
-    Attributes:
-        path: As it was named.
-        files: Every file, sorted by name.
-        problems: Of the folder as a whole, and of what in it is no file.
-        not_looked_at: What was left out on purpose.
-        kinds: What the model folders in it are, by their path below it.
-        is_folder: Whether the path is a folder.
-    """
-
-    path: Path
-    files: tuple[FileScan, ...]
-    problems: tuple[Problem, ...] = ()
-    not_looked_at: tuple[str, ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    is_folder: bool = False
-
-    @property
-    def decision(self) -> Decision:
-        """The worst of all of them."""
-        return worst([worst(problem.decision for problem in self.problems),
-                      *(file.content.decision for file in self.files)])  # fmt: skip
-
-    def all_problems(self) -> Iterator[tuple[str, Problem]]:
-        """Each problem with the name of its file; the name is empty for the folder itself.
-
-        What the rules of a model folder and those of the file both say is said once.
-        """
-        rules = {file.name: {each.rule for each in file.content.problems} for file in self.files}
-        for problem in self.problems:
-            name = problem.place if problem.place in rules else problem.place.partition(", ")[0]
-            if problem.rule not in rules.get(name, ()):
-                place = problem.place.removeprefix(name).removeprefix(", ")
-                yield name, replace(problem, place=place)
-        for file in self.files:
-            yield from ((file.name, problem) for problem in file.content.problems)
 
 
 def scan_path(path: Path, limits: ScanLimits | None = None, *, hashed: bool = True) -> PathScan:
@@ -134,7 +76,7 @@ def _scan_folder(path: Path, limits: ScanLimits, hashed: bool) -> PathScan:
 
     with ThreadPoolExecutor(_THREADS) as pool:
         files = list(pool.map(scan, tree.files))
-    files = list(_code_refused(_without_data_files(files)))
+    files = list(refuse_code_beside_weights(list(excuse_data_files(files))))
     if not files and not problems:
         problems.append(Problem("no-files", "no file in it", "", "give the folder that holds the "
                                 "model", Decision.INCONCLUSIVE))  # fmt: skip
@@ -161,9 +103,8 @@ def _scan_open(
     try:
         content = inspect_file(path, name, stream, before.st_size, limits)
         stream.seek(0)
-        # A file of holes is as long as it says and holds nothing; it is judged and not read.
-        sparse = before.st_size > max(2**30, 1024 * before.st_blocks * 512)
-        digest = "" if sparse or not hashed else hashlib.file_digest(stream, "sha256").hexdigest()
+        read = hashed and not _is_hollow(before)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest() if read else ""
     except OSError as error:
         return _unread(name, before.st_size, "unreadable", str(error.strerror), "check the disk")
     except Exception as error:  # noqa: BLE001 - a fault with one file must not hide the others
@@ -173,6 +114,12 @@ def _scan_open(
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         content = _with_change(content)
     return FileScan(name, before.st_size, digest, content)
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Whether a file is long and made of holes: judged, and not read for a digest."""
+    stored = getattr(status, "st_blocks", status.st_size) * _BLOCK_BYTES
+    return status.st_size > max(_HOLLOW_BYTES, _HOLLOW_RATIO * stored)
 
 
 def _with_change(content: Content) -> Content:
@@ -189,42 +136,3 @@ def _unread(name: str, size: int, rule: str, problem: str, way_out: str) -> File
 def _unless_unreadable(refusal: RefusedModel) -> Problem:
     decision = Decision.INCONCLUSIVE if refusal.rule == "unreadable" else Decision.REFUSED
     return replace(Problem.of(refusal), decision=decision)
-
-
-def _code_refused(found: Iterable[FileScan]) -> Iterator[FileScan]:
-    """Code that lies beside weights is there to be run with them."""
-    files = list(found)
-    with_weights = {Path(file.name).parent for file in files if file.content.format in _WEIGHTS}
-    for file in files:
-        beside = with_weights & {Path(file.name).parent, *Path(file.name).parents}
-        if file.content.format == "code" and beside:
-            problems = (replace(problem, decision=Decision.REFUSED)
-                        for problem in file.content.problems)  # fmt: skip
-            yield replace(file, content=replace(file.content, problems=tuple(problems)))
-        else:
-            yield file
-
-
-def _without_data_files(files: list[FileScan]) -> Iterator[FileScan]:
-    """Raw numbers of an ONNX graph have no format of their own; its own rules judged them."""
-    named = {
-        str(Path(file.name).parent / location)
-        for file in files
-        for location in file.content.facts.get("external_files", "").split("\n")
-        if location and file.content.decision is Decision.ACCEPTED
-    }
-    for file in files:
-        if file.name in named and _happens_to_look_like(file.content):
-            yield replace(file, content=Content("data of an ONNX graph", (), ("ranges",)))
-        else:
-            yield file
-
-
-def _happens_to_look_like(content: Content) -> bool:
-    """Whether numbers only begin like a format, and an unpickler would call nothing in them."""
-    rules = {problem.rule for problem in content.problems}
-    return not rules or (
-        bool(rules & _GAVE_UP)
-        and rules <= _GAVE_UP | {"pickle-content", "pickle-structure"}
-        and content.facts.get("calls", "0") == "0"
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from auditor.models.file_format import is_plain
 from auditor.models.protobuf_wire import MalformedWire, WireField, WireType, iterate_fields
-from auditor.models.scan.pickles.accidental import is_plain
 
 _PROGRAMS: Final = (
     (b"\x7fELF", "ELF program or library"),

@@ -13,9 +13,9 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from auditor.models.scan.answer import PathScan
 from auditor.models.scan.decision import Decision, Problem
 from auditor.models.scan.rules import describe_rule
-from auditor.models.scan.scanner import PathScan
 from auditor_reports.aliased_json import aliased_json
 from auditor_reports.audit_places import render_within
 from auditor_reports.number_text import iso_moment

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.models.hostile_files.case import Builder, HostileCase, file, refused, stopped
 from tests.models.hostile_files.payload import touching
-from tests.models.hostile_files.torch_archives import zipped
 from tests.models.hostile_files.weights import sound
+from tests.models.packed import zipped
 
 PICKLE = "pickle-content pickle-import"
 NAME = "path-like-name member-name link-escape zip-structure container traversal"

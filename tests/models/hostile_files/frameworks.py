@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-import io
 import json
 import marshal
-import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Any
 
 from tests.models.hostile_files.case import HostileCase, file, files, refused
 from tests.models.hostile_files.payload import line, touching
-from tests.models.hostile_files.torch_archives import saved, zipped
+from tests.models.hostile_files.torch_archives import saved
+from tests.models.packed import tarred, zipped
 
 KERAS = "keras-archive keras hdf5 custom-code"
 HDF5 = "hdf5 not-onnx not-a-model custom-code keras-archive"
@@ -95,30 +94,20 @@ def _saved_model(marker: Path) -> bytes:
     return b"\x08\x01\x12" + bytes([len(graph)]) + graph
 
 
-def _tar(members: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
-
-
 def _nemo_config(marker: Path) -> bytes:
     return f"model:\n  encoder:\n    _target_: os.system\n    command: touch {marker}\n".encode()
 
 
 def _nemo(marker: Path) -> bytes:
     """Only the configuration is hostile."""
-    return _tar({"./model_config.yaml": _nemo_config(marker)})
+    return tarred({"./model_config.yaml": _nemo_config(marker)})
 
 
 def _nemo_weights(marker: Path) -> bytes:
     """A sound configuration and a pickle of weights, compressed as NeMo writes it."""
     members = {"model_config.yaml": b"model:\n  layers: 2\n",
                "model_weights.ckpt": saved(touching(marker, 2))}  # fmt: skip
-    return gzip.compress(_tar(members))
+    return gzip.compress(tarred(members))
 
 
 def _skops(schema: Mapping[str, Any]) -> bytes:

@@ -12,21 +12,13 @@ from pathlib import Path
 
 from tests.models.hostile_files.case import HostileCase, file, refused
 from tests.models.hostile_files.payload import calling, imported, line, number, text, touching
+from tests.models.packed import zipped
 
 PICKLE = "pickle-content pickle-import"
 SCRIPT = "torchscript pickle-content pickle-import"
 EXPORT = "torch-export pickle-content pickle-import"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-
-
-def zipped(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip of these members, in their order."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
 
 
 def saved(data: bytes, **more: bytes) -> bytes:

@@ -86,7 +86,7 @@ def test_a_bundle_with_another_part_does_not_fit(
     for name in parents:
         part = part[name]
     part[last] = value
-    problem(folder, keys, json.dumps(whole).encode())
+    assert problem(folder, keys, json.dumps(whole).encode())
 
 
 def test_a_bundle_of_many_values_is_not_parsed(

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from auditor.checks import file_safety
 from auditor.checks.file_safety import CHECK, Params
 from auditor.findings import Severity, Verdict
-from auditor.models.trial import TrialOutcome, TrialStatus
+from auditor.guarded.outcome import GuardOutcome, GuardStatus
 from tests.models.model_folders import write_folder
 from tests.models.onnx_networks import (
     dense_network,
@@ -93,18 +93,18 @@ def test_a_first_load_without_an_end_is_unknown(tmp_path: Path) -> None:
 
 
 ENDINGS = [
-    (TrialStatus.CRASHED, Verdict.VIOLATED, Severity.CRITICAL),
-    (TrialStatus.REJECTED, Verdict.VIOLATED, Severity.HIGH),
-    (TrialStatus.OUT_OF_TIME, Verdict.UNKNOWN, None),
-    (TrialStatus.OUT_OF_MEMORY, Verdict.UNKNOWN, None),
-    (TrialStatus.FLOODED, Verdict.UNKNOWN, None),
-    (TrialStatus.NOT_RUN, Verdict.UNKNOWN, None),
+    (GuardStatus.CRASHED, Verdict.VIOLATED, Severity.CRITICAL),
+    (GuardStatus.REJECTED, Verdict.VIOLATED, Severity.HIGH),
+    (GuardStatus.OUT_OF_TIME, Verdict.UNKNOWN, None),
+    (GuardStatus.OUT_OF_MEMORY, Verdict.UNKNOWN, None),
+    (GuardStatus.FLOODED, Verdict.UNKNOWN, None),
+    (GuardStatus.NOT_RUN, Verdict.UNKNOWN, None),
 ]
 
 
 def test_every_ending_but_a_load_is_listed() -> None:
     """A new one must be given its verdict."""
-    assert {status for status, _, _ in ENDINGS} == set(TrialStatus) - {TrialStatus.LOADED}
+    assert {status for status, _, _ in ENDINGS} == set(GuardStatus) - {GuardStatus.DONE}
 
 
 @pytest.mark.parametrize(("status", "verdict", "severity"), ENDINGS)
@@ -113,12 +113,12 @@ def test_only_a_load_that_worked_is_a_pass(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
-    status: TrialStatus,
+    status: GuardStatus,
     verdict: Verdict,
     severity: Severity | None,
 ) -> None:
     """Whatever was loaded; a model that crashes a library need not be kept here for that."""
-    outcome = TrialOutcome(status, "a stage", "as planted")
+    outcome = GuardOutcome(status, "a stage", "as planted")
     for name in ("trial_load", "trial_folder"):
         monkeypatch.setattr(file_safety, name, lambda model, **limits: outcome)
     if kind == "file":

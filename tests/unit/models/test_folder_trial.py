@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from auditor.guarded.outcome import GuardOutcome, GuardStatus
 from auditor.guarded.stages import StageLog, StageRejected
 from auditor.models import folder_trial_child
 from auditor.models.diffusion_folder import read_diffusion_folder
 from auditor.models.folder_trial import trial_folder
 from auditor.models.transformers_folder import ModelFolder, read_folder
-from auditor.models.trial import TrialOutcome, TrialStatus
 from tests.models.model_folders import CONFIG, TOKENIZER, write_folder
 
 TOKEN = {"id": 1, "single_word": False, "lstrip": False, "rstrip": False, "special": False}
@@ -31,14 +31,14 @@ def written(tmp_path: Path, files: dict[str, Any]) -> ModelFolder:
     return read_folder(folder)
 
 
-def tried(tmp_path: Path, files: dict[str, Any], seconds: float = 60.0) -> TrialOutcome:
+def tried(tmp_path: Path, files: dict[str, Any], seconds: float = 60.0) -> GuardOutcome:
     return trial_folder(written(tmp_path, files), seconds=seconds, memory_mb=4096)
 
 
 def test_a_sound_folder_passes_every_stage(tmp_path: Path) -> None:
     """Each chat template is a stage of its own."""
     outcome = tried(tmp_path, {"chat_template.jinja": "{{ messages[0]['content'] }}"})
-    assert (outcome.status, outcome.skipped) == (TrialStatus.LOADED, ())
+    assert (outcome.status, outcome.skipped) == (GuardStatus.DONE, ())
     assert outcome.stages == (*STARTED, "configuration", "tokenizer", "encoding", "chat template")
     assert outcome.protections is not None
 
@@ -48,8 +48,8 @@ def test_a_folder_without_a_tokenizer_has_none_to_try(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
     outcome = trial_folder(read_folder(folder))
-    assert outcome == TrialOutcome(
-        TrialStatus.LOADED, stages=(*STARTED, "configuration"), protections=outcome.protections
+    assert outcome == GuardOutcome(
+        GuardStatus.DONE, stages=(*STARTED, "configuration"), protections=outcome.protections
     )
 
 
@@ -73,14 +73,14 @@ def test_weights_are_not_given_to_the_child(
 def test_a_configuration_the_library_refuses_is_rejected(tmp_path: Path) -> None:
     """With the step and the library's words."""
     outcome = tried(tmp_path, {"config.json": {**CONFIG, "n_layer": "twelve"}})
-    assert (outcome.status, outcome.stage) == (TrialStatus.REJECTED, "configuration")
+    assert (outcome.status, outcome.stage) == (GuardStatus.REJECTED, "configuration")
     assert "n_layer" in outcome.problem
 
 
 def test_a_model_type_nobody_knows_here_is_skipped(tmp_path: Path) -> None:
     """It may be younger than this release of transformers; the tokenizer is tried all the same."""
     outcome = tried(tmp_path, {"config.json": {"model_type": "of-tomorrow"}})
-    assert outcome.status is TrialStatus.LOADED
+    assert outcome.status is GuardStatus.DONE
     skipped = dict(outcome.skipped)
     assert "of-tomorrow" in skipped["configuration"]
     assert "configuration" not in outcome.stages
@@ -90,7 +90,7 @@ def test_a_tokenizer_that_is_none_is_rejected(tmp_path: Path) -> None:
     """An identifier below zero."""
     model = {"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}
     outcome = tried(tmp_path, {"tokenizer.json": {**TOKENIZER, "model": model}})
-    assert (outcome.status, outcome.stage) == (TrialStatus.REJECTED, "tokenizer")
+    assert (outcome.status, outcome.stage) == (GuardStatus.REJECTED, "tokenizer")
 
 
 def replacing(pattern: dict[str, str], content: str, times: int, token: str) -> dict[str, Any]:
@@ -107,13 +107,13 @@ def replacing(pattern: dict[str, str], content: str, times: int, token: str) -> 
 def test_a_tokenizer_whose_construction_hangs_is_stopped(tmp_path: Path) -> None:
     """A token that becomes a million million characters while the tokenizer is built."""
     outcome = tried(tmp_path, replacing({"String": "b"}, "b" * 10, 12, "b"), seconds=4)
-    assert outcome.status in (TrialStatus.OUT_OF_TIME, TrialStatus.OUT_OF_MEMORY)
+    assert outcome.status in (GuardStatus.OUT_OF_TIME, GuardStatus.OUT_OF_MEMORY)
 
 
 def test_native_code_that_panics_is_a_crash(tmp_path: Path) -> None:
     """An expression that backtracks for ever ends the tokenizer's Rust code with a panic."""
     outcome = tried(tmp_path, replacing({"Regex": "(b+)+c"}, "x", 1, "b" * 40))
-    assert (outcome.status, outcome.stage) == (TrialStatus.CRASHED, "tokenizer")
+    assert (outcome.status, outcome.stage) == (GuardStatus.CRASHED, "tokenizer")
 
 
 def test_a_template_of_nested_loops_is_out_of_time(tmp_path: Path) -> None:
@@ -121,13 +121,13 @@ def test_a_template_of_nested_loops_is_out_of_time(tmp_path: Path) -> None:
     loops = "".join(f"{{% for a{depth} in range(99999) %}}" for depth in range(4))
     text = loops + "x" + "{% endfor %}" * 4
     outcome = tried(tmp_path, {"chat_template.jinja": text}, seconds=4)
-    assert outcome.status in (TrialStatus.OUT_OF_TIME, TrialStatus.OUT_OF_MEMORY)
+    assert outcome.status in (GuardStatus.OUT_OF_TIME, GuardStatus.OUT_OF_MEMORY)
 
 
 def test_a_template_that_multiplies_texts_is_out_of_memory(tmp_path: Path) -> None:
     """A hundred characters that ask for a hundred gigabytes."""
     outcome = tried(tmp_path, {"chat_template.jinja": "{{ ('a' * 100000000000) | length }}"})
-    assert (outcome.status, outcome.stage) == (TrialStatus.OUT_OF_MEMORY, "chat template")
+    assert (outcome.status, outcome.stage) == (GuardStatus.OUT_OF_MEMORY, "chat template")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_template_that_wants_another_conversation_is_skipped(tmp_path: Path) -
     """Not a finding: it may want a system text or tools."""
     text = "{{ raise_exception('no system text') }}"
     outcome = tried(tmp_path, {"chat_template.jinja": text})
-    assert outcome.status is TrialStatus.LOADED
+    assert outcome.status is GuardStatus.DONE
     assert outcome.skipped == (
         ("chat template", "it does not take one user message: no system text"),
     )
@@ -176,7 +176,7 @@ def test_every_part_of_a_diffusion_folder_is_a_stage() -> None:
     """By its own library: transformers or diffusers."""
     pytest.importorskip("diffusers")
     outcome = trial_folder(read_diffusion_folder(DIGITS), seconds=120)
-    assert (outcome.status, outcome.skipped) == (TrialStatus.LOADED, ())
+    assert (outcome.status, outcome.skipped) == (GuardStatus.DONE, ())
     assert outcome.stages == (
         *STARTED, "configuration in text_encoder/", "configuration in transformer/", "pipeline",
         "scheduler in scheduler/", "tokenizer in tokenizer/", "encoding in tokenizer/",

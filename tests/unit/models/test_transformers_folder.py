@@ -498,7 +498,8 @@ def test_a_configuration_that_names_a_library_or_a_host_is_refused(
 @pytest.mark.parametrize("name", ["org/model", "/home/someone/model", "C:\\models\\m", ""])
 def test_where_a_model_came_from_is_let_through(tmp_path: Path, name: str) -> None:
     """`save_pretrained` writes it into every model, and nothing is fetched for it."""
-    read_folder(write_folder(tmp_path / "model", CONFIG | {"_name_or_path": name}))
+    folder = write_folder(tmp_path / "model", CONFIG | {"_name_or_path": name})
+    assert "config.json" in read_folder(folder).files
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from auditor.models.scan.answer import FileScan, PathScan
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.rules import RULES
-from auditor.models.scan.scanner import FileScan, PathScan
 from auditor_reports.sarif.log import FINGERPRINT, MAX_RESULTS
 from auditor_reports.sarif.scan_log import MAX_ARTIFACTS, ScanRun, render_scan
 from tests.unit.reports.hostile_report import HOSTILE_TEXTS

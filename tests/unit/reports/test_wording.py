@@ -72,6 +72,6 @@ def test_reports_import_records_and_errors_only() -> None:
     assert own == {
         "auditor.audit.comparison", "auditor.errors", "auditor.findings", "auditor.fix",
         # What a scan found; it loads no library of models either.
-        "auditor.models.scan.decision", "auditor.models.scan.rules", "auditor.models.scan.scanner",
+        "auditor.models.scan.answer", "auditor.models.scan.decision", "auditor.models.scan.rules",
     }  # fmt: skip
     assert not {name for name in imported if name.split(".")[0] in ("torch", "numpy", "onnx")}

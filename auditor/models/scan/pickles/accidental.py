@@ -9,20 +9,12 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Final
 
+from auditor.models.file_format import HEAD_BYTES, is_plain
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.pickles.trace import PickleTrace
 from auditor.models.scan.pickles.walker import PickleWalker
-
-_HEAD_BYTES: Final = 64 * 1024
-_OF_TEXTS: Final = bytes([*b"\t\n\r\f", *range(32, 256)])
-
-
-def is_plain(start: bytes) -> bool:
-    """Whether bytes hold no control characters but those of texts; any encoding above ASCII."""
-    return not start.translate(None, _OF_TEXTS)
 
 
 def only_words(head: bytes, *, whole: bool) -> bool:
@@ -53,7 +45,7 @@ def runs_as_pickle(source: ByteSource, limits: ScanLimits) -> bool:
         source: The bytes, at their beginning; read as far as an unpickler would.
         limits: How many opcodes are followed.
     """
-    head = source.peek(_HEAD_BYTES)
+    head = source.peek(HEAD_BYTES)
     return _runs(PickleWalker(source, limits).walk(), head)
 
 

@@ -39,11 +39,11 @@ _MEMOIZE: Final = CODES["MEMOIZE"]
 _LONG_PUT: Final = CODES["LONG_BINPUT"]
 _GET: Final = CODES["BINGET"]
 _COLLECTS: Final = {CODES["TUPLE"]: (Kind.TUPLE,), CODES["LIST"]: (Kind.LIST,)}
-_APPEND: Final = CODES["APPEND"]
-_APPENDS: Final = CODES["APPENDS"]
-_APPENDERS: Final = frozenset({_APPENDS, CODES["SETITEMS"]})
-_TUPLES: Final = {CODES[f"TUPLE{count}"]: count for count in (1, 2, 3)}
-_TUPLE: Final = (Kind.TUPLE,)
+_FOLDS: Final[dict[int, tuple[int, int, tuple[Kind, ...]]]] = {
+    **{CODES[f"TUPLE{count}"]: (count, count, (Kind.TUPLE,)) for count in (1, 2, 3)},
+    CODES["APPEND"]: (2, 1, ()),
+}
+"""Values an opcode needs above the last mark, how many of them it takes, and what it leaves."""
 _LONG: Final = Struct("<I").unpack_from
 
 
@@ -105,11 +105,7 @@ class PickleWalker(ValueOpcodes):
         return trace
 
     def _walk(self) -> None:
-        """Walk to behind a STOP; one long loop, because a call costs more than an opcode.
-
-        The opcodes that make up most of any pickle are dealt with here, where they do what they
-        are meant to; every other one, and each of these where something is amiss, by its method.
-        """
+        """Walk to behind a STOP; common opcodes here, for a call costs more than an opcode."""
         window, stack, memo, trace = self.window, self.stack, self.memo, self.trace
         values, marks, recent = stack.values, stack.marks, memo.recent
         push, keep, early, handlers = values.append, recent.append, memo.early, self._handlers
@@ -119,18 +115,15 @@ class PickleWalker(ValueOpcodes):
             while True:
                 if at >= safe:
                     trace.opcodes, count = trace.opcodes + count, 0
-                    stack.bound()
-                    memo.bound()
-                    if self._total + trace.opcodes > self.limits.opcodes:
-                        trace.over = True
+                    at = self._refill(at)
+                    if trace.over:
                         return
-                    at = window.refill(at)
                     content, end, safe = window.content, window.end, window.safe
                     fence = marks[-1] if marks else 0
                 code = content[at]
                 step = _STEPS[code]
                 count += 1
-                if step:  # a value to push and bytes to go past, nothing else
+                if step:  # a value to push, and bytes to go past
                     push(_VALUES[code])
                     at += step
                     continue
@@ -160,37 +153,21 @@ class PickleWalker(ValueOpcodes):
                         push(content[at + 4 : at + 4 + length])
                         at += 4 + length
                         continue
-                elif code in _TUPLES:
-                    if len(values) - fence >= _TUPLES[code]:
-                        values[-_TUPLES[code] :] = _TUPLE
-                        continue
-                elif code in _APPENDERS:
-                    outer = marks[-2] if len(marks) > 1 else 0
-                    if fence > outer and (
-                        code == _APPENDS
-                        or (values[fence - 1] is Kind.DICT and not (len(values) - fence) % 2)
-                    ):
-                        del values[fence:]
-                        marks.pop()
-                        fence = outer
+                elif code in _FOLDS:
+                    needed, taken, left = _FOLDS[code]
+                    if len(values) - fence >= needed:
+                        values[-taken:] = left
                         continue
                 elif code in _COLLECTS:
                     if marks:
                         values[marks.pop() :] = _COLLECTS[code]
                         fence = marks[-1] if marks else 0
                         continue
-                elif code == _APPEND:
-                    if len(values) - fence >= 2:
-                        values.pop()
-                        continue
                 elif code == _GET:
                     number = content[at]
-                    if number in early:
-                        push(early[number])
-                        at += 1
-                        continue
-                    if number < len(recent) and not memo.first and memo.counts:
-                        push(recent[number])
+                    is_recent = number < len(recent) and not memo.first and memo.counts
+                    if is_recent or number in early:
+                        push(recent[number] if is_recent else early[number])
                         at += 1
                         continue
                 elif code == _STOP:
@@ -206,6 +183,13 @@ class PickleWalker(ValueOpcodes):
             self._at = at
             trace.opcodes += count
             trace.left = len(values) + len(marks) + stack.forgotten
+
+    def _refill(self, at: int) -> int:
+        """Make room, and read on unless there are too many opcodes; where to go on."""
+        self.stack.bound()
+        self.memo.bound()
+        self.trace.over = self._total + self.trace.opcodes > self.limits.opcodes
+        return at if self.trace.over else self.window.refill(at)
 
     def _note_short(self, code: int, at: int) -> None:
         if self.stack.short:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.pickles.accidental import only_words, runs_as_pickle, runs_past
 from tests.models.model_folders import entry, safetensors_bytes
 from tests.models.onnx_networks import dense_network
+from tests.models.packed import tarred, zipped
 
 HOSTILE = "{{ ''.__class__ }}"
 
@@ -43,25 +42,7 @@ def weights(data: bytes = bytes(8), **metadata: str) -> bytes:
 
 def _in_archives(content: bytes) -> bytes:
     """More archives and streams around each other than are followed."""
-    return gzip.compress(gzip.compress(zipped("a", content), mtime=0), mtime=0)
-
-
-def zipped(name: str, content: bytes) -> bytes:
-    """An archive of one member."""
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w") as archive:
-        archive.writestr(name, content)
-    return whole.getvalue()
-
-
-def tarred(name: str, content: bytes) -> bytes:
-    """The same as tar."""
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    return whole.getvalue()
+    return gzip.compress(gzip.compress(zipped({"a": content}), mtime=0), mtime=0)
 
 
 def array(values: object) -> bytes:
@@ -83,8 +64,8 @@ PIECES = b"\x0a\x08\x0a\x01a\x15\0\0\0\0" + b"\x12\x03\x0a\x01x"
         (weights(), "safetensors"),
         (MODEL, "onnx"),
         (array([1.0, 2.0]), "npy"),
-        (zipped("a.txt", b"words"), "zip"),
-        (tarred("a.txt", b"words"), "tar"),
+        (zipped({"a.txt": b"words"}), "zip"),
+        (tarred({"a.txt": b"words"}), "tar"),
         (gzip.compress(b"words", mtime=0), "gzip"),
         (b"\x89PNG\r\n\x1a\n rest", "PNG picture"),
         (PIECES, "sentencepiece"),
@@ -110,8 +91,8 @@ def test_sound_content_is_accepted_by_its_bytes(content: bytes, format_: str) ->
         (b"\x03\xff\x00", "unknown-format", Decision.INCONCLUSIVE),
         (b"\x0a\x0a\x0a\x04node\x12\x02op", "unknown-format", Decision.INCONCLUSIVE),
         (weights()[:-1], "truncated", Decision.REFUSED),
-        (zipped("a.pkl", b"\x80\x04N."), "pickle-content", Decision.REFUSED),
-        (tarred("a.pkl", b"\x80\x04N."), "pickle-content", Decision.REFUSED),
+        (zipped({"a.pkl": b"\x80\x04N."}), "pickle-content", Decision.REFUSED),
+        (tarred({"a.pkl": b"\x80\x04N."}), "pickle-content", Decision.REFUSED),
         (gzip.compress(b"\x80\x04N.", mtime=0), "pickle-content", Decision.REFUSED),
         (_in_archives(gzip.compress(b"x", mtime=0)), None,
          Decision.INCONCLUSIVE),
@@ -141,7 +122,7 @@ def test_a_name_that_promises_another_format_is_refused(ending: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.onnx", MODEL), ("a.safetensors", weights()), ("a.npy", array([1])),
-     ("a.npz", zipped("a.npy", array([1]))), ("weights.bin", weights()), ("a", MODEL)],
+     ("a.npz", zipped({"a.npy": array([1])})), ("weights.bin", weights()), ("a", MODEL)],
 )  # fmt: skip
 def test_a_promise_that_is_kept_is_no_problem(name: str, content: bytes) -> None:
     """Other names promise nothing."""
@@ -239,7 +220,7 @@ def test_a_picture_that_is_a_pickle_too_is_refused(tmp_path: Path) -> None:
     for name in ("a.dat", "a.gif", "pytorch_model.bin"):
         found = judged(content, name)
         assert (rules(found), found.decision) == (["polyglot"], Decision.REFUSED)
-    assert "polyglot" in rules(judged(zipped("m.gif", content)))
+    assert "polyglot" in rules(judged(zipped({"m.gif": content})))
     assert not marker.exists()
 
 

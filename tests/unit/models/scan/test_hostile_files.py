@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import FileChanged
+from auditor.guarded.outcome import GuardStatus
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.scan.decision import Decision
 from auditor.models.scan.scanner import scan_path
 from auditor.models.transformers_folder import read_folder
-from auditor.models.trial import TrialStatus, trial_load
+from auditor.models.trial import trial_load
 from tests.models.hostile_files.case import HostileCase
 from tests.models.hostile_files.races import RACES, Race
 from tests.models.hostile_files.racing import run_race
@@ -290,5 +291,5 @@ def test_the_first_load_survives_what_crashed_libraries(
 ) -> None:
     """It is rejected, or the child process crashes and that is the result."""
     outcome = trial_load(OnnxModel.open(written[name].path))
-    assert outcome.status in (TrialStatus.REJECTED, TrialStatus.CRASHED)
+    assert outcome.status in (GuardStatus.REJECTED, GuardStatus.CRASHED)
     assert outcome.problem

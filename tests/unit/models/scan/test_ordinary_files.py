@@ -21,8 +21,9 @@ import torch
 from onnxscript import opset17
 
 from auditor.language.onnx_export import export_causal_lm
+from auditor.models.scan.answer import PathScan
 from auditor.models.scan.decision import Decision
-from auditor.models.scan.scanner import PathScan, scan_path
+from auditor.models.scan.scanner import scan_path
 from tests.models.canary_lm import trained_canary
 from tests.models.chat_templates import TEMPLATES
 from tests.models.exported_networks import NETWORKS, export_network, export_script

@@ -13,10 +13,11 @@ import onnx.helper
 import pytest
 
 from auditor.errors import FileMissing
+from auditor.models.scan.answer import PathScan
 from auditor.models.scan.decision import Decision
 from auditor.models.scan.file_content import inspect_file
 from auditor.models.scan.limits import ScanLimits
-from auditor.models.scan.scanner import PathScan, scan_path
+from auditor.models.scan.scanner import scan_path
 from auditor.models.scan.tree import list_tree
 from tests.models.model_folders import entry, safetensors_bytes, write_folder, write_sharded
 from tests.models.onnx_networks import dense_network

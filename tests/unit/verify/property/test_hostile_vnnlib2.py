@@ -104,4 +104,4 @@ def test_what_is_no_statement_is_an_error_in_parts_too(
     for place in (0, 1, 30):
         rows = ["(assert (<= Y[0] 1.0))\n"] * 30
         rows.insert(place, text + "\n")
-        refusal(tmp_path, BOX + "".join(rows))
+        assert refusal(tmp_path, BOX + "".join(rows))

@@ -20,6 +20,7 @@ import torch
 from auditor.models.scan.archives.zip_archive import read_zip
 from auditor.models.scan.decision import Content, Decision, Problem
 from auditor.models.scan.limits import ScanLimits
+from tests.models.packed import zipped
 from tests.models.recorder import Recorder
 from tests.models.zip_bytes import Packed, deflate, pack_zip
 
@@ -45,20 +46,16 @@ def rules(content: Content) -> list[tuple[str, Decision]]:
     return [(problem.rule, problem.decision) for problem in content.problems]
 
 
+def written(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive whose members are deflated, unless another method is asked for."""
+    return zipped(members, method)
+
+
 def refused_by(archive: bytes, limits: ScanLimits | None = None) -> set[str]:
     """The rules that refuse an archive, the decision being REFUSED."""
     content = read(archive, limits=limits)
     assert content.decision is Decision.REFUSED
     return {rule for rule, _ in rules(content)}
-
-
-def written(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive as zipfile writes it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def network() -> torch.nn.Module:
