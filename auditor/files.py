@@ -75,6 +75,12 @@ def read_file(path: Path, role: str, most_bytes: int) -> bytes:
     return content
 
 
+def user_cache() -> Path:
+    """The user's own folder for what can be had again; it need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "auditor"
+
+
 def plain_digest(path: Path) -> str:
     """`sha256:<hex>` of a file's bytes."""
     with path.open("rb") as stream:

