@@ -10,11 +10,13 @@ what is returned.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,10 @@ from auditor.models.external_data import ExternalTensor, open_external
 from auditor.models.file_format import HEAD_BYTES, TAIL_BYTES, FileFormat, recognise_format
 from auditor.models.limits import Limits
 from auditor.models.onnx_walk import WalkSummary, walk_model
+from auditor.models.scan.archives.compressed import stream_problems
+from auditor.models.scan.archives.inflating import InflatingReader
+from auditor.models.scan.byte_source import ByteSource
+from auditor.models.scan.limits import ScanLimits
 
 _EXPORT: Final = "export the model to ONNX"
 _REFUSALS: Final[dict[FileFormat, tuple[str, str, str]]] = {
@@ -55,7 +61,6 @@ _REFUSALS: Final[dict[FileFormat, tuple[str, str, str]]] = {
 
 
 _INFLATED_AT_ONCE: Final = 2**24
-_FED_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -214,51 +219,15 @@ def _ends(file: BufferedReader, size: int) -> tuple[bytes, bytes]:
 
 def _inflate(path: Path, raw: bytes, limits: Limits) -> bytes:
     """One gzip member, inflated up to the limits; whatever follows it is refused."""
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    parts, size, fed = list[bytes](), 0, 0
-    try:
-        while fed < len(raw) and not inflater.eof:
-            given, fed = raw[fed : fed + _FED_AT_ONCE], fed + _FED_AT_ONCE
-            for part in _outputs(inflater, given):
-                parts.append(part)
-                size += len(part)
-                if size > limits.inflated_bytes:
-                    raise _too_large(path, size, limits.inflated_bytes)
-                _check_ratio(path, size, len(raw), limits)
-    except zlib.error as error:
-        raise RefusedModel(
-            path, "malformed", f"broken gzip: {error}", way_out="compress the model again"
-        ) from error
-    if not inflater.eof:
-        raise RefusedModel(
-            path, "truncated", "the gzip stream ends early", way_out="fetch the file again"
-        )
-    unused = inflater.unused_data + raw[fed:]
-    if unused.strip(b"\0"):
-        raise RefusedModel(
-            path,
-            "malformed",
-            f"{len(unused)} bytes after the end of the gzip stream",
-            way_out="compress the model again",
-        )
-    return b"".join(parts)
-
-
-def _outputs(inflater: zlib._Decompress, given: bytes) -> Iterator[bytes]:
-    """What comes out for a small piece of input; what is left over of it is copied each time."""
-    full = True
-    while not inflater.eof and (given or full):
-        part = inflater.decompress(given, _INFLATED_AT_ONCE)
-        given, full = inflater.unconsumed_tail, len(part) == _INFLATED_AT_ONCE
-        yield part
-
-
-def _check_ratio(path: Path, size: int, stored: int, limits: Limits) -> None:
-    if size > max(limits.inflation_free_bytes, limits.inflation_ratio * stored):
-        raise RefusedModel(
-            path, "inflation-ratio", f"{stored} bytes inflate to {size} and more; the limit is "
-            f"{limits.inflation_ratio} to 1", way_out="give the model without compression",
-        )  # fmt: skip
+    most = ScanLimits(
+        inflated_bytes=limits.inflated_bytes, members=1,
+        ratio=limits.inflation_ratio, ratio_free_bytes=limits.inflation_free_bytes,
+    )  # fmt: skip
+    reader = InflatingReader(ByteSource(io.BytesIO(raw).read), "gzip", most, stored=len(raw))
+    content = b"".join(iter(partial(reader.read, _INFLATED_AT_ONCE), b""))
+    for problem in stream_problems(reader, "gzip", "", most):
+        raise RefusedModel(path, problem.rule, problem.problem, way_out="compress the model again")
+    return content
 
 
 def _too_large(path: Path, size: int, limit: int) -> RefusedModel:

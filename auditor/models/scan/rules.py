@@ -12,7 +12,6 @@ RULES: Final[Mapping[str, str]] = MappingProxyType({
     "broken-link": "A link leads nowhere.",
     "changed": "The file changed while it was read.",
     "chat-template": "A chat template reaches for more than messages.",
-    "compression-ratio": "An archive whose members grow to far more than was stored.",
     "config-count": "A configuration that counts more labels or layers than any model has.",
     "config-reference": "A configuration names a file, a library or a kernel to load.",
     "container": "An archive that is not unpacked here.",

@@ -131,7 +131,7 @@ def test_a_compressed_model_cut_short_is_truncated(tmp_path: Path) -> None:
 def test_bytes_after_a_compressed_model_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx.gz"
     path.write_bytes(gzip.compress(MODEL.SerializeToString()) + b"more")
-    assert _rule(path) == "malformed"
+    assert _rule(path) == "trailing-data"
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_any_length_inflates_to_itself(size: int, kind: str, tmp_path: Path) -> 
     # A text is refused as what it is, and only after the whole stream was inflated and checked.
     assert _rule(path, Limits(inflation_free_bytes=2**26)) == "container"
     path.write_bytes(path.read_bytes() + bytes(512) + b"x")
-    assert _rule(path, Limits(inflation_free_bytes=2**26)) == "malformed"
+    assert _rule(path, Limits(inflation_free_bytes=2**26)) == "trailing-data"
 
 
 def test_an_open_file_is_vetted_by_its_descriptor(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def read_compressed(
     reader = InflatingReader(source, codec, limits)
     inner = inspect(ByteSource(reader.read), place, depth + 1)
     reader.drain()
-    own = _problems(reader, codec, place, limits)
+    own = stream_problems(reader, codec, place, limits)
     cut = any(problem.decision is Decision.INCONCLUSIVE for problem in own)
     # Where a limit cut the stream, that what is in it ends early says nothing about it.
     kept = [problem for problem in inner.problems if not (cut and problem.rule == "truncated")]
@@ -126,9 +126,10 @@ def _not_unpacked(codec: str | None, place: str) -> Content:
     return Content(codec, (problem,))
 
 
-def _problems(
+def stream_problems(
     reader: InflatingReader, codec: str, place: str, limits: ScanLimits
 ) -> tuple[Problem, ...]:
+    """What is wrong with a stream that was read to where it stopped; one problem at most."""
     where = place.removesuffix(", ")
     said = {
         Stopped.TRUNCATED: ("truncated", f"the {codec} stream ends early"),

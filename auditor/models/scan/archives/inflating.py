@@ -124,6 +124,8 @@ class InflatingReader:
         codec: A key of `CODECS`.
         limits: How many bytes may come out, of how many members, and how many for one that
             went in.
+        stored: Bytes of the whole stream where they are known for sure; else those read so far
+            count as what went in.
 
     Attributes:
         stopped: Why no more comes out, or None while there may be more.
@@ -133,9 +135,11 @@ class InflatingReader:
         behind: Bytes behind the last member that are none, and not all zero.
     """
 
-    def __init__(self, source: ByteSource, codec: str, limits: ScanLimits) -> None:
+    def __init__(
+        self, source: ByteSource, codec: str, limits: ScanLimits, stored: int | None = None
+    ) -> None:
         self._source, self._codec, self._start = source, CODECS[codec], source.position
-        self._limits = limits
+        self._limits, self._whole = limits, stored
         self._member = self._codec.make()
         self._taken, self._ready = b"", b""
         self.stopped: Stopped | None = None
@@ -190,7 +194,7 @@ class InflatingReader:
             self.stopped, self._ready = Stopped.RATIO, b""
 
     def _stored(self) -> int:
-        return self._source.position - self._start
+        return self._source.position - self._start if self._whole is None else self._whole
 
     def _begin_member(self) -> None:
         """Go on with the next member, past zeros, or stop."""

@@ -107,7 +107,7 @@ def _ratio_problem(
     if size <= max(limits.ratio_free_bytes, limits.ratio * stored):
         return None
     return Problem(
-        "compression-ratio",
+        "inflation-ratio",
         f"{stored} bytes that inflate to {size}; the limit is {limits.ratio} times as many",
         place.rstrip(", "),
         "store it without compression",

@@ -490,7 +490,7 @@ def test_a_bomb_is_refused_before_it_is_inflated(count: int) -> None:
     limits = ScanLimits(ratio_free_bytes=20_000)
     members = {str(number): bytes(300_000 // count) for number in range(count)}
     content = read(written(members), inspect, limits)
-    assert rules(content) == [("compression-ratio", Decision.REFUSED)]
+    assert rules(content) == [("inflation-ratio", Decision.REFUSED)]
     assert inspect.members == {}
 
 
