@@ -134,7 +134,7 @@ def _single(
         return read_numpy(source, "", limits)
     if found is FileFormat.GGUF:
         header = read_gguf(source, "", limits)
-        return _with_templates(header.content, header.named_templates)
+        return _with_templates(header.content, header.templates)
     if found is FileFormat.HDF5:
         return read_hdf5(source, "", limits)
     if found is FileFormat.SEVEN_ZIP:

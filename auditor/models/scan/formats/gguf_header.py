@@ -39,16 +39,11 @@ class GgufHeader:
 
     Attributes:
         content: The answer.
-        named_templates: Chat templates by key; further texts of one key have `#2` and so on.
+        templates: Chat templates by key; further texts of one key have `#2` and so on.
     """
 
     content: Content
-    named_templates: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The chat templates in the order of the file."""
-        return tuple(self.named_templates.values())
+    templates: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Tensor(NamedTuple):
