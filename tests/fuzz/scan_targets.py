@@ -178,7 +178,9 @@ def open_gguf_header(folder: Path) -> Check:
     def check(data: bytes) -> None:
         header = read_gguf(_source(data), "", limits)
         require_plain(header.content.problems)
-        require_equal("texts", all(isinstance(text, str) for text in header.templates.values()), True)
+        require_equal(
+            "texts", all(isinstance(text, str) for text in header.templates.values()), True
+        )
 
     return check
 
