@@ -111,8 +111,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[AuditorError], str]] = {
         UnsupportedModel, "quantised",
     ),
     "more layers than tensors": (
+        lambda folder: _change_config(folder, num_hidden_layers=60_000, layer_types=None),
+        RefusedModel, "60000 layers",
+    ),
+    "more layers than any model has": (
         lambda folder: _change_config(folder, num_hidden_layers=10**9, layer_types=None),
-        RefusedModel, "1000000000 layers",
+        RefusedModel, "num_hidden_layers is 1000000000, more than",
     ),
     "a vocabulary that the weights lack": (
         lambda folder: _change_config(folder, vocab_size=10**12), RefusedModel, "asks for",

@@ -48,9 +48,8 @@ def test_a_folder_without_a_tokenizer_has_none_to_try(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
     outcome = trial_folder(read_folder(folder))
-    assert outcome == GuardOutcome(
-        GuardStatus.DONE, stages=(*STARTED, "configuration"), protections=outcome.protections
-    )
+    assert outcome.status is GuardStatus.DONE
+    assert outcome.stages == (*STARTED, "configuration")
 
 
 def test_weights_are_not_given_to_the_child(
