@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from auditor.abandoned import FILE, FOLDER, claimed, hidden_name, remove_abandoned
 from auditor.errors import FileMissing, InvalidText, OperationFailed, OutputNotWritable
 
 # What the user can mend by choosing another place; all else is the machine's failure.
@@ -132,19 +132,20 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
     Raises:
         As `write_atomically`, an OSError of the block included; all else passes through.
     """
-    temporary = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
+    temporary = hidden_name(target, FILE)
     made = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # The mode is what the umask leaves, as of any other file.
         descriptor = os.open(temporary, _NEW | _NO_DETOUR | _BINARY, 0o666)
         made = True
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        made = False
+        with claimed(temporary):
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            made = False
         flush_names(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -168,14 +169,16 @@ def unfinished_folder(out: Path, source: Path) -> Iterator[Path]:
     Raises:
         OperationFailed: The disk failed; says that the source is as it was.
     """
-    made = out.with_name(f".{out.name[:64]}.{secrets.token_hex(8)}.unfinished")
+    remove_abandoned(out)
+    made = hidden_name(out, FOLDER)
     ours = False
     try:
         made.mkdir(parents=True)
         ours = True
-        yield made
-        flush_folder(made)
-        made.rename(out)
+        with claimed(made):
+            yield made
+            flush_folder(made)
+            made.rename(out)
         flush_names(out.parent)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -37,7 +37,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.flushed import unflushed
-from benchmarks.killed_products import IndexBuild, Patterns, Repair, way_out
+from benchmarks.killed_products import Conversion, IndexBuild, Patterns, Repair, way_out
 from benchmarks.killed_runs import RUN, Audit, Reports
 from benchmarks.killed_work import Look, Problem, Work, leftovers, tree
 from benchmarks.killing import Moment, Whole, moments, run_and_kill, run_whole, temporary_of
@@ -46,7 +46,8 @@ from benchmarks.killing import Moment, Whole, moments, run_and_kill, run_whole, 
 TURNS = {
     "run demo": 6, "run many checks": 40, "report": 24, "report as PDF": 4,
     "index of bytes": 30, "index of tokens, 2 workers": 20, "fix experts": 6,
-    "fix memorization": 5, "mine patterns": 25, "patterns monitor": 20, "patterns minimise": 20,
+    "fix memorization": 5, "model convert": 12, "mine patterns": 25, "patterns monitor": 20,
+    "patterns minimise": 20,
 }  # fmt: skip
 AUDITED = "run many checks"
 """Whose run the reports are of."""
@@ -63,7 +64,7 @@ def works(finished: Path) -> list[Work]:
         IndexBuild("index of tokens, 2 workers", 4, tokens=True, workers=True),
         Repair("fix experts", experts=True), Repair("fix memorization"),
         Patterns("mine patterns", "mine"), Patterns("patterns monitor", "monitor"),
-        Patterns("patterns minimise", "minimise"),
+        Patterns("patterns minimise", "minimise"), Conversion("model convert"),
     ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from auditor.errors import AuditorError, FileMissing
 from auditor.experts.intervention import Method
 from auditor.folders import folder_digest
@@ -23,6 +25,7 @@ from auditor.trace.matches import TraceIndex
 from auditor_reports.fix.json import load_fix
 from benchmarks.killed_work import Look, Problem, Work, copy_demo, differences, tree
 from benchmarks.killing import Command, Whole
+from tests.models.model_folders import write_folder
 from tests.models.moe_fixture import Variant, trained_moe
 from tests.models.moe_steering import TRAINED_MARKERS, trained_work, write_work
 from tests.models.recital_folder import write_recital
@@ -129,6 +132,43 @@ class Repair:
         """The same new model, masks, record and page."""
         found, expected = tree(folder), tree(whole)
         return [*_changed_source(folder, whole), *differences(found, expected, "the repair")]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """`auditor model convert` of a folder with pickled weights."""
+
+    name: str
+    workers: bool = False
+    codes: frozenset[int] = frozenset({0})
+    command: Command = field(
+        default_factory=lambda: Command(("model", "convert", "model", "--out", "new"))
+    )
+
+    def prepare(self, folder: Path) -> None:
+        """Two shards of 48 MB and their index."""
+        model = write_folder(folder / "model")
+        (model / "model.safetensors").unlink()
+        places = dict[str, str]()
+        for shard in range(2):
+            name = f"pytorch_model-0000{shard + 1}-of-00002.bin"
+            tensors = {f"h.{shard}.{n}": torch.full((1024, 1024), n / 7) for n in range(12)}
+            torch.save(tensors, model / name)
+            places |= dict.fromkeys(tensors, name)
+        index = json.dumps({"metadata": {}, "weight_map": places})
+        (model / "pytorch_model.bin.index.json").write_text(index)
+
+    def look(self, folder: Path, whole: Path) -> Look:
+        """The new folder is not there, or the whole one, and the old one is as it was."""
+        problems = _changed_source(folder, whole)
+        made = folder / "new"
+        if not made.exists():
+            return Look(tuple(problems))
+        return Look((*problems, *differences(tree(made), tree(whole / "new"), "new")), done=True)
+
+    def compare(self, folder: Path, whole: Path, look: Look, again: Whole) -> list[Problem]:
+        """The same files."""
+        return differences(tree(folder / "new"), tree(whole / "new"), "the new folder")
 
 
 def way_out(work: Work, folder: Path, refusal: str) -> Command | None:

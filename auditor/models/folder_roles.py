@@ -62,7 +62,7 @@ def role_of(path: Path, name: str) -> Role:
     ending, stem = whole.suffix, whole.name.partition(".")[0]
     for endings, rule, problem, way_out in (
         (_PICKLE_ENDINGS, "pickle-content", "a pickle, or named like one",
-         f"save the weights as safetensors (save_pretrained) and {_REMOVE}"),
+         f"write the folder anew with 'auditor model convert', or {_REMOVE}"),
         (_CODE_ENDINGS, "custom-code", "code", f"use a model type that transformers knows; "
          f"{_REMOVE}"),
         (_ARCHIVE_ENDINGS, "container", "an archive, which is not unpacked", _REMOVE),

@@ -67,6 +67,39 @@ def pickles(draw: st.DrawFn) -> bytes:
     return b"".join([*parts, b"."]) + draw(st.sampled_from([b"", b"", b"\0\0", b"K\x01."]))
 
 
+_TORCH_NAMES = st.sampled_from([
+    b"ctorch\nFloatStorage\n", b"ctorch\nBoolStorage\n", b"ctorch.storage\nUntypedStorage\n",
+    b"ctorch._utils\n_rebuild_tensor\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ctorch._utils\n_rebuild_tensor_v3\n", b"ctorch._utils\n_rebuild_parameter\n",
+    b"ctorch\nSize\n", b"ctorch\nfloat32\n", b"ctorch\nuint16\n", b"ctorch\ndevice\n",
+    b"ccollections\nOrderedDict\n", b"c_codecs\nencode\n",
+])  # fmt: skip
+_COUNTS = st.integers(0, 5).map(lambda count: b"K" + bytes([count]))
+_KEYS = st.sampled_from([b"X\x01\0\0\0w", b"X\x01\0\0\0v", b"X\x01\0\0\00"])
+_AXES = st.lists(_COUNTS, max_size=3).map(lambda counts: b"(" + b"".join(counts) + b"t")
+_STORAGES = st.builds(
+    lambda kind, key, count: (
+        b"(X\x07\0\0\0storage" + kind + key + b"X\x03\0\0\0cpu" + count + b"tQ"
+    ),
+    _TORCH_NAMES, _KEYS, _COUNTS,
+)  # fmt: skip
+_TENSORS = st.builds(
+    lambda maker, storage, offset, shape, strides, rest: (
+        maker + b"(" + storage + offset + shape + strides + rest + b"tR"
+    ),
+    _TORCH_NAMES, _STORAGES, _COUNTS, _AXES, _AXES,
+    st.sampled_from([b"", b"\x89}", b"\x89}N", b"\x89ccollections\nOrderedDict\n)R",
+                     b"\x89}ctorch\nuint16\n", b"\x89}ctorch\nuint16\nN"]),
+)  # fmt: skip
+
+
+@st.composite
+def pickled_weights(draw: st.DrawFn) -> bytes:
+    """A mapping of names to tensors that are nearly right, and to other values."""
+    items = draw(st.lists(st.tuples(_KEYS, st.one_of(_TENSORS, _TENSORS, _CHUNKS)), max_size=3))
+    return b"\x80\x02}(" + b"".join(key + value for key, value in items) + b"u."
+
+
 _MEMBER_NAMES = st.sampled_from([
     "a", "b.txt", "inner/c", "inner/", "data.pkl", "../up", "/root", "a", "é", "c:\\d", "x" * 90,
     "config.json", "m/data/0", "m/version", "n\nl",

@@ -17,13 +17,14 @@ from tests.fuzz.model_seeds import model_seeds, number_seeds
 from tests.fuzz.record_seeds import record_seeds
 from tests.fuzz.scan_seeds import scan_seeds
 from tests.fuzz.text_seeds import text_seeds
+from tests.fuzz.torch_seeds import torch_seeds
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 
 Files = dict[str, bytes]
 
 PARTS: Final[tuple[Callable[[Path], dict[str, Files]], ...]] = (
-    text_seeds, model_seeds, number_seeds, record_seeds, scan_seeds,
+    text_seeds, model_seeds, number_seeds, record_seeds, scan_seeds, torch_seeds,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from tests.fuzz import run_targets as runs
 from tests.fuzz import scan_path_targets as paths
 from tests.fuzz import scan_targets as scans
 from tests.fuzz import text_targets as texts
+from tests.fuzz import torch_targets as torches
 from tests.fuzz.target import Target
 
 TARGETS: Final[tuple[Target, ...]] = (
@@ -75,6 +76,9 @@ TARGETS: Final[tuple[Target, ...]] = (
     Target("keras-config", scans.open_keras_config),
     Target("yaml-events", scans.open_yaml_events),
     Target("template-rules", scans.open_template_rules),
+    Target("torch-values", torches.open_torch_values, weight=2),
+    Target("torch-stream", torches.open_torch_stream),
+    Target("torch-archive", torches.open_torch_archive, weight=2),
     Target("scan-file", paths.open_scan_file, weight=3),
     Target("scan-folder", paths.open_scan_folder, weight=2),
 )

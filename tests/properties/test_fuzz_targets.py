@@ -37,7 +37,7 @@ from tests.fuzz.targets import TARGETS, target_called
 MOST_CORPUS_BYTES = 300_000
 EXAMPLES, EXAMPLES_OF_SLOW_ONES = 200, 60
 SLOW = {"certificate", "certificate-sealed", "index-shard", "scan-folder", "scan-file", "plan",
-        "strict-yaml", "property-yaml", "waivers"}  # fmt: skip
+        "strict-yaml", "property-yaml", "waivers", "torch-stream", "torch-archive"}  # fmt: skip
 GRAMMARS = {
     "protobuf-wire": grammars.protobuf_messages(),
     "onnx-walk": grammars.protobuf_messages(),
@@ -46,6 +46,7 @@ GRAMMARS = {
     "vnnlib": grammars.vnnlib_texts(),
     "property": grammars.vnnlib_texts(),
     "pickle-walk": containers.pickles(),
+    "torch-values": containers.pickled_weights(),
     "zip-archive": containers.zip_files(),
     "tar-archive": containers.tar_files(),
     "gguf-header": containers.gguf_files(),

@@ -1,4 +1,4 @@
-"""`auditor model`: look at a model, a file or a folder, and export one to ONNX."""
+"""`auditor model`: look at a model, a file or a folder, convert its weights, export it to ONNX."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from auditor.errors import UnsupportedModel
+from auditor_cli.model_convert import convert
 from auditor_cli.model_export import export
 from auditor_cli.model_scan import scan
 from auditor_cli.options import MODEL, json_option
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group(name="model")
 def command() -> None:
-    """Inspect, digest or scan a model (ONNX file or model folder), or export it to ONNX."""
+    """Inspect, digest or scan a model (ONNX file or model folder), convert or export it."""
 
 
 @command.command(name="inspect")
@@ -120,3 +121,4 @@ def _folder_digest(path: Path, functional: bool, output: Output) -> int:
 
 command.add_command(scan)
 command.add_command(export)
+command.add_command(convert)

@@ -23,6 +23,7 @@ ALLOWED: Final[Mapping[Import, str]] = MappingProxyType(
         Import("collections", "OrderedDict"): f"the mapping of a state dict; {_TORCH}",
         Import("torch._utils", "_rebuild_tensor"): _REBUILD,
         Import("torch._utils", "_rebuild_tensor_v2"): _REBUILD,
+        Import("torch._utils", "_rebuild_tensor_v3"): _REBUILD,
         Import("torch._utils", "_rebuild_parameter"): _REBUILD,
         Import("torch", "Size"): f"the shape of a tensor; {_TORCH}",
         Import("torch", "device"): f"where a tensor was; {_TORCH}",
@@ -43,12 +44,21 @@ ALLOWED: Final[Mapping[Import, str]] = MappingProxyType(
             "ComplexDouble", "ComplexFloat",
         )
     }
+    | {
+        Import("torch", dtype): _STORAGE
+        for dtype in (
+            "float64", "float32", "float16", "bfloat16", "complex128", "complex64", "int64",
+            "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+            "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+            "float8_e8m0fnu",
+        )
+    }
 )  # fmt: skip
 """What plain tensors and arrays need, each with its reason and source."""
 
 TENSOR_MAKERS: Final = frozenset({
     Import("torch._utils", "_rebuild_tensor"), Import("torch._utils", "_rebuild_tensor_v2"),
-    Import("torch._utils", "_rebuild_parameter"),
+    Import("torch._utils", "_rebuild_tensor_v3"), Import("torch._utils", "_rebuild_parameter"),
     Import("numpy.core.multiarray", "_reconstruct"),
     Import("numpy._core.multiarray", "_reconstruct"),
     Import("numpy.core.numeric", "_frombuffer"), Import("numpy._core.numeric", "_frombuffer"),

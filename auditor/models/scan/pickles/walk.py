@@ -25,6 +25,9 @@ from auditor.models.scan.pickles.walker import PickleWalker
 _MOST_PROBLEMS: Final = 20
 _MOST_SHOWN: Final = 10
 _WAY_OUT: Final = "save the weights as safetensors where the model was trained"
+_CONVERT: Final = (
+    "write its weights as safetensors with 'auditor model convert', which does not run it"
+)
 _JOBLIB_ARRAY: Final = Import("joblib.numpy_pickle", "NumpyArrayWrapper")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _ENOUGH_OPCODES: Final = 100
@@ -60,12 +63,11 @@ def walk_pickle(source: ByteSource, place: str, limits: ScanLimits) -> Content:
         OSError: The stream cannot be read.
     """
     walk = trace_pickles(source, limits)
-    problems = [Problem("pickle-content", "a pickle, which runs code when it is opened",
-                        place.removesuffix(", "), _WAY_OUT)]  # fmt: skip
-    problems += _imports(walk.trace, place)
-    problems += _structure(walk.trace, place)
-    problems += _endings(walk, place, limits)
     trace = walk.trace
+    others = [*_imports(trace, place), *_structure(trace, place), *_endings(walk, place, limits)]
+    way_out = _WAY_OUT if others or not trace.persistent else _CONVERT
+    problems = [Problem("pickle-content", "a pickle, which runs code when it is opened",
+                        place.removesuffix(", "), way_out), *others]  # fmt: skip
     facts = {
         "opcodes": str(trace.opcodes),
         "pickles": str(walk.pickles),

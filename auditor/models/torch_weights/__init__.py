@@ -1,0 +1,1 @@
+"""Reading weights out of torch's pickled files without running a pickle."""
