@@ -131,7 +131,7 @@ def _header_of(path: Path, tensors: Sequence[tuple[str, PickledTensor]]) -> byte
     at = 0
     for name, tensor in tensors:
         if name in entries:
-            raise RefusedModel(path, "duplicate-key", f"a tensor is called {name}", way_out=WAY_OUT)
+            raise RefusedModel(path, "malformed", f"a tensor is called {name}", way_out=WAY_OUT)
         offsets = [at, at + tensor.size]
         entries[name] = {
             "dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets
