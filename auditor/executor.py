@@ -3,7 +3,8 @@
 A work unit is a module-level function and one picklable argument; it must be pure and
 idempotent, so that it can be run again after a crash. `Executor` is the protocol every
 engine for parallel work follows; `LocalExecutor` is the embedded one: spawned worker
-processes on this machine that are killed when they pass a limit or lose their parent.
+processes on this machine that are killed when they pass a limit or lose their parent, and that
+give up the network where the system has a filter for it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ from typing import Any, Literal, Protocol
 
 import psutil
 
+from auditor.guarded.protections import network_left
+from auditor.guarded.system_calls import refuse_network
+
 _POLL_S = 0.1
 _ORPHAN_POLL_S = 1.0
 _FAREWELL_S = 2.0
+_TRIAL_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 Status = Literal["done", "failed", "timeout", "memory", "died", "cancelled"]
@@ -140,6 +145,8 @@ class LocalExecutor:
         workers: How many units run at the same time.
         threads: Threads each worker's numerical libraries may use.
         on_progress: Called in this process with (unit id, share in [0, 1], text).
+        network: Whether workers keep the network, instead of giving it up for good before they
+            get their first unit; where the system has no filter they keep it all the same.
 
     A worker is used again for the next unit; one that was killed is replaced.
     """
@@ -147,6 +154,7 @@ class LocalExecutor:
     workers: int = 1
     threads: int = 1
     on_progress: Callable[[str, float, str], None] | None = None
+    network: bool = False
     _queue: deque[WorkUnit] = field(default_factory=deque)
     _running: list[_Worker] = field(default_factory=list)
     _cancelled: list[Outcome] = field(default_factory=list)
@@ -208,8 +216,9 @@ class LocalExecutor:
         # The kernel sees the end of the thread that started a worker, not of the process.
         lasting = threading.current_thread() is threading.main_thread()
         process = context.Process(
-            target=_work, args=(there, os.getpid(), lasting), daemon=True, name="auditor-worker"
-        )
+            target=_work, args=(there, os.getpid(), lasting, self.network), daemon=True,
+            name="auditor-worker",
+        )  # fmt: skip
         threads = {name: str(self.threads) for name in _THREAD_VARIABLES}
         before = {name: os.environ.get(name) for name in threads}
         os.environ.update(threads)
@@ -295,6 +304,23 @@ _THREAD_VARIABLES = (
 )  # fmt: skip
 
 
+def network_of_workers() -> str | None:
+    """What a worker on this machine has of the network, as one found out; None if none works."""
+    executor = LocalExecutor()
+    try:
+        executor.submit(WorkUnit("network", _find_network, None, _TRIAL_S))
+        (outcome,) = executor.as_completed()
+        return None if outcome.value is None else str(outcome.value)
+    except OSError:
+        return None
+    finally:
+        executor.close()
+
+
+def _find_network(_: None) -> str:
+    return network_left()
+
+
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
     """A list that holds every SIGINT of this block, which is raised as usual besides.
@@ -325,12 +351,15 @@ def _exit_text(code: int | None) -> str:
     return f"the worker ended with exit code {code}"
 
 
-def _work(connection: Connection, parent: int, lasting: bool) -> None:
+def _work(connection: Connection, parent: int, lasting: bool, network: bool) -> None:
     """A worker's life: receive a unit, run it, send what became of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if lasting and sys.platform == "linux":
         # At once, also while native code keeps the interpreter's lock from the thread below.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if not network:
+        with contextlib.suppress(OSError):  # `auditor doctor` says what this system lacks
+            refuse_network()
     threading.Thread(target=_die_with_parent, args=(parent,), daemon=True).start()
     while True:
         try:

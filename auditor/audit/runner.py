@@ -181,8 +181,8 @@ def _is_wanted(unit: Unit, only: Iterable[str]) -> bool:
 def _look_at(folder: Path, name: str, path: Path, kind: ModelKind) -> tuple[Subject, SubjectRecord]:
     """A subject and its record; one that must not be opened carries the reason."""
     files = look_at(path, kind)
-    if files.refusal is None and kind == "onnx":
-        files = replace(files, refusal=crash_of(path))
+    if files.refusal is None:
+        files = replace(files, refusal=crash_of(path, kind))
     facts = {} if files.refusal is None else {REFUSED_FACT: str(files.refusal)}
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
     record = SubjectRecord(

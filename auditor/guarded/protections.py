@@ -64,7 +64,7 @@ def protect_process(limits: GuardLimits, readable: Sequence[Path], folder: Path)
         _leave_network()
     return Protections(
         limits=taken,
-        network=_network(filtered=filtered),
+        network=network_left(),
         processes="none (system call filter)" if filtered else "open",
         writing=_writing(filtered=filtered, confined=confined, writing=writing),
         reading="what it was given (Landlock)" if confined else "open",
@@ -136,11 +136,14 @@ def _leave_network() -> None:
         ctypes.CDLL(None).unshare(_NEW_USER | _NEW_NETWORK)
 
 
-def _network(*, filtered: bool) -> str:
-    """Found out rather than believed: no socket, or no interface that is up."""
+def network_left() -> str:
+    """What this process has of the network: `none (...)` with the means, or `open`.
+
+    Found out rather than believed: no socket, or no interface that is up.
+    """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            if sys.platform == "linux" and not filtered:
+            if sys.platform == "linux":
                 # Connecting a datagram socket sends nothing; it only looks for a route.
                 probe.connect(("127.0.0.1", 9))
     except PermissionError:

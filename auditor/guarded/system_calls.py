@@ -1,8 +1,8 @@
-"""A filter of system calls (seccomp-BPF) that a process puts on itself and cannot take off.
+"""Filters of system calls (seccomp-BPF) that a process puts on itself and cannot take off.
 
 What is refused fails with EPERM, so that libraries go on where they can. A call for another
-architecture (32 bits, x32) has other numbers and would pass the list by, so it kills. The
-filter holds for this thread and all it starts; install it before there are others.
+architecture (32 bits, x32) has other numbers and would pass the list by, so it kills. A filter
+holds for every thread of the process and for all it starts, which also cannot gain privileges.
 
 Numbers: Linux, asm/unistd_64.h (x86-64) and asm-generic/unistd.h (AArch64). Program: Linux,
 Documentation/userspace-api/seccomp_filter.rst.
@@ -16,12 +16,12 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_PR_SET_SECCOMP: Final = 22
-_SECCOMP_MODE_FILTER: Final = 2
+_SET_MODE_FILTER: Final = 1
+_ALL_THREADS: Final = 1
 _ALLOW: Final = 0x7FFF0000
 _KILL_PROCESS: Final = 0x80000000
 _FAIL: Final = 0x00050000  # plus the error number
@@ -30,17 +30,19 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _X32_BIT: Final = 0x40000000
 _CLONE_THREAD: Final = 0x00010000
+_UNIX: Final = 1  # the family of sockets that stay on this machine
 _WRITING_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Machine(NamedTuple):
-    """An architecture: its audit number, and the column of its call numbers."""
+    """An architecture: its audit number, the column of its call numbers, and `seccomp` itself."""
 
     audit: int
     column: int
+    seccomp: int
 
 
-MACHINES: Final = {"x86_64": Machine(0xC000003E, 0), "aarch64": Machine(0xC00000B7, 1)}
+MACHINES: Final = {"x86_64": Machine(0xC000003E, 0, 317), "aarch64": Machine(0xC00000B7, 1, 277)}
 
 # Each call with its number on x86-64 and AArch64; None where there is no such call.
 ALWAYS_REFUSED: Final[dict[str, tuple[int | None, int | None]]] = {
@@ -92,9 +94,11 @@ JUDGED: Final[dict[str, tuple[int | None, int | None]]] = {
     "prlimit64": (302, 261), "open": (2, None), "openat": (257, 56), "openat2": (437, 437),
 }  # fmt: skip
 
+NUMBERS: Final = ALWAYS_REFUSED | WRITING | JUDGED
+
 
 def refuse_system_calls(*, writing: bool) -> None:
-    """Put the filter on this process.
+    """Take from this process what a guarded child has no business with.
 
     Args:
         writing: Whether files may be written, made, renamed and removed.
@@ -102,14 +106,25 @@ def refuse_system_calls(*, writing: bool) -> None:
     Raises:
         OSError: The system has no such filter, or this machine is not known here.
     """
+    machine = _this_machine()
+    _install(machine, confining_program(machine, os.getpid(), writing=writing))
+
+
+def refuse_network() -> None:
+    """Take every socket but those of this machine (AF_UNIX) from this process, and nothing else.
+
+    Raises:
+        OSError: The system has no such filter, or this machine is not known here.
+    """
+    machine = _this_machine()
+    _install(machine, offline_program(machine))
+
+
+def _this_machine() -> Machine:
     machine = MACHINES.get(platform.machine())
     if sys.platform != "linux" or sys.byteorder != "little" or machine is None:
         raise OSError(errno.ENOSYS, f"no filter for {sys.platform} on {platform.machine()}")
-    instructions = build_program(machine, os.getpid(), writing=writing)
-    content = ctypes.create_string_buffer(b"".join(instructions))
-    program = _Program(len(instructions), ctypes.cast(content, ctypes.c_void_p))
-    _control(_PR_SET_NO_NEW_PRIVS, 1)
-    _control(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
+    return machine
 
 
 class _Program(ctypes.Structure):
@@ -118,26 +133,49 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def _control(option: int, *values: int) -> None:
-    rest = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
-    if ctypes.CDLL(None, use_errno=True).prctl(ctypes.c_int(option), *rest):
-        number = ctypes.get_errno()
+def _install(machine: Machine, instructions: list[bytes]) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    content = ctypes.create_string_buffer(b"".join(instructions))
+    program = _Program(len(instructions), ctypes.cast(content, ctypes.c_void_p))
+    values = (machine.seccomp, _SET_MODE_FILTER, _ALL_THREADS, ctypes.addressof(program))
+    failed = library.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0)))
+    failed = failed or library.syscall(*map(ctypes.c_long, values))
+    if failed:
+        # A positive answer is a thread that has a filter of its own, which this one does not.
+        number = ctypes.get_errno() if failed < 0 else errno.EBUSY
         raise OSError(number, os.strerror(number))
 
 
-def build_program(machine: Machine, process: int, *, writing: bool) -> list[bytes]:
-    """The filter's instructions, eight bytes each."""
+def confining_program(machine: Machine, process: int, *, writing: bool) -> list[bytes]:
+    """The filter of a guarded child: neither network nor other processes."""
+    refused = ALWAYS_REFUSED if writing else ALWAYS_REFUSED | WRITING
+    return _build_program(machine, refused, _judgements(process, writing=writing))
+
+
+def offline_program(machine: Machine) -> list[bytes]:
+    """The filter of a worker: no network.
+
+    Sockets of this machine stay, by which processes hand each other descriptors and drivers of
+    accelerators work. Netlink reaches no other machine, but a superuser sets up networks by it.
+    """
+    local = _allowed_if(_EQUAL, 0, _UNIX)
+    return _build_program(machine, ["io_uring_setup"], [("socket", local), ("socketpair", local)])
+
+
+def _build_program(
+    machine: Machine, refused: Iterable[str], judged: Iterable[tuple[str, list[bytes]]]
+) -> list[bytes]:
+    """A filter's instructions, eight bytes each; the calls by their names."""
     made = [
         _load(_ARCHITECTURE), _jump(_EQUAL, machine.audit, 1, 0), _return(_KILL_PROCESS),
         _load(_NUMBER),
     ]  # fmt: skip
     if machine.column == 0:
         made += [_jump(_AT_LEAST, _X32_BIT, 0, 1), _return(_KILL_PROCESS)]
-    refused = ALWAYS_REFUSED if writing else ALWAYS_REFUSED | WRITING
-    for numbers in refused.values():
-        made += _for_call(numbers[machine.column], [_return(_FAIL | errno.EPERM)])
-    for name, block in _judgements(process, writing=writing):
-        made += _for_call(JUDGED[name][machine.column], block)
+    for name in refused:
+        made += _for_call(NUMBERS[name][machine.column], [_return(_FAIL | errno.EPERM)])
+    for name, block in judged:
+        made += _for_call(NUMBERS[name][machine.column], block)
     return [*made, _return(_ALLOW)]
 
 

@@ -20,6 +20,15 @@ _GRAPH_FILES: Final = (GRAPH, DATA)
 _WEIGHTS_ENDING: Final = ".safetensors"
 
 
+def small_files(folder: ModelFolder) -> list[str]:
+    """Names of the files that the child is given: all but weights and graphs."""
+    return [
+        name
+        for name in folder.files
+        if name not in _GRAPH_FILES and not name.endswith(_WEIGHTS_ENDING)
+    ]
+
+
 def trial_folder(
     folder: ModelFolder, *, seconds: float = 60.0, memory_mb: int = 16 * 1024
 ) -> GuardOutcome:
@@ -30,11 +39,7 @@ def trial_folder(
         seconds: Limit of wall clock and of processor time.
         memory_mb: Limit of the child's address space, where the system has one.
     """
-    small = [
-        name
-        for name in folder.files
-        if name not in _GRAPH_FILES and not name.endswith(_WEIGHTS_ENDING)
-    ]
+    small = small_files(folder)
     parts = {str(PurePosixPath(name).parent) for name in small}
     readable = [folder.path / name for name in (*small, *parts)]
     return run_guarded(

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from auditor.guarded.stages import StageLog, StageRejected, one_line
 
+IMPORTING: Final = "importing transformers"
+"""The first step, in which nothing of the folder is read."""
 _CONFIG: Final = "config.json"
 _PIPELINE: Final = "model_index.json"
 _SCHEDULER: Final = "scheduler_config.json"
@@ -69,7 +71,7 @@ def read_folder(log: StageLog, arguments: dict[str, Any], content: bytes) -> Non
     warnings.simplefilter("ignore")
     layout = _Layout(Path(arguments["folder"]), arguments["files"])
     unknown = False
-    log.begin("importing transformers")
+    log.begin(IMPORTING)
     if not any(layout.holding(_PIPELINE, _SCHEDULER)):
         # It reads configurations and tokenizers without torch, in a quarter of the time.
         sys.modules["torch"] = None  # type: ignore[assignment]

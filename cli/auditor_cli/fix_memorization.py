@@ -156,9 +156,11 @@ class Pruning:
         )
         from auditor.memorization.masks.learned_masks import MaskTraining
         from auditor.memorization.masks.mask_rules import MaskRule
+        from auditor.models.first_load import try_folders
 
         if (self.images is None) == (self.image_folder is None):
             raise ConfigurationError("give --images or --image-folder, one of them")
+        try_folders(model)
         opened = DiffusionModel.open(model, self.device)
         images = (
             read_image_folder(self.image_folder, opened.image_shape)
@@ -195,11 +197,13 @@ class Pruning:
         from auditor.memorization.language.training_spans import SpanShape
         from auditor.memorization.masks.learned_masks import MaskTraining
         from auditor.memorization.masks.mask_rules import MaskRule
+        from auditor.models.first_load import try_folders
 
         if self.never_memorised is None:
             raise ConfigurationError(
                 "a language model without --never-memorised; give spans that it never saw"
             )
+        try_folders(model)
         opened = CausalLM.open(model, self.device)
         files = LanguageFiles(self.memorised, self.ordinary, self.held_out, self.never_memorised)
         shape = SpanShape(self.prefix_tokens or 50, self.continuation_tokens or 50)

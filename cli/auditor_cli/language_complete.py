@@ -44,9 +44,11 @@ def complete(
     """
     from auditor.language.asking import Asking, as_asked, complete
     from auditor.language.language_model import open_language_model
+    from auditor.models.first_load import try_folders
 
     output = Output(as_json)
     asked = _prompts(prompt, prompts, prompt_column)
+    try_folders(folder)
     model = open_language_model(folder)
     output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
     asking = Asking(new_tokens, chat, seed=seed, temperature=temperature)

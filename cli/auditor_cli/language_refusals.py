@@ -126,6 +126,7 @@ def refusals(
     from auditor.language.refusal_behaviour import measure_behaviour
     from auditor.language.refusal_record import compare_runs
     from auditor.language.sentence_embedding import SentenceEmbedder
+    from auditor.models.first_load import try_folders
 
     output, device = Output(as_json, quiet), choose_device(device)
     asked, choice = sets.read(), _choice(judge)
@@ -137,7 +138,9 @@ def refusals(
         embedder = SentenceEmbedder.open(device=device)
         rules = DeflectionRules(embedder.embed, embedder.digest)
     asking = Asking(new_tokens, chat, batch_size)
-    models = [open_language_model(each, device) for each in (folder, base) if each is not None]
+    folders = [each for each in (folder, base) if each is not None]
+    try_folders(*folders, *([choice.folder] if choice.folder is not None else []))
+    models = [open_language_model(each, device) for each in folders]
     output.log(f"{len(asked)} prompts, at most {new_tokens} tokens each")
 
     def ask(model: TextModel, how: Asking) -> RefusalBehaviour:

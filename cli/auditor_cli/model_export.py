@@ -23,8 +23,10 @@ def export(folder: Path, to: str, out: Path, as_json: bool, quiet: bool) -> int:
     It is written only if onnxruntime gives the logits that torch gives.
     """
     from auditor.language.onnx_export import export_causal_lm
+    from auditor.models.first_load import try_folders
 
     output = Output(as_json, quiet)
+    try_folders(folder)
     found = export_causal_lm(folder, out, progress=lambda share, text: output.log(text))
     rows = [
         (each.name, f"{each.rows} x {each.tokens}", f"{each.largest:.2g}", f"{each.share:.1g}")

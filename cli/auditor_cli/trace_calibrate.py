@@ -85,7 +85,9 @@ def calibrate(
 
 def _perplexity(folder: Path) -> Perplexity:
     from auditor.language.causal_lm import CausalLM
+    from auditor.models.first_load import try_folders
 
+    try_folders(folder)
     return CausalLM.open(folder).mean_nats
 
 

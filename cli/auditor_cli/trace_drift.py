@@ -71,6 +71,7 @@ def drift(
     """
     from auditor.language.asking import Asking, completer
     from auditor.language.causal_lm import CausalLM
+    from auditor.models.first_load import try_folders
     from auditor.trace.drift import measure_drift
     from auditor.trace.shield import TraceShield
 
@@ -84,6 +85,7 @@ def drift(
         tracer = tracer_of(index, tracing, judging.device)
         shield = TraceShield(tracer, calibration_of(calibration))
     decides = judging.open(tracing, tracer)
+    try_folders(base, tuned)
     output.log(f"{len(asked)} prompts to two models")
     first, second = (CausalLM.open(each, judging.device) for each in (base, tuned))
     found = measure_drift(asked, completer(first, asking), completer(second, asking), decides)

@@ -34,11 +34,15 @@ class Tracing:
     least_tokens: int
 
     def models(self, device: str) -> PolicyModels:
-        """What judges texts by the policy.
+        """What judges texts by the policy, each of which crashes no process that reads it.
 
         Raises:
-            ConfigurationError: Such a model without a policy.
+            ConfigurationError: Such a model without a policy; see also `find_folder`.
+            OperationFailed: The embedder cannot be downloaded.
+            FileMissing, RefusedModel: See `try_folders`.
         """
+        from auditor.language.embedder_folder import find_folder
+        from auditor.models.first_load import try_folders
         from auditor.trace.tracing import PolicyModels
 
         for name, given in (("--nli", self.nli), ("--embedder", self.embedder)):
@@ -46,7 +50,11 @@ class Tracing:
                 raise ConfigurationError(
                     f"{name} {given} without --policy; give the policy that it judges by"
                 )
-        return PolicyModels(self.nli, self.embedder, self.online, device)
+        embedder = None
+        if self.embedder is not None:
+            embedder = find_folder(self.embedder, online=self.online)
+        try_folders(*(each for each in (self.nli, embedder) if each is not None))
+        return PolicyModels(self.nli, embedder, self.online, device)
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,17 @@ class Judging:
 
         Raises:
             ConfigurationError: `policy` without a policy or a threshold.
+            FileMissing, RefusedModel: A model cannot be opened; see also `try_folders`.
         """
-        from auditor.trace.tracing import open_judge
+        from auditor.models.first_load import try_folders
+        from auditor.trace.tracing import PolicyModels, open_judge
 
+        conflict = None if tracer is None else tracer.conflict
+        if self.judge not in ("refusal", "policy"):
+            try_folders(Path(self.judge))
         return open_judge(
-            self.judge, policy=tracing.policy, threshold=self.judge_threshold,
-            models=tracing.models(self.device),
-            conflict=None if tracer is None else tracer.conflict,
+            self.judge, policy=tracing.policy, threshold=self.judge_threshold, conflict=conflict,
+            models=PolicyModels(device=self.device) if conflict else tracing.models(self.device),
         )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Observation:
 def command(as_json: bool) -> int:
     """Say what works here, what is missing and what is too old. Exits 1 on a problem."""
     output = Output(as_json)
-    observations = [*_floors(), *_runtimes(), _paper(), _guard(), *_machine()]
+    observations = [*_floors(), *_runtimes(), _paper(), _guard(), _workers(), *_machine()]
     for line in observations:
         output.styled(f"{line.status:8}{line.subject}: {line.text}", STYLES[line.status])
         output.record(asdict(line))
@@ -120,6 +120,18 @@ def _guard() -> Observation:
         return Observation("problem", "guarded child", "cannot be started; models are not tried")
     is_open = "open" in (found.network, found.processes, found.writing, found.reading)
     return Observation("note" if is_open else "ok", "guarded child", str(found))
+
+
+def _workers() -> Observation:
+    """Whether the processes that checks run in reach the network."""
+    from auditor.executor import network_of_workers
+
+    found = network_of_workers()
+    if found is None:
+        return Observation(
+            "problem", "network of workers", "no worker can be started; nothing runs"
+        )
+    return Observation("note" if found == "open" else "ok", "network of workers", found)
 
 
 def _machine() -> Iterator[Observation]:

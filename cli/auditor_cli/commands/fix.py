@@ -120,6 +120,7 @@ def decoding(
     """
     from auditor.fixes.decoding import DecodingDefences, evaluate_decoding
     from auditor.language.causal_lm import CausalLM
+    from auditor.models.first_load import try_folders
 
     if shield is None and veto is None:
         raise ConfigurationError("no defence; give --shield or --veto, each a calibration")
@@ -129,6 +130,7 @@ def decoding(
     rules = calibration_of(shield), calibration_of(veto)
     tracer = tracer_of(trying.index, tracing, judging.device)
     judges = judging.open(tracing, tracer)
+    try_folders(model)
     opened = CausalLM.open(model, judging.device)
     defences = DecodingDefences(
         tracer,
@@ -199,6 +201,7 @@ def deconfliction(
     penalty is the control. The new model is written to OUT only if every demand is kept.
     """
     from auditor.fixes.deconfliction import Deconfliction, fix_by_deconfliction
+    from auditor.models.first_load import try_folders
     from auditor.trace.calibration import read_calibration
     from auditor.trace.deconfliction_training import Charge, TrainingOptions
 
@@ -225,6 +228,7 @@ def deconfliction(
         trying.chat,
     )  # fmt: skip
     trial = _trial(asked, judging.open(tracing, tracer))
+    try_folders(model)
     result = fix_by_deconfliction(
         model, out, work, trial, trying.demands, device=judging.device, progress=_steps(output),
     )  # fmt: skip
@@ -254,6 +258,7 @@ def experts(
     a transformers folder where the weights can say the method, else an ONNX folder.
     """
     from auditor.fixes.experts import fix_by_experts
+    from auditor.models.first_load import try_folders
 
     record = record or out.with_name(f"{out.name}.fix.json")
     _refuse_stopped(out, record)
@@ -261,9 +266,9 @@ def experts(
     _refuse_place(record, "a record")
     _refuse_inside(record, out)
     output = Output(as_json, quiet)
-    result = fix_by_experts(
-        model, out, steering.work(), device=steering.device, progress=output.log
-    )
+    work = steering.work()
+    try_folders(model)
+    result = fix_by_experts(model, out, work, device=steering.device, progress=output.log)
     return _finish(result, record, output)
 
 

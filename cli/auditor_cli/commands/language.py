@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from auditor.intervals import Share
     from auditor.language.judge_agreement import Agreement, LabelledCompletion
     from auditor.language.refusal import RefusalJudge
+    from auditor.language.sentence_embedding import SentenceEmbedder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,11 +93,10 @@ def train_judge(
     """
     from auditor.language.embedding_judge import train_judge as train
     from auditor.language.judge_agreement import training_set
-    from auditor.language.sentence_embedding import SentenceEmbedder
 
     refuse_existing(out, "the judge")
     labelled = training_set(_read(file, **columns))
-    judge = train(labelled, SentenceEmbedder.open(embedder))
+    judge = train(labelled, _open_embedder(embedder))
     judge.save(out)
     output = Output(as_json, quiet)
     counts = f"{judge.file.refused} refusals and {judge.file.answered} answers"
@@ -138,7 +138,6 @@ def _read(
 def _open_judge(judge: str, embedder: Path | None) -> RefusalJudge:
     from auditor.language.embedding_judge import load_judge
     from auditor.language.refusal import MarkerJudge
-    from auditor.language.sentence_embedding import SentenceEmbedder
 
     if judge == "markers":
         return MarkerJudge()
@@ -147,7 +146,17 @@ def _open_judge(judge: str, embedder: Path | None) -> RefusalJudge:
             f"judge '{judge}' is neither 'markers' nor a file; train one with "
             "auditor language train-judge"
         )
-    return load_judge(Path(judge), SentenceEmbedder.open(embedder))
+    return load_judge(Path(judge), _open_embedder(embedder))
+
+
+def _open_embedder(folder: Path | None) -> SentenceEmbedder:
+    """The installed embedder, or one in a folder that crashes no process that reads it."""
+    from auditor.language.sentence_embedding import SentenceEmbedder
+    from auditor.models.first_load import try_folders
+
+    if folder is not None:
+        try_folders(folder)
+    return SentenceEmbedder.open(folder)
 
 
 def _show(found: Agreement, output: Output) -> None:

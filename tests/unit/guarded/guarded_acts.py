@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.guarded.stages import StageLog, StageRejected
+from auditor.models.folder_trial_child import IMPORTING
 
 MEGABYTE = 1024 * 1024
 
@@ -36,6 +37,11 @@ def tell_content(log: StageLog, arguments: dict[str, Any], content: bytes) -> No
 def crash(log: StageLog, arguments: dict[str, Any], content: bytes) -> None:
     log.begin("first")
     log.begin("second")
+    ctypes.string_at(0)
+
+
+def crash_importing(log: StageLog, arguments: dict[str, Any], content: bytes) -> None:
+    log.begin(IMPORTING)
     ctypes.string_at(0)
 
 

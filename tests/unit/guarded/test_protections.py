@@ -14,7 +14,7 @@ def test_a_network_of_its_own_leads_nowhere(tmp_path: Path) -> None:
     """The second choice, where the filter cannot be had."""
     code = (
         "from auditor.guarded import protections\nprotections._leave_network()\n"
-        "print(protections._network(filtered=False))"
+        "print(protections.network_left())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,

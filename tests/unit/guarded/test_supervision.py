@@ -32,7 +32,7 @@ def test_what_a_child_leaves_behind_is_ended(tmp_path: Path) -> None:
     """A grandchild that would sleep on and holds the pipes; where processes can be made."""
     code = (
         "import os, time\nread, write = os.pipe()\nif os.fork() == 0:\n"
-        "    os.write(write, b'1')\n    print(os.getpid(), flush=True)\n    time.sleep(600)\n"
+        "    print(os.getpid(), flush=True)\n    os.write(write, b'1')\n    time.sleep(600)\n"
         "os.read(read, 1)"
     )
     ended = watch(code, tmp_path)

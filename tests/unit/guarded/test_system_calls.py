@@ -1,12 +1,14 @@
-"""The filter of system calls, run by a small interpreter, and its numbers against the kernel's."""
+"""The filters of system calls, run by a small interpreter; their numbers against the kernel's."""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
+import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,12 @@ from auditor.guarded.system_calls import (
     ALWAYS_REFUSED,
     JUDGED,
     MACHINES,
+    NUMBERS,
     WRITING,
-    build_program,
+    confining_program,
+    offline_program,
+    refuse_network,
+    refuse_system_calls,
 )
 
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000
@@ -31,13 +37,23 @@ HEADERS = {
 def decide(
     machine: str, number: int, *arguments: int, audit: int | None = None, writing: bool = False
 ) -> int:
-    """What the filter answers to a call, by the rules of classic BPF."""
+    """What the filter of a guarded child answers to a call."""
     known = MACHINES[machine]
-    data = struct.pack(
-        "=IIQ6Q", number, known.audit if audit is None else audit, 0,
-        *(*arguments, 0, 0, 0, 0, 0, 0)[:6],
-    )  # fmt: skip
-    program, at, loaded = build_program(known, THIS_PROCESS, writing=writing), 0, 0
+    program = confining_program(known, THIS_PROCESS, writing=writing)
+    return run(program, known.audit if audit is None else audit, number, *arguments)
+
+
+def decide_offline(machine: str, number: int, *arguments: int, audit: int | None = None) -> int:
+    """What the filter of a worker answers to a call."""
+    known = MACHINES[machine]
+    program = offline_program(known)
+    return run(program, known.audit if audit is None else audit, number, *arguments)
+
+
+def run(program: Sequence[bytes], audit: int, number: int, *arguments: int) -> int:
+    """What a filter answers to a call, by the rules of classic BPF."""
+    data = struct.pack("=IIQ6Q", number, audit, 0, *(*arguments, 0, 0, 0, 0, 0, 0)[:6])
+    at, loaded = 0, 0
     while True:
         code, when, otherwise, value = struct.unpack("=HBBI", program[at])
         at += 1
@@ -118,6 +134,47 @@ def test_ordinary_calls_are_allowed(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["socket", "socketpair"])
+def test_a_worker_makes_sockets_of_its_machine_alone(machine: str, name: str) -> None:
+    """The kernel looks at 32 bits of the family, and so does the filter."""
+    number = numbers_of(machine, NUMBERS)[name]
+    answers = {family: decide_offline(machine, number, family) for family in range(64)}
+    assert answers == {
+        family: ALLOWED if family == socket.AF_UNIX else REFUSED for family in range(64)
+    }
+    beyond = 2**32
+    assert decide_offline(machine, number, beyond + socket.AF_INET) == REFUSED
+    assert decide_offline(machine, number, beyond + socket.AF_UNIX) == ALLOWED
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_worker_is_refused_nothing_else(machine: str) -> None:
+    """It writes, starts processes and puts further filters on itself; io_uring makes sockets."""
+    numbers = numbers_of(machine, NUMBERS)
+    answers = {name: decide_offline(machine, number) for name, number in numbers.items()}
+    refused = {"socket", "socketpair", "io_uring_setup"}
+    assert answers == {name: REFUSED if name in refused else ALLOWED for name in numbers}
+    assert decide_offline(machine, MACHINES[machine].seccomp) == ALLOWED
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_calls_of_a_worker_for_another_architecture_kill(machine: str) -> None:
+    """On x86-64 those of 32 bits have one call for all of the network."""
+    assert decide_offline(machine, 102, audit=0x40000003) == KILLED
+    x32 = decide_offline(machine, 0x40000000 | numbers_of(machine, NUMBERS)["socket"])
+    assert x32 == (KILLED if machine == "x86_64" else ALLOWED)
+
+
+def test_an_unknown_machine_has_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of another architecture would refuse other calls."""
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(OSError, match="riscv64"):
+        refuse_network()
+    with pytest.raises(OSError, match="riscv64"):
+        refuse_system_calls(writing=True)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
     """Calls that are younger than the headers are left out."""
     if not HEADERS[machine].exists():
@@ -128,7 +185,7 @@ def test_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
         name: int(number)
         for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text)
     }
-    ours = numbers_of(machine, ALWAYS_REFUSED | WRITING | JUDGED)
+    ours = numbers_of(machine, NUMBERS) | {"seccomp": MACHINES[machine].seccomp}
     shared = ours.keys() & stated.keys()
     assert len(shared) > 50
     assert {name: ours[name] for name in shared} == {name: stated[name] for name in shared}

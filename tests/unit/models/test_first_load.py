@@ -84,7 +84,7 @@ def test_a_crash_refuses_the_model_and_is_not_remembered(
     with pytest.raises(RefusedModel, match="SIGSEGV") as caught:
         open_tried(model)
     assert (caught.value.rule, memory_folder().exists()) == ("first-load", False)
-    found = crash_of(model)
+    found = crash_of(model, "onnx")
     assert found is not None
     assert found.rule == "first-load"
 
@@ -93,4 +93,4 @@ def test_a_graph_that_the_checker_rejects_is_left_to_the_checks(tmp_path: Path) 
     """It crashes nothing, and AUD101 says what is wrong with it."""
     proto = dense_network([3, 2])
     proto.graph.node[0].input[0] = "nowhere"
-    assert crash_of(write_model(tmp_path, proto)) is None
+    assert crash_of(write_model(tmp_path, proto), "onnx") is None

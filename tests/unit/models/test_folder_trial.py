@@ -16,8 +16,8 @@ from auditor.models.diffusion_folder import read_diffusion_folder
 from auditor.models.folder_trial import trial_folder
 from auditor.models.transformers_folder import ModelFolder, read_folder
 from tests.models.model_folders import CONFIG, TOKENIZER, write_folder
+from tests.models.rewriting_tokenizers import crashing_tokenizer, rewriting_tokenizer
 
-TOKEN = {"id": 1, "single_word": False, "lstrip": False, "rstrip": False, "special": False}
 DIGITS = Path(__file__).parents[2] / "models" / "digit_diffusion"
 STARTED = ("importing transformers",)
 
@@ -92,26 +92,16 @@ def test_a_tokenizer_that_is_none_is_rejected(tmp_path: Path) -> None:
     assert (outcome.status, outcome.stage) == (GuardStatus.REJECTED, "tokenizer")
 
 
-def replacing(pattern: dict[str, str], content: str, times: int, token: str) -> dict[str, Any]:
-    """Files of a tokenizer that rewrites its own added token when it is built."""
-    rule = {"type": "Replace", "pattern": pattern, "content": content}
-    added = [{**TOKEN, "content": token, "normalized": True}]
-    normaliser = {"type": "Sequence", "normalizers": [rule] * times}
-    return {
-        "tokenizer.json": {**TOKENIZER, "added_tokens": added, "normalizer": normaliser},
-        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
-    }
-
-
 def test_a_tokenizer_whose_construction_hangs_is_stopped(tmp_path: Path) -> None:
     """A token that becomes a million million characters while the tokenizer is built."""
-    outcome = tried(tmp_path, replacing({"String": "b"}, "b" * 10, 12, "b"), seconds=4)
+    files = rewriting_tokenizer({"String": "b"}, "b" * 10, 12, "b")
+    outcome = tried(tmp_path, files, seconds=4)
     assert outcome.status in (GuardStatus.OUT_OF_TIME, GuardStatus.OUT_OF_MEMORY)
 
 
 def test_native_code_that_panics_is_a_crash(tmp_path: Path) -> None:
     """An expression that backtracks for ever ends the tokenizer's Rust code with a panic."""
-    outcome = tried(tmp_path, replacing({"Regex": "(b+)+c"}, "x", 1, "b" * 40))
+    outcome = tried(tmp_path, crashing_tokenizer())
     assert (outcome.status, outcome.stage) == (GuardStatus.CRASHED, "tokenizer")
 
 
