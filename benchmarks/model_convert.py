@@ -2,11 +2,15 @@
 
     python benchmarks/model_convert.py
     python benchmarks/model_convert.py --mb 128 --tensors 20
+    python benchmarks/model_convert.py --files WEIGHTS.pt ...
 
 A state dict of random float32 matrices, a tenth of them transposed, saved once. By turns in one run
 each way converts it in a process of its own that has imported its libraries before the clock
 starts; the growth of its resident memory is taken. Both write the same bytes, which is checked.
 Ours scans the file, compares every checksum, and digests what it reads and writes besides.
+
+With --files nothing is timed: each file is converted by both (the first mapping of tensors in it),
+and what each says or whether they wrote the same bytes is printed.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 OURS = """
@@ -51,10 +56,49 @@ torch.save({name: each.t() if n % 10 == 0 else each
 """
 
 
+COMPARED = """
+import re, sys
+from pathlib import Path
+import safetensors.torch, torch
+from auditor.errors import AuditorError
+from auditor.models.torch_weights.conversion import convert_file
+source, out, keys, said = Path(sys.argv[1]), Path(sys.argv[2]), [], ""
+for _ in range(3):
+    try:
+        said = f"{len(convert_file(source, out, keys).names)} tensors"
+        break
+    except AuditorError as error:
+        said = str(error).replace(str(source), "")
+        inside = re.search(r"tensors are inside '([^']+)'", said)
+        if inside is None:
+            break
+        keys.append(inside[1])
+try:
+    loaded = torch.load(source, weights_only=True, map_location="cpu")
+    for key in keys:
+        loaded = loaded[key]
+    whole = {name: each.contiguous().clone() for name, each in loaded.items()
+             if isinstance(each, torch.Tensor)}
+    theirs = safetensors.torch.save(whole, {"format": "pt"})
+    same = out.exists() and theirs == out.read_bytes()
+    told = "the same bytes" if same else "OTHER BYTES" if out.exists() else "torch loads it"
+except Exception as error:
+    told = f"torch: {type(error).__name__}"
+print(f"{'/'.join(keys)} {said}; {told}")
+"""
+
+
 def run(program: str, *arguments: str | Path) -> str:
     """The output of a program in a fresh interpreter."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def compare(files: Sequence[Path]) -> None:
+    """Convert each file by both ways and print what came of it."""
+    for file in files:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{file.name}: {run(COMPARED, file, Path(folder, 'out')).strip()}", flush=True)
 
 
 def main() -> None:
@@ -63,7 +107,11 @@ def main() -> None:
     parser.add_argument("--mb", type=int, default=1024, help="Bytes of all tensors, in MB.")
     parser.add_argument("--tensors", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--files", type=Path, nargs="+", help="Convert these instead.")
     asked = parser.parse_args()
+    if asked.files:
+        compare(asked.files)
+        return
     ways = {"auditor": OURS, "torch and safetensors": THEIRS}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as name:

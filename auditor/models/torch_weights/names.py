@@ -8,6 +8,7 @@ Source: torch/_utils.py, torch/serialization.py and torch/_weights_only_unpickle
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeGuard
@@ -95,18 +96,19 @@ def _mapping(arguments: tuple[Any, ...]) -> dict[str | int, Any]:
     return found
 
 
-def _is_small(key: object) -> TypeGuard[int]:
-    # Larger ones could be chosen so that all of them fall on one place of the table.
-    return type(key) is int and abs(key) < 2**31
+def _has_own_hash(key: object) -> TypeGuard[int]:
+    # Larger ones could be chosen so that all of them have one and the same.
+    return type(key) is int and abs(key) < sys.hash_info.modulus
 
 
 def put_item(mapping: dict[str | int, Any], key: object, value: object) -> None:
     """Add to a mapping what it does not have.
 
     Raises:
-        NotRead: The key stands there already, or is neither a text nor a small number.
+        NotRead: The key stands there already, or is neither a text nor a whole number that is
+            shorter than 61 bits.
     """
-    if not isinstance(key, str) and not _is_small(key):
+    if not isinstance(key, str) and not _has_own_hash(key):
         raise NotRead(f"a key that is {_shown(key)}")
     if key in mapping:
         raise NotRead(f"the key {_shown(key)} twice")
