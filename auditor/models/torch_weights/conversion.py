@@ -115,13 +115,14 @@ def convert_open(
 
 
 def _refuse_copies(path: Path, tensors: Sequence[PickledTensor]) -> None:
-    """Tied weights are written once for each name; a file that grows without end is no model."""
+    """Tied weights are read once for each name; what is read without end is no model."""
     stored = sum(storage.size for storage in {tensor.storage for tensor in tensors})
-    size = sum(tensor.size for tensor in tensors)
+    # To gather a few numbers that lie far apart takes all that lie between.
+    size = sum(max(tensor.size, tensor.span * width_of(tensor.dtype)) for tensor in tensors)
     if size > max(_FREE_BYTES, _MOST_COPIES * stored):
         raise RefusedModel(
-            path, "inflation-ratio", f"{len(tensors)} tensors of {size} bytes in storages of "
-            f"{stored}; the limit is {_MOST_COPIES} times as many", way_out=WAY_OUT,
+            path, "inflation-ratio", f"{len(tensors)} tensors that reach over {size} bytes of "
+            f"storages of {stored}; the limit is {_MOST_COPIES} times as many", way_out=WAY_OUT,
         )  # fmt: skip
 
 

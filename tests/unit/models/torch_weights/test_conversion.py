@@ -302,9 +302,13 @@ def test_old_layouts_that_do_not_agree_with_themselves(
 def test_copies_without_end(tmp_path: Path) -> None:
     """A few opcodes may not make a large file of a small one."""
     wide = torch.zeros(2**22)
-    with pytest.raises(RefusedModel, match=r"5 tensors of 83886080 bytes in storages of 16777216"):
+    with pytest.raises(
+        RefusedModel, match=r"5 tensors that reach over 83886080 bytes of storages of 16777216"
+    ):
         converted(tmp_path, {str(place): wide for place in range(5)})
     assert len(converted(tmp_path, {str(place): wide for place in range(4)})[0].names) == 4
+    with pytest.raises(RefusedModel, match="9 tensors that reach over"):
+        converted(tmp_path, {str(place): wide[:: 2**22 - 1] for place in range(9)})
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:
