@@ -19,6 +19,12 @@ from jinja2.parser import Parser
 from auditor.errors import RefusedModel
 from auditor.models.chat_template_flow import ComposedText, constants, every_node
 
+RULE: Final = "chat-template"
+WAY_OUT: Final = "write the template without it; a chat template needs messages alone"
+TEMPLATE_KEYS: Final = ("chat_template", "default_chat_template")
+"""Under which configurations keep templates."""
+MAX_TEMPLATES: Final = 100
+"""Templates of one file that are judged; each takes some time, however short."""
 MAX_CHARACTERS: Final = 256 * 1024
 # Names through which a template reaches from a value to the interpreter.
 _INTERNAL: Final = re.compile(
@@ -60,16 +66,16 @@ def check_template(path: Path, place: str, text: str) -> None:
     """
     problem = template_problem(text)
     if problem is not None:
-        raise RefusedModel(
-            path, "chat-template", problem, place=place,
-            way_out="write the template without it; a chat template needs messages alone",
-        )  # fmt: skip
+        raise RefusedModel(path, RULE, problem, place=place, way_out=WAY_OUT)
 
 
-def template_problem(text: str) -> str | None:
+def template_problem(text: str, *, has_to_parse: bool = True) -> str | None:
     """What is wrong with a template, in words, or None.
 
-    A template that does not parse is refused: it cannot be judged, and renders nowhere.
+    Args:
+        text: The template.
+        has_to_parse: Whether one that does not parse is wrong. It cannot be judged, and renders
+            nowhere; where nobody looks for templates, it may be meant for something else.
     """
     if len(text) > MAX_CHARACTERS:
         return f"a template of {len(text)} characters; the limit is {MAX_CHARACTERS}"
@@ -82,6 +88,8 @@ def template_problem(text: str) -> str | None:
         return next(_problems(tree, ComposedText(tree)), None)
     # A number of thousands of digits is none that Python reads.
     except (TemplateError, ValueError) as error:
+        if not has_to_parse:
+            return None
         return f"a template that does not parse: {' '.join(str(error).split())[:80]}"
     except RecursionError:
         return "a template nested deeper than it can be read"

@@ -13,7 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from auditor.errors import RefusedModel
-from auditor.models.chat_template_rules import MAX_CHARACTERS, check_template
+from auditor.models.chat_template_rules import (
+    MAX_CHARACTERS,
+    MAX_TEMPLATES,
+    TEMPLATE_KEYS,
+    check_template,
+)
 from auditor.models.limits import FolderLimits
 from auditor.models.strict_json import read_json, read_object, walk_keys
 
@@ -26,7 +31,6 @@ _ELSEWHERE_KEYS: Final = frozenset({
 # Written by old versions; it is never opened, and often holds the path of who saved it.
 _HARMLESS_FILE_KEY: Final = "special_tokens_map_file"
 _MODEL_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_TEMPLATE_KEYS: Final = ("chat_template", "default_chat_template")
 _MOST_TEMPLATES: Final = 4
 # onnxruntime-genai opens a library that the model's own configuration names.
 _NATIVE_LIBRARY: Final = re.compile(r"\.(so(\.\d+)*|dll|dylib|pyd)$", re.IGNORECASE)
@@ -133,10 +137,10 @@ def _check_parts(path: Path, name: str, kinds: Sequence[Any]) -> None:
 
 def _check_templates(path: Path, name: str, config: dict[str, Any]) -> None:
     left = _MOST_TEMPLATES * MAX_CHARACTERS
-    for key, template in template_texts(config):
+    for number, (key, template) in enumerate(template_texts(config)):
         place = f"{name}, key {key!r}"
         left -= len(template)
-        if left < 0:
+        if left < 0 or number >= MAX_TEMPLATES:
             raise RefusedModel(
                 path, "text-limit", "more chat templates than are read", place=place,
                 way_out="leave only those that are used",
@@ -144,10 +148,10 @@ def _check_templates(path: Path, name: str, config: dict[str, Any]) -> None:
         check_template(path, place, template)
 
 
-def template_texts(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def template_texts(config: dict[str, Any] | list[Any]) -> Iterator[tuple[str, str]]:
     """The chat templates at any depth, each with its key: one text, or several by name."""
     for _, key, found in walk_keys(config):
-        if key in _TEMPLATE_KEYS:
+        if key in TEMPLATE_KEYS:
             yield from ((key, text) for text in _texts(found))
 
 

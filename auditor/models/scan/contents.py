@@ -45,7 +45,12 @@ from auditor.models.scan.signatures import (
     picture_of,
     program_of,
 )
-from auditor.models.scan.texts import has_rules, read_text
+from auditor.models.scan.texts import (
+    has_rules,
+    may_hold_template,
+    read_stray_templates,
+    read_text,
+)
 
 # What a name promises, by its ending: the formats that keep the promise.
 _PROMISED: Final = {
@@ -154,9 +159,14 @@ def _text(source: ByteSource, name: str, limits: ScanLimits) -> Content:
         if any(problem.rule == "pickle-import" for problem in walked.problems):
             return walked
         return Content("text", (), ("text",))
-    if not has_rules(name, head[:2]):
+    is_ruled = has_rules(name, head[:2])
+    if not is_ruled and not may_hold_template(name):
         return Content("text", (), ("beginning",))
     content = source.read(limits.text_bytes + 1)
+    if not is_ruled:
+        is_whole = len(content) <= limits.text_bytes
+        judged = read_stray_templates(content, name, FolderLimits()) if is_whole else None
+        return judged or Content("text", (), ("beginning",))
     if len(content) > limits.text_bytes:
         return _open_question("text", "text-limit", f"more than {limits.text_bytes} bytes of text")
     return read_text(content, name, FolderLimits())

@@ -12,6 +12,13 @@ from typing import Final
 
 import yaml
 
+from auditor.models.chat_template_rules import (
+    MAX_TEMPLATES,
+    RULE,
+    TEMPLATE_KEYS,
+    WAY_OUT,
+    template_problem,
+)
 from auditor.models.scan.decision import Decision, Problem
 
 MOST_BYTES: Final = 2**20
@@ -49,21 +56,39 @@ def yaml_problems(content: bytes) -> tuple[Problem, ...]:
 
 @dataclass
 class _Collection:
-    """A mapping or a list whose end has not been met."""
+    """A mapping or a list whose end has not been met.
+
+    Attributes:
+        anchor: Its name for aliases.
+        mapping: Whether it is a mapping.
+        size: Values in it so far, aliases expanded.
+        at_key: Whether the next value is a key, in a mapping.
+        key: The last key.
+        in_template: Whether its texts are chat templates.
+    """
 
     anchor: str | None
     mapping: bool
     size: int = 1
     at_key: bool = True
+    key: str = ""
+    in_template: bool = False
+
+    def holds_template(self) -> bool:
+        """Whether the next value is a chat template, or holds some."""
+        return self.in_template or (self.mapping and not self.at_key and self.key in TEMPLATE_KEYS)
 
 
 def _walk(content: bytes) -> Iterator[Problem]:
     sizes, waiting, words = dict[str, int](), list[_Collection](), dict[str, str]()
+    templates = 0
     for event in yaml.parse(content, Loader=yaml.SafeLoader):
         line = f"line {event.start_mark.line + 1}" if event.start_mark else ""
         yield from _tag(event, line)
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            waiting.append(_Collection(event.anchor, isinstance(event, yaml.MappingStartEvent)))
+            is_template = bool(waiting) and waiting[-1].holds_template()
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            waiting.append(_Collection(event.anchor, is_mapping, in_template=is_template))
             if len(waiting) > MOST_DEPTH:
                 yield _nesting()
                 return
@@ -85,9 +110,23 @@ def _walk(content: bytes) -> Iterator[Problem]:
             sizes[anchor], words[anchor] = size, word
         if waiting:
             parent = waiting[-1]
-            if parent.mapping and parent.at_key and word in _CODE_KEYS:
-                yield _refused("custom-code", f"the key {word!r} names code", line)
+            if parent.mapping and parent.at_key:
+                parent.key = word
+                if word in _CODE_KEYS:
+                    yield _refused("custom-code", f"the key {word!r} names code", line)
+            elif word and parent.holds_template():
+                templates += 1
+                yield from _template(word, line, templates)
             parent.size, parent.at_key = parent.size + size, not parent.at_key
+
+
+def _template(text: str, line: str, number: int) -> Iterator[Problem]:
+    if number > MAX_TEMPLATES:
+        yield _open("text-limit", f"more than {MAX_TEMPLATES} chat templates")
+        return
+    problem = template_problem(text, has_to_parse=False)
+    if problem is not None:
+        yield Problem(RULE, problem, line, WAY_OUT)
 
 
 def _tag(event: yaml.Event, line: str) -> Iterator[Problem]:

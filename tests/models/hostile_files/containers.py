@@ -11,6 +11,7 @@ from tests.models.hostile_files.case import Builder, HostileCase, file, refused,
 from tests.models.hostile_files.payload import touching
 from tests.models.hostile_files.weights import sound
 from tests.models.packed import zipped
+from tests.models.zip_bytes import Packed, pack_zip
 
 PICKLE = "pickle-content pickle-import"
 NAME = "path-like-name member-name link-escape zip-structure container traversal"
@@ -178,9 +179,11 @@ CASES: tuple[HostileCase, ...] = (
     refused("zip-in-zip-of-a-pickle", "also inside zip", file("a.zip", _nested), PICKLE, "level0"),
     stopped("zip-nested-too-deep", "nesting", file("a.zip", _too_nested),
             "nesting-limit container"),
+    refused("zip-of-lzma", "also inside zip", file("a.zip", lambda marker: zipped(
+        {"a.pkl": touching(marker)}, zipfile.ZIP_LZMA)), PICKLE, "a.pkl"),
     stopped("zip-of-another-method", "nothing skipped is called clean", file(
-        "a.zip", lambda marker: zipped({"a.pkl": touching(marker)}, zipfile.ZIP_LZMA)),
-        f"container {PICKLE}", "a.pkl"),
+        "a.zip", lambda marker: pack_zip([Packed(b"a.pkl", touching(marker), method=98)])),
+        "container", "a.pkl"),
     refused("zip-behind-a-prefix", "containers: valid prefix then pickle", file(
         "a.txt", lambda marker: b"Read me.\n" + zipped({"data.pkl": touching(marker, 2)})),
         f"trailing-data zip-structure container polyglot {PICKLE}"),

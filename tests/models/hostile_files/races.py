@@ -151,7 +151,7 @@ RACES: tuple[Race, ...] = (
           lambda victim, secret: _link_folder(victim.parent, secret), "scan",
           f"{_LOST} accepted"),
     _race("text-swapped-between-two-readings", _text_in_a_model, "model/notes.txt", 2,
-          _replace_by_words, "scan", f"{_LOST} accepted", _PICKLE),
+          _replace_by_words, "scan", f"{_LOST} accepted pickle-content", _PICKLE),
     _race("weights-cut-after-opening", _weights, "model.safetensors", 2, _truncate, "scan",
           "truncated changed tensor-gap"),
     _race("weights-cut-while-they-are-read", _weights, "model.safetensors", -4, _truncate, "scan",

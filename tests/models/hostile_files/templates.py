@@ -87,6 +87,14 @@ CASES: tuple[HostileCase, ...] = (
         "m.gguf", _in_gguf("tokenizer.chat_template", GLOBALS)), RULE, "__globals__"),
     refused("template-in-gguf-for-tools", ADVISORIES, file("m.gguf", _in_gguf(
         "tokenizer.chat_template.tool_use", CLASS)), RULE, "__"),
+    refused("template-in-other-json", ADVISORIES, file("settings.json", lambda marker: json.dumps(
+        {"model": {"chat_template": GLOBALS.replace("MARKER", str(marker))}}).encode()), RULE,
+        "__globals__"),
+    refused("template-in-yaml", ADVISORIES, file("model.yaml", lambda marker: (
+        "model:\n  chat_template: |\n    " + GLOBALS.replace("MARKER", str(marker))
+        + "\n").encode()), RULE, "__globals__"),
+    refused("template-of-another-ending", ADVISORIES, file("chat.template", _alone(GLOBALS)), RULE,
+            "__globals__"),
     refused("template-in-weights-metadata", ADVISORIES, file("m.safetensors", _in_metadata), RULE,
             "__globals__"),
 )  # fmt: skip

@@ -42,7 +42,7 @@ class Stopped(StrEnum):
     MEMBERS = "members"
 
 
-class _Decompressor(Protocol):
+class Decompressor(Protocol):
     """What bz2, lzma and zstd have in common."""
 
     @property
@@ -91,11 +91,11 @@ class _Codec(NamedTuple):
         magics: What another member begins with; none if there can be only one.
     """
 
-    make: Callable[[], _Decompressor]
+    make: Callable[[], Decompressor]
     magics: tuple[bytes, ...] = ()
 
 
-def _zstd() -> _Decompressor:
+def _zstd() -> Decompressor:
     limit = {int(zstd.DecompressionParameter.window_log_max): MEMORY.bit_length() - 1}
     return zstd.ZstdDecompressor(options=limit)
 
@@ -112,8 +112,36 @@ CODECS: Final[Mapping[str, _Codec]] = MappingProxyType({
 })  # fmt: skip
 """What is unpacked here, by name."""
 _LONGEST_MAGIC: Final = 6
-_BROKEN: Final = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
+_MOST_PROPERTIES: Final = 9 * 5 * 5
+BROKEN: Final = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError)
 _TOO_MUCHMEMORY: Final = ("memory usage limit", "too much memory")
+
+
+def raw_deflate() -> Decompressor:
+    """A decompressor of deflate (RFC 1951) without a header."""
+    return _Zlib(-zlib.MAX_WBITS)
+
+
+def raw_lzma(properties: bytes) -> Decompressor:
+    """A decompressor of LZMA by the five bytes of its properties.
+
+    Source: "LZMA Specification" of the LZMA SDK.
+
+    Raises:
+        ValueError: They are no such properties, or ask for more than `MEMORY`.
+    """
+    if len(properties) != 5 or properties[0] >= _MOST_PROPERTIES:
+        raise ValueError("no properties of LZMA")
+    packed, dictionary = properties[0], int.from_bytes(properties[1:], "little")
+    if dictionary > MEMORY:
+        raise ValueError(f"it asks for {dictionary} bytes to look back into; {MEMORY} are allowed")
+    rest, lc = divmod(packed, 9)
+    chain = {"id": lzma.FILTER_LZMA1, "lc": lc, "lp": rest % 5, "pb": rest // 5,
+             "dict_size": max(dictionary, 4096)}  # fmt: skip
+    try:
+        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from None
 
 
 class InflatingReader:
@@ -178,7 +206,7 @@ class InflatingReader:
         except MemoryError:
             self.stopped = Stopped.MEMORY
             return
-        except _BROKEN as error:
+        except BROKEN as error:
             self.reason = str(error)
             is_memory = any(text in self.reason.lower() for text in _TOO_MUCHMEMORY)
             self.stopped = Stopped.MEMORY if is_memory else Stopped.BROKEN

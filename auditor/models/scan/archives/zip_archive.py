@@ -21,7 +21,7 @@ from auditor.models.scan.archives.kind import (
 from auditor.models.scan.archives.member_names import MemberNames
 from auditor.models.scan.archives.zip_listing import ZipMember, list_members
 from auditor.models.scan.archives.zip_records import WAY_OUT
-from auditor.models.scan.archives.zip_stream import DEFLATED, STORED, MemberStream
+from auditor.models.scan.archives.zip_stream import METHODS, STORED, MemberStream
 from auditor.models.scan.byte_source import ByteSource
 from auditor.models.scan.decision import Content, Decision, Inspector, Problem
 from auditor.models.scan.limits import ScanLimits
@@ -160,7 +160,7 @@ class _Members:
 
     def _why_not(self, member: ZipMember) -> tuple[str, str] | None:
         """Rule and reason for which a member cannot be read."""
-        if member.method not in (STORED, DEFLATED) or member.flags & _PATCHED:
+        if member.method not in METHODS or member.flags & _PATCHED:
             return "container", f"compression method {member.method}, not unpacked here"
         if member.size > self._left:
             return (

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import BinaryIO, Final
 
+from auditor.models.scan.archives.inflating import (
+    BROKEN,
+    CODECS,
+    Decompressor,
+    raw_deflate,
+    raw_lzma,
+)
 from auditor.models.scan.archives.zip_listing import ZipMember
 from auditor.models.scan.archives.zip_records import WAY_OUT
 from auditor.models.scan.decision import Problem
 
 STORED: Final = 0
-DEFLATED: Final = 8
+_LZMA: Final = 14
+_MAKERS: Final[Mapping[int, Callable[[], Decompressor]]] = MappingProxyType({
+    8: raw_deflate, 12: CODECS["bz2"].make, 93: CODECS["zstd"].make,
+})  # fmt: skip
+METHODS: Final = frozenset({STORED, _LZMA, *_MAKERS})
+"""Ways of compressing that are unpacked here (APPNOTE 6.3.10, 4.4.5)."""
+_LZMA_HEADER: Final = struct.Struct("<2xH5s")
+"""Version of the program that wrote it, length of the properties, properties (APPNOTE 5.8.8)."""
 _CHUNK: Final = 2**18
 
 
@@ -19,7 +36,7 @@ class MemberStream:
 
     Args:
         stream: The archive, seekable; others may move it between reads.
-        member: A stored or deflated member.
+        member: A member of one of `METHODS`.
         place: Of the member, for messages.
 
     Attributes:
@@ -29,10 +46,10 @@ class MemberStream:
     def __init__(self, stream: BinaryIO, member: ZipMember, place: str) -> None:
         self._stream, self._member, self._place = stream, member, place
         self._at, self._end = member.data, member.data + member.stored
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == DEFLATED else None
-        self._waiting = b""
         self._crc, self._given = 0, 0
         self.problem: Problem | None = None
+        make = _MAKERS.get(member.method)
+        self._inflater = self._begin_lzma() if member.method == _LZMA else make and make()
 
     def read(self, count: int) -> bytes:
         """Up to so many bytes; none at the member's end or where its bytes are broken."""
@@ -56,20 +73,29 @@ class MemberStream:
             self._stop("bad-checksum", f"checksum {self._crc:08x}, not {self._member.crc:08x}")
         return self.problem
 
+    def _begin_lzma(self) -> Decompressor | None:
+        header = self._raw(_LZMA_HEADER.size)
+        try:
+            length, properties = _LZMA_HEADER.unpack(header)
+            return raw_lzma(properties[:length])
+        except (struct.error, ValueError) as error:
+            self._stop("malformed", f"broken compression: {error}")
+        return None
+
     def _next(self, count: int) -> bytes:
         if self._inflater is None:
             return self._raw(count)
         while self.problem is None and not self._inflater.eof:
-            self._waiting = self._waiting or self._raw(_CHUNK)
+            waits = self._inflater.needs_input
+            packed = self._raw(_CHUNK) if waits else b""
             try:
-                found = self._inflater.decompress(self._waiting, count)
-            except zlib.error as error:
+                found = self._inflater.decompress(packed, count)
+            except BROKEN as error:
                 self._stop("malformed", f"broken compression: {error}")
                 break
-            is_out, self._waiting = not self._waiting, self._inflater.unconsumed_tail
             if found:
                 return found
-            if is_out:
+            if waits and not packed:
                 break
         return b""
 
@@ -83,8 +109,9 @@ class MemberStream:
         """Whether the compressed bytes end where the member ends."""
         if self._inflater is None:
             return self._at == self._end
-        is_used = not self._inflater.unused_data and not self._waiting
-        return self._inflater.eof and is_used and self._at == self._end
+        # LZMA need not mark its end.
+        is_over = self._inflater.eof or self._member.method == _LZMA
+        return is_over and not self._inflater.unused_data and self._at == self._end
 
     def _stop(self, rule: str, problem: str) -> None:
         self.problem = Problem(rule, problem, self._place, WAY_OUT)

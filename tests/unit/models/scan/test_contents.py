@@ -282,3 +282,61 @@ def test_reading_weights_says_how_many_tensors() -> None:
     found = read_weights(io.BytesIO(content), len(content), ScanLimits())
     assert dict(found.facts) == {"tensors": "1"}
     assert found.parts == ("header", "metadata")
+
+
+CHAT = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("settings.json", json.dumps({"a": [{"chat_template": [HOSTILE]}]})),
+        ("settings.json", json.dumps([{"default_chat_template": HOSTILE}])),
+        ("chat.template", HOSTILE),
+        ("a.TMPL", CHAT + HOSTILE),
+        ("a.yaml", f'chat_template: "{HOSTILE}"'),
+        ("a.yaml", f"chat_template:\n- name: tools\n  template: |\n    {HOSTILE}\n"),
+        ("a.yaml", f"a: &x |\n  {HOSTILE}\nb:\n  chat_template: *x\n"),
+    ],
+)
+def test_templates_are_judged_where_no_library_looks_for_them(name: str, content: str) -> None:
+    """Some tool may be told to take them from there."""
+    found = judged(content.encode(), name)
+    assert rules(found) == ["chat-template"]
+    assert found.decision is Decision.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("settings.json", json.dumps({"chat_template": CHAT, "text": HOSTILE})),
+        ("settings.json", '"chat_template"'),
+        ("settings.json", '{"chat_template": '),
+        ("settings.json", json.dumps({"chat_template": "{{ .Prompt }}"})),
+        ("modelfile.template", "{{ if .System }}{{ .System }}{{ end }}"),
+        ("a.yaml", "chat_template: chatml\nother: \"{{ ''.__class__ }}\"\n"),
+        ("a.yaml", "chat_template:\n  {{ .Values }}: 1\n"),
+    ],
+)
+def test_other_texts_and_templates_of_other_languages_are_no_problem(
+    name: str, content: str
+) -> None:
+    """What does not parse is for somebody else; YAML that is none is not decided, as before."""
+    assert Decision.REFUSED not in {
+        each.decision for each in judged(content.encode(), name).problems
+    }
+
+
+@pytest.mark.parametrize("name", ["settings.json", "a.yaml"])
+def test_templates_without_end_are_not_judged(name: str) -> None:
+    """Each takes its time, however short it is."""
+    many = [{"chat_template": f"{{{{ {number} }}}}"} for number in range(2_000)]
+    found = judged(json.dumps(many).encode(), name)
+    assert set(rules(found)) == {"text-limit"}
+    assert found.decision is Decision.INCONCLUSIVE
+
+
+def test_a_json_text_longer_than_is_read_stays_a_text() -> None:
+    """As large data sets are; no more is said than that its beginning was looked at."""
+    found = judged(json.dumps({"chat_template": HOSTILE}).encode(), "a.json", text_bytes=20)
+    assert (found.format, found.problems, found.parts) == ("text", (), ("beginning",))

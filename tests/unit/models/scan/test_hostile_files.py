@@ -265,7 +265,9 @@ def test_a_file_that_is_exchanged_is_noticed(race: Race, tmp_path: Path) -> None
     assert race.expected & set(found["words"]), found
     # Where it is accepted, it is the file that was listed and not the one that was put there.
     assert (Decision.ACCEPTED in found["words"]) <= (Decision.ACCEPTED in race.expected)
-    assert hashlib.sha256(race.unseen).hexdigest() not in found["digests"]
+    # A pickle that was judged may be told.
+    if "pickle-content" not in found["words"]:
+        assert hashlib.sha256(race.unseen).hexdigest() not in found["digests"]
     assert not list(tmp_path.rglob("marker"))
 
 

@@ -106,6 +106,8 @@ def test_many_templates_are_not_read() -> None:
     long = "a" * 200_000
     found = read("config.json", {"chat_template": {str(n): long for n in range(9)}})
     assert rules(found) == ["text-limit"]
+    assert rules(read("config.json", {"chat_template": ["a"] * 101})) == ["text-limit"]
+    assert rules(read("config.json", {"chat_template": ["a"] * 100})) == []
 
 
 @pytest.mark.parametrize("name", ["a.py", "b.sh", "c.ipynb", "kernel.cu", "run"])

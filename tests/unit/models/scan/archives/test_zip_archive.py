@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
+import lzma
 import pickle
 import stat
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -23,6 +26,11 @@ from auditor.models.scan.limits import ScanLimits
 from tests.models.packed import zipped
 from tests.models.recorder import Recorder
 from tests.models.zip_bytes import Packed, deflate, pack_zip
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 DESCRIPTOR = 1 << 3
 UTF8 = 1 << 11
@@ -86,7 +94,9 @@ class Unseekable(io.RawIOBase):
 # What libraries write.
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_members_written_by_zipfile_are_given_with_their_bytes(method: int) -> None:
     """Names, bytes and depth reach the inspector; folders and empty members do no harm."""
     inspect = Recorder()
@@ -431,14 +441,58 @@ def test_links_and_devices_are_refused_and_not_looked_at(kind: int, rule: str) -
     assert inspect.members == {}
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("method", [1, 6, 9, 20, 95, 98, 99])
 def test_other_compression_is_not_decided(method: int) -> None:
     """What is not unpacked here is not called clean."""
     inspect = Recorder()
-    assert rules(read(written({"a": b"text"}, method), inspect)) == [
-        ("container", Decision.INCONCLUSIVE)
-    ]
+    archive = pack_zip([Packed(b"a", method=method)])
+    assert rules(read(archive, inspect)) == [("container", Decision.INCONCLUSIVE)]
     assert inspect.members == {}
+
+
+TEXT = b"a text that is long enough " * 50
+CHAIN = {"id": lzma.FILTER_LZMA1, "dict_size": 2**16}
+PROPERTIES = b"\x5d" + struct.pack("<I", 2**16)
+
+
+def lzma_member(content: bytes, properties: bytes = PROPERTIES, length: int = 5) -> bytes:
+    """As APPNOTE 5.8.8 has it, without a mark at the end."""
+    packed = lzma.compress(content, lzma.FORMAT_RAW, filters=[CHAIN])
+    return struct.pack("<BBH", 9, 4, length) + properties + packed
+
+
+def test_zstd_and_lzma_are_unpacked() -> None:
+    """Also what zipfile does not write here."""
+    inspect = Recorder()
+    archive = pack_zip([
+        Packed(b"z", TEXT, 93, raw=zstd.compress(TEXT)), Packed(b"l", TEXT, 14, lzma_member(TEXT)),
+    ])  # fmt: skip
+    assert read(archive, inspect).problems == ()
+    assert inspect.members == {"z": TEXT, "l": TEXT}
+
+
+@pytest.mark.parametrize(
+    ("method", "raw", "rule"),
+    [
+        (12, bz2.compress(TEXT) + b"x", "data-length"),
+        (12, bz2.compress(TEXT[:9]), "data-length"),
+        (12, bz2.compress(TEXT + b"more"), "data-length"),
+        (12, bz2.compress(TEXT)[:-9], "data-length"),
+        (12, b"BZh9 is no bzip2", "malformed"),
+        (14, b"", "malformed"),
+        (14, b"\x09\x04\x05", "malformed"),
+        (14, lzma_member(TEXT, b"\xff\0\0\1\0"), "malformed"),
+        (14, lzma_member(TEXT, b"\x5d\0\0\0\xff"), "malformed"),
+        (14, lzma_member(TEXT, length=4), "malformed"),
+        (14, lzma_member(TEXT)[:40], "data-length"),
+        (93, zstd.compress(TEXT) + b"x", "data-length"),
+        (93, b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "malformed"),
+    ],
+)  # fmt: skip
+def test_broken_compression_is_refused(method: int, raw: bytes, rule: str) -> None:
+    """Whatever the method: too short, too long, nonsense, or asking for too much memory."""
+    archive = pack_zip([Packed(b"a", TEXT, method, raw)])
+    assert (rule, Decision.REFUSED) in rules(read(archive))
 
 
 def test_a_disagreement_of_the_zip64_records_is_refused() -> None:
