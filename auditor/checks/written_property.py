@@ -192,7 +192,7 @@ def _evidence(
 CHECK = Check(
     code="AUD201",
     title="A written property holds",
-    version=1,
+    version=2,
     question="Does the stated property hold for every input it speaks of?",
     method=(
         "Falsification by descent and corners, then sound linear bounds with outward "

@@ -301,7 +301,8 @@ def bound_neurons(net, work, lower, upper, box_lower, box_upper):  # type: ignor
                 constant, magnitude = _backward(net, work, work.alpha, k - 1, False)
                 value, size = _over_box(work.lam, box_lower, box_upper, inputs)
                 bias = sign * net.bias[k, j]
-                magnitude += size + abs(bias)
+                # Whatever the sum itself loses counts too: a neuron that is off is off as executed.
+                magnitude += size + abs(bias) + net.magnitude[k, j]
                 bound = (constant + bias) + value - net.factor * magnitude - net.floor
                 if net.recorded:
                     # Some float32 number below.

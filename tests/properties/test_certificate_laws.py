@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
@@ -143,6 +143,7 @@ def test_only_a_checker_without_error_terms_is_fooled_by_absorption(
 
 
 @settings(max_examples=6, deadline=None)
+@example(seed=66426, margin=0.001)  # few neurons are on, so that the last sum's own noise matters
 @given(seed=SEEDS, margin=MARGINS)
 def test_float32_executions_get_a_certificate_exactly_for_what_is_true(
     seed: int, margin: float

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from auditor.findings import Verdict
+from auditor.verify.engine_choice import Engine
 from auditor.verify.network import AffineLayer, Network
 from auditor.verify.network.affine_chain import Chain
 from auditor.verify.property import Property, UnsafeCase, UnsafeRow
@@ -152,3 +153,23 @@ def test_noise_counts_the_terms_that_are_there() -> None:
     hidden = np.ones(4)
     assert execution_noise(sparse, hidden).relative < execution_noise(dense, hidden).relative
     assert execution_noise(dense, hidden).relative >= 8 * 2.0**-24
+
+
+@pytest.mark.parametrize("engine", ["boxes", "relus"])
+def test_a_neuron_is_off_only_with_the_rounding_of_its_own_sum(engine: Engine) -> None:
+    """relu((x + 1000) - (x + 1000) - c), where the two sums and their difference may each lose c/2.
+
+    Over the reals it is zero. Either loss alone leaves it off.
+    """
+    threshold = float(np.float32(1e-3))
+    network = Network((
+        layer([[1], [1]], [1000, 1000], True), layer([[1, -1]], [-threshold], True),
+        layer([[-1024]], [0], False),
+    ))  # fmt: skip
+    first = execution_noise(network.layers[0], np.ones(1)).relative * 1001
+    own = execution_noise(network.layers[1], np.full(2, 1001.0)).relative * 2002
+    assert max(2 * first, own) < threshold < 2 * first + own
+    prop = at_least("-1e-2", "-1", "1")
+    assert verify(network, prop, engine=engine).verdict is Verdict.HOLDS
+    outcome = verify(network, prop, engine=engine, semantics=Semantics.FLOAT32)
+    assert outcome.verdict is Verdict.UNKNOWN
