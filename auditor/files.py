@@ -81,6 +81,12 @@ def user_cache() -> Path:
     return Path(base) / "auditor"
 
 
+def has_changed(before: os.stat_result, file: BinaryIO) -> bool:
+    """Whether an open file has another size or time of change than before."""
+    after = os.fstat(file.fileno())
+    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+
+
 def plain_digest(path: Path) -> str:
     """`sha256:<hex>` of a file's bytes."""
     with path.open("rb") as stream:

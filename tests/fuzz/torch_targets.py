@@ -15,7 +15,7 @@ _MOST_BYTES = 2**26
 def open_torch_values(folder: Path) -> Check:
     """One pickle; what is read of it asks for no name but those of weights."""
     from auditor.models.torch_weights.names import NAMED
-    from auditor.models.torch_weights.values import PickleUnread, read_value
+    from auditor.models.torch_weights.pickled_value import PickleUnread, read_value
 
     known = {tuple(name) for name in NAMED}
 

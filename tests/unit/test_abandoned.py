@@ -87,3 +87,4 @@ def test_files_are_claimed_until_they_have_their_name(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_left(tmp_path: Path) -> None:
     """Whoever writes there next says so."""
     remove_abandoned(tmp_path / "none" / "out")
+    assert list(tmp_path.iterdir()) == []

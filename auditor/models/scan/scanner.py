@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from auditor.errors import RefusedFolder, RefusedModel
+from auditor.files import has_changed
 from auditor.folders import FolderFile, open_listed
 from auditor.models.preflight import open_regular
 from auditor.models.scan.answer import FileScan, PathScan
@@ -110,8 +111,7 @@ def _scan_open(
     except Exception as error:  # noqa: BLE001 - a fault with one file must not hide the others
         problem = f"a fault of auditor: {type(error).__name__} {str(error)[:80]!r}"
         return _unread(name, before.st_size, "crashed", problem, "report it, see SECURITY.md")
-    after = os.fstat(stream.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if has_changed(before, stream):
         content = _with_change(content)
     return FileScan(name, before.st_size, digest, content)
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -20,18 +20,13 @@ import numpy as np
 
 from auditor.abandoned import remove_abandoned
 from auditor.errors import OperationFailed, RefusedModel
-from auditor.files import new_file, refuse_existing
+from auditor.files import has_changed, new_file, refuse_existing
 from auditor.models.limits import FolderLimits
 from auditor.models.preflight import open_regular
 from auditor.models.safetensors_header import read_header
 from auditor.models.torch_weights.choice import choose_tensors
 from auditor.models.torch_weights.tensors import PickledTensor, width_of
-from auditor.models.torch_weights.torch_file import (
-    WAY_OUT,
-    TorchFile,
-    read_numbers,
-    read_torch_file,
-)
+from auditor.models.torch_weights.torch_file import WAY_OUT, TorchFile, read_torch_file
 
 _CHUNK: Final = 2**24
 _ALIGNMENT: Final = 8
@@ -93,25 +88,20 @@ def convert_open(
     before = os.fstat(stream.fileno())
     file = read_torch_file(path, stream, before.st_size)
     chosen = choose_tensors(path, file.value, keys)
+    tensors = dict(sorted(chosen.tensors.items(),
+                          key=lambda each: (-_ORDER.index(each[1].dtype), each[0])))  # fmt: skip
+    _refuse_copies(path, list(tensors.values()))
     stream.seek(0)
     source = hashlib.file_digest(stream, "sha256").hexdigest()
-    ordered = sorted(chosen.tensors.items(),
-                     key=lambda each: (-_ORDER.index(each[1].dtype), each[0]))  # fmt: skip
-    _refuse_copies(path, [tensor for _, tensor in ordered])
-    header = _header_of(path, ordered)
-    digest, size = hashlib.sha256(header), len(header)
+    digest, size = hashlib.sha256(), 0
     with new_file(out) as written:
-        written.write(header)
-        for name, tensor in ordered:
-            for chunk in _numbers_of(path, stream, file, name, tensor):
-                written.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-        after = os.fstat(stream.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        for part in _parts_of(path, file, tensors):
+            written.write(part)
+            digest.update(part)
+            size += len(part)
+        if has_changed(before, stream):
             raise _changed(path)
-    names = tuple(name for name, _ in ordered)
-    return ConvertedFile(source, digest.hexdigest(), names, size, chosen.left_out)
+    return ConvertedFile(source, digest.hexdigest(), tuple(tensors), size, chosen.left_out)
 
 
 def _refuse_copies(path: Path, tensors: Sequence[PickledTensor]) -> None:
@@ -126,11 +116,25 @@ def _refuse_copies(path: Path, tensors: Sequence[PickledTensor]) -> None:
         )  # fmt: skip
 
 
-def _header_of(path: Path, tensors: Sequence[tuple[str, PickledTensor]]) -> bytes:
+def _parts_of(path: Path, file: TorchFile, tensors: Mapping[str, PickledTensor]) -> Iterator[bytes]:
+    """The new file from its beginning; numbers little-endian, in the order of a tensor's axes."""
+    yield _header_of(path, tensors)
+    for name, tensor in tensors.items():
+        written = 0
+        for part in (_in_order if tensor.is_contiguous else _gathered)(file, tensor):
+            if tensor.dtype == "BOOL":
+                _refuse_other_truths(path, name, part)
+            written += len(part)
+            yield part
+        if written != tensor.size:
+            raise _changed(path)
+
+
+def _header_of(path: Path, tensors: Mapping[str, PickledTensor]) -> bytes:
     """Length and JSON, which keep every rule for weights that auditor opens."""
     entries: dict[str, object] = {"__metadata__": _METADATA}
     at = 0
-    for name, tensor in tensors:
+    for name, tensor in tensors.items():
         if name in entries:
             raise RefusedModel(path, "malformed", f"a tensor is called {name}", way_out=WAY_OUT)
         offsets = [at, at + tensor.size]
@@ -147,21 +151,6 @@ def _header_of(path: Path, tensors: Sequence[tuple[str, PickledTensor]]) -> byte
     return header
 
 
-def _numbers_of(
-    path: Path, stream: BufferedReader, file: TorchFile, name: str, tensor: PickledTensor
-) -> Iterator[bytes]:
-    """The bytes of one tensor, little-endian, in the order of its axes."""
-    written = 0
-    read = _in_order if tensor.is_contiguous else _gathered
-    for chunk in read(stream, file, tensor):
-        if tensor.dtype == "BOOL":
-            _refuse_other_truths(path, name, chunk)
-        written += len(chunk)
-        yield chunk
-    if written != tensor.size:
-        raise _changed(path)
-
-
 def _changed(path: Path) -> OperationFailed:
     return OperationFailed(f"{path} changed while it was read; run again when nothing writes to it")
 
@@ -174,17 +163,17 @@ def _refuse_other_truths(path: Path, name: str, chunk: bytes) -> None:
         )  # fmt: skip
 
 
-def _in_order(stream: BufferedReader, file: TorchFile, tensor: PickledTensor) -> Iterator[bytes]:
+def _in_order(file: TorchFile, tensor: PickledTensor) -> Iterator[bytes]:
     most = _CHUNK // width_of(tensor.dtype)
     for first in range(0, tensor.elements, most):
         count = min(most, tensor.elements - first)
-        yield read_numbers(stream, file, tensor.storage, tensor.offset + first, count, tensor.dtype)
+        yield file.numbers(tensor.storage, tensor.offset + first, count, tensor.dtype)
 
 
-def _gathered(stream: BufferedReader, file: TorchFile, tensor: PickledTensor) -> Iterator[bytes]:
+def _gathered(file: TorchFile, tensor: PickledTensor) -> Iterator[bytes]:
     """A tensor whose numbers do not follow each other; its part of the storage is in memory."""
     width = width_of(tensor.dtype)
-    content = read_numbers(stream, file, tensor.storage, tensor.offset, tensor.span, tensor.dtype)
+    content = file.numbers(tensor.storage, tensor.offset, tensor.span, tensor.dtype)
     if len(content) < tensor.span * width:
         return
     numbers = np.frombuffer(content, f"V{width}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
@@ -31,7 +32,6 @@ from auditor.models.torch_weights.conversion import ConvertedFile, convert_open
 
 _WEIGHTS: Final = re.compile(r"(pytorch_model|diffusion_pytorch_model|adapter_model)(.*)\.bin")
 _INDEX: Final = ".index.json"
-_CHUNK: Final = 2**24
 _WAY_OUT: Final = "mend that in the folder, or convert its weights file by file"
 
 
@@ -142,14 +142,18 @@ class _Conversion:
             return
         stream.seek(0)
         with new_file(self._target(file.name)) as written:
-            while chunk := stream.read(_CHUNK):
-                written.write(chunk)
+            shutil.copyfileobj(stream, written)
         self.copied.append(file.name)
 
     def _rename_in_index(self, file: FolderFile, stream: BufferedReader, new: str) -> None:
         """The same map of tensors to files, which the scan compares with the files."""
         limits = FolderLimits()
         content = stream.read(limits.config_bytes + 1)
+        if len(content) > limits.config_bytes:
+            raise RefusedModel(
+                self._folder, "size-limit", f"more than {limits.config_bytes} bytes of index",
+                place=file.name, way_out=_WAY_OUT,
+            )  # fmt: skip
         index = read_object(self._folder, file.name, content, limits)
         found: Any = index.get("weight_map")
         files = list(found.values()) if isinstance(found, dict) else [None]

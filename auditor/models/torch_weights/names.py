@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any, Final, TypeGuard
 
 from auditor.models.scan.pickles.stack import Import
-from auditor.models.torch_weights.tensors import DTYPES, STORAGES, NotRead, PickledTensor, Storage
+from auditor.models.scan.pickles.torch_types import DTYPES, STORAGES
+from auditor.models.torch_weights.tensors import NotRead, PickledTensor, Storage
 
 _MOST_CHARACTERS: Final = 80
 
@@ -30,11 +31,17 @@ def storage_of(identifier: object) -> Storage:
     word, kind, key, _, count = identifier[:5]
     if word != "storage" or not isinstance(key, str) or type(count) is not int or count < 0:
         raise NotRead("a persistent id that is no storage")
-    if not isinstance(kind, Import) or kind not in STORAGES:
-        raise NotRead(f"a storage of the type {_shown(kind)}, which safetensors cannot hold")
+    dtype = _dtype_of(kind, STORAGES, "a storage")
     if identifier[5:] not in ((), (None,)):
         raise NotRead("a storage that is a part of another, as torch wrote before version 0.4")
-    return Storage(key, STORAGES[kind], count)
+    return Storage(key, dtype, count)
+
+
+def _dtype_of(name: object, types: Mapping[Import, str | None], what: str) -> str:
+    found = types.get(name) if isinstance(name, Import) else None
+    if found is None:
+        raise NotRead(f"{what} of the type {_shown(name)}, which safetensors cannot hold")
+    return found
 
 
 def _tensor(arguments: tuple[Any, ...]) -> PickledTensor:
@@ -53,11 +60,8 @@ def _tensor_of_version_3(arguments: tuple[Any, ...]) -> PickledTensor:
     shape, extras = arguments[:4], arguments[4:]
     if len(extras) not in (3, 4):
         raise NotRead(f"a tensor that is described by {len(arguments)} values")
-    dtype = extras[2]
-    if not isinstance(dtype, Import) or dtype not in DTYPES:
-        raise NotRead(f"a tensor of the type {_shown(dtype)}, which safetensors cannot hold")
     _refuse_attributes((extras[1], *extras[3:]))
-    return _view(shape, DTYPES[dtype])
+    return _view(shape, _dtype_of(extras[2], DTYPES, "a tensor"))
 
 
 def _parameter(arguments: tuple[Any, ...]) -> PickledTensor:

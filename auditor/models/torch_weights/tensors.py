@@ -6,39 +6,14 @@ torch/serialization.py (2.13).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from types import MappingProxyType
 from typing import Final
 
 from auditor.models.safetensors_header import BITS
-from auditor.models.scan.pickles.stack import Import
 
 _LARGEST: Final = 2**63 - 1
 _MOST_AXES: Final = 32
-
-STORAGES: Final[Mapping[Import, str]] = MappingProxyType({
-    Import("torch", f"{kind}Storage"): dtype
-    for kind, dtype in (
-        ("Double", "F64"), ("Float", "F32"), ("Half", "F16"), ("BFloat16", "BF16"),
-        ("Long", "I64"), ("Int", "I32"), ("Short", "I16"), ("Char", "I8"), ("Byte", "U8"),
-        ("Bool", "BOOL"), ("ComplexFloat", "C64"),
-    )
-} | {Import("torch.storage", "UntypedStorage"): "U8"})  # fmt: skip
-"""The type of the numbers, in the names of safetensors, by the class of their storage."""
-
-DTYPES: Final[Mapping[Import, str]] = MappingProxyType({
-    Import("torch", name): dtype
-    for name, dtype in (
-        ("float64", "F64"), ("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16"),
-        ("int64", "I64"), ("int32", "I32"), ("int16", "I16"), ("int8", "I8"), ("uint8", "U8"),
-        ("bool", "BOOL"), ("complex64", "C64"), ("uint16", "U16"), ("uint32", "U32"),
-        ("uint64", "U64"), ("float8_e4m3fn", "F8_E4M3"), ("float8_e5m2", "F8_E5M2"),
-        ("float8_e8m0fnu", "F8_E8M0"),
-    )
-})  # fmt: skip
-"""The same by torch's name of the type."""
 
 
 class NotRead(ValueError):

@@ -28,8 +28,8 @@ from auditor.models.scan.decision import Problem
 from auditor.models.scan.file_content import inspect_file
 from auditor.models.scan.limits import ScanLimits
 from auditor.models.scan.problem_list import ReadingStopped
+from auditor.models.torch_weights.pickled_value import PickledValue, PickleUnread, read_value
 from auditor.models.torch_weights.tensors import Storage, width_of
-from auditor.models.torch_weights.values import PickledValue, PickleUnread, read_value
 
 _MOST_PICKLED: Final = 2**26
 """Bytes of a pickle, which says where numbers are and does not hold them."""
@@ -41,17 +41,37 @@ WAY_OUT: Final = "save the state dict alone as safetensors where the model was t
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a file holds.
+    """What an open file holds.
 
     Attributes:
+        stream: The file.
         value: As `PickledValue` describes it.
         places: First byte of each storage's numbers in the file, by its key.
         is_swapped: Whether the most significant byte of a number comes first.
     """
 
+    stream: BufferedReader
     value: Any
     places: Mapping[str, int]
-    is_swapped: bool
+    is_swapped: bool = False
+
+    def numbers(self, storage: Storage, first: int, count: int, dtype: str) -> bytes:
+        """Numbers of a storage as little-endian bytes; fewer only if the file was cut meanwhile.
+
+        Args:
+            storage: One of the file's.
+            first: The first number, counted in numbers of `dtype`.
+            count: How many.
+            dtype: Their type.
+        """
+        width = width_of(dtype)
+        self.stream.seek(self.places[storage.key] + first * width)
+        found = self.stream.read(count * width)
+        if not self.is_swapped or width == 1:
+            return found
+        part = width // 2 if dtype.startswith("C") else width
+        whole = found[: len(found) // part * part]
+        return np.frombuffer(whole, f">u{part}").astype(f"<u{part}").tobytes()
 
 
 def read_torch_file(path: Path, stream: BufferedReader, size: int) -> TorchFile:
@@ -107,7 +127,7 @@ def _read_archive(path: Path, stream: BufferedReader, size: int) -> TorchFile:
     for storage in found.storages.values():
         member = members.get(f"{root}data/{storage.key}")
         places[storage.key] = _place_of(path, storage, member)
-    return TorchFile(found.value, places, is_swapped)
+    return TorchFile(stream, found.value, places, is_swapped)
 
 
 def _is_swapped(path: Path, stream: BufferedReader, member: ZipMember | None) -> bool:
@@ -180,44 +200,16 @@ def _read_stream(path: Path, stream: BufferedReader, size: int) -> TorchFile:
     for key in keys.value:
         storage = found.storages[key]
         stream.seek(at)
-        counted = stream.read(_COUNT.size)
-        if counted != _COUNT.pack(storage.count):
-            refuse("data-length", f"a storage that is not of {storage.count} numbers as the "
-                   "pickle says", at)  # fmt: skip
+        if stream.read(_COUNT.size) != _COUNT.pack(storage.count):
+            problem = f"a storage that is not of {storage.count} numbers as the pickle says"
+            refuse("data-length", problem, at)
         places[key] = at + _COUNT.size
         at += _COUNT.size + storage.size
     if at != size:
         refuse("data-length", f"the storages end at byte {at}, the file at {size}", at)
     # Whatever the machine, torch wrote this layout with the least significant byte first.
-    return TorchFile(found.value, places, is_swapped=False)
+    return TorchFile(stream, found.value, places)
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def read_numbers(
-    stream: BufferedReader, file: TorchFile, storage: Storage, first: int, count: int, dtype: str
-) -> bytes:
-    """Numbers of a storage as little-endian bytes; fewer only if the file was cut meanwhile.
-
-    Args:
-        stream: The file.
-        file: What it holds.
-        storage: One of its storages.
-        first: The first number, counted in numbers of `dtype`.
-        count: How many.
-        dtype: Their type.
-    """
-    width = width_of(dtype)
-    stream.seek(file.places[storage.key] + first * width)
-    found = stream.read(count * width)
-    if not file.is_swapped or width == 1:
-        return found
-    part = width // 2 if dtype.startswith("C") else width
-    return _swapped(found, part)
-
-
-def _swapped(content: bytes, width: int) -> bytes:
-    whole = len(content) // width * width
-    return np.frombuffer(content[:whole], f">u{width}").astype(f"<u{width}").tobytes()

@@ -14,12 +14,7 @@ from auditor.models import first_load, trial
 from auditor.models.first_load import crash_of, memory_folder, open_tried
 from tests.models.onnx_networks import dense_network, write_model
 
-
-@pytest.fixture(autouse=True)
-def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test is let off by what another one remembered."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(first_load, "_passed", set())
+pytestmark = pytest.mark.usefixtures("own_memory")
 
 
 @pytest.fixture

@@ -25,11 +25,7 @@ READ, LOAD = (
 TOO_MUCH = "{{ ('a' * 100000000000) | length }}"
 
 
-@pytest.fixture(autouse=True)
-def _own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test is let off by what another one remembered."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(first_load, "_passed", set())
+pytestmark = pytest.mark.usefixtures("own_memory")
 
 
 @pytest.fixture

@@ -48,8 +48,7 @@ class MemberStream:
         self._at, self._end = member.data, member.data + member.stored
         self._crc, self._given = 0, 0
         self.problem: Problem | None = None
-        make = _MAKERS.get(member.method)
-        self._inflater = self._begin_lzma() if member.method == _LZMA else make and make()
+        self._inflater = self._begin()
 
     def read(self, count: int) -> bytes:
         """Up to so many bytes; none at the member's end or where its bytes are broken."""
@@ -73,7 +72,11 @@ class MemberStream:
             self._stop("bad-checksum", f"checksum {self._crc:08x}, not {self._member.crc:08x}")
         return self.problem
 
-    def _begin_lzma(self) -> Decompressor | None:
+    def _begin(self) -> Decompressor | None:
+        """A decompressor; None for bytes that are stored as they are, or with a problem."""
+        if self._member.method != _LZMA:
+            make = _MAKERS.get(self._member.method)
+            return None if make is None else make()
         header = self._raw(_LZMA_HEADER.size)
         try:
             length, properties = _LZMA_HEADER.unpack(header)

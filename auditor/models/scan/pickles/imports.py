@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from auditor.models.scan.pickles.stack import Import
+from auditor.models.scan.pickles.torch_types import DTYPES, STORAGES
 
 _TORCH: Final = "torch.load with weights_only=True allows it (torch/_weights_only_unpickler.py)"
 _STORAGE: Final = f"the type of a tensor's numbers; {_TORCH}"
@@ -27,7 +28,6 @@ ALLOWED: Final[Mapping[Import, str]] = MappingProxyType(
         Import("torch._utils", "_rebuild_parameter"): _REBUILD,
         Import("torch", "Size"): f"the shape of a tensor; {_TORCH}",
         Import("torch", "device"): f"where a tensor was; {_TORCH}",
-        Import("torch.storage", "UntypedStorage"): _STORAGE,
         Import("torch.storage", "TypedStorage"): _STORAGE,
         Import("numpy", "ndarray"): _NUMPY,
         Import("numpy", "dtype"): _NUMPY,
@@ -37,22 +37,7 @@ ALLOWED: Final[Mapping[Import, str]] = MappingProxyType(
         Import("numpy._core.numeric", "_frombuffer"): f"{_NUMPY} in protocol 5",
         Import("_codecs", "encode"): f"bytes in protocols 0 to 2; {_TORCH}",
     }
-    | {
-        Import("torch", f"{kind}Storage"): _STORAGE
-        for kind in (
-            "Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool",
-            "ComplexDouble", "ComplexFloat",
-        )
-    }
-    | {
-        Import("torch", dtype): _STORAGE
-        for dtype in (
-            "float64", "float32", "float16", "bfloat16", "complex128", "complex64", "int64",
-            "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
-            "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
-            "float8_e8m0fnu",
-        )
-    }
+    | dict.fromkeys((*STORAGES, *DTYPES), _STORAGE)
 )  # fmt: skip
 """What plain tensors and arrays need, each with its reason and source."""
 

@@ -153,6 +153,15 @@ def test_a_folder_that_would_be_refused_is_not_written(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_an_index_longer_than_is_read(tmp_path: Path) -> None:
+    """It says so, instead of calling it broken."""
+    folder = sound(tmp_path / "m")
+    text = json.dumps({"weight_map": {"a": "pytorch_model.bin"}})
+    (folder / "pytorch_model.bin.index.json").write_text(text + " " * 2**24)
+    with pytest.raises(RefusedModel, match=r"more than 16777216 bytes of index \[size-limit\]"):
+        convert_folder(folder, tmp_path / "new")
+
+
 def test_a_call_in_one_shard_stops_everything(tmp_path: Path) -> None:
     """And does not happen."""
     folder, marker = sound(tmp_path / "m"), tmp_path / "marker"

@@ -3,6 +3,8 @@
 Only opcodes, names and values are known here that weights need: numbers, texts, lists, mappings
 and tensors. At anything else reading ends. That is stricter than an unpickler that refuses some
 names: there is no object here whose attributes could be set and no function that could be reached.
+The walk of the scan (`auditor.models.scan.pickles`) cannot serve: it follows what is broken, in
+bounded memory, and keeps no values.
 
 Source: CPython's `Modules/_pickle.c` for what an opcode takes and leaves.
 """

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.models.scan.pickles.imports import ALLOWED
 from auditor.models.scan.pickles.stack import Import
+from auditor.models.torch_weights.names import NAMED
+from auditor.models.torch_weights.pickled_value import PickleUnread, read_value
 from auditor.models.torch_weights.tensors import PickledTensor, Storage
-from auditor.models.torch_weights.values import PickleUnread, read_value
 from tests.models.hostile_files.payload import calling, imported, number, text, touching
 from tests.models.hostile_files.torch_archives import tensor
 
@@ -230,6 +232,11 @@ def test_what_is_written_once_is_not_copied_without_end(made: bytes, called: byt
     assert read_value(once + b"\x86.").end
     with pytest.raises(PickleUnread, match="copy more than was written"):
         read_value(once + call * 100 + b".")
+
+
+def test_every_name_of_weights_is_one_that_the_scan_lets_be() -> None:
+    """Else a file could never be converted for it."""
+    assert ALLOWED.keys() >= NAMED
 
 
 def test_addresses_are_keys() -> None:
